@@ -1,0 +1,84 @@
+/*
+ * The store: what survives. Rows by (kind, key, sub) and a journal of events, committed together.
+ * A `struct store` is owned by whoever opened it; rows and events passed in are borrowed for the call.
+ * One thread at a time: the server gives it a thread of its own. Every call blocks until the disk has answered.
+ * A failed commit leaves the store as it was before the call; NO_SPACE and IO may be tried again with the same batch.
+ *
+ * Fencing: store_lead() raises the epoch, durably. A commit with an older epoch fails with CONFLICT and changes
+ * nothing, so a server that was replaced can never write again. `seq` numbers batches and must be the last one + 1.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+
+enum row_kind {
+#define ROW(name, table) ROW_##name,
+#include "../../tables/rows.def"
+#undef ROW
+	ROW_MAX
+};
+
+struct store;
+
+struct store_row {
+	enum row_kind kind;
+	uint64_t key;
+	int64_t sub;
+	int64_t ended_ms; /* 0: living; else milliseconds since 1970 when it ended, for listing and pruning */
+	const void *data; /* NULL: remove the row */
+	size_t len;
+};
+
+struct store_event {
+	int64_t time_ms;
+	uint64_t key; /* the job number it speaks of, or 0 */
+	int64_t sub;
+	const void *data; /* encoded, wire/record.h */
+	size_t len;
+};
+
+/* url: "sqlite:PATH" (the file is made, mode 0600) or "memory:". Refuses a schema newer than this program with VERSION. */
+MUST_CHECK int store_open(const char *url, struct store **ret_store, struct err *err);
+void store_close(struct store *s);
+
+/* Become the one writer: durable before it returns. A second process that holds the same store open as leader: CONFLICT. */
+MUST_CHECK int store_lead(struct store *s, uint64_t *ret_epoch, struct err *err);
+
+/* All or nothing, synced to the disk before it returns. */
+MUST_CHECK int store_commit(struct store *s, uint64_t epoch, uint64_t seq, const struct store_event *events,
+	size_t n_events, const struct store_row *rows, size_t n_rows, struct err *err);
+
+/* Free space that store_commit may fall back on when the disk is full is kept in a reserve file beside the store;
+ * giving it up is asked for here (to take the ends of jobs), and it is made again when there is room. */
+MUST_CHECK int store_reserve_release(struct store *s, struct err *err);
+MUST_CHECK int store_reserve_make(struct store *s, struct err *err);
+
+uint64_t store_last_seq(struct store *s); /* of the last commit, 0 when there was none */
+
+/* Called for each row, in order of (key, sub); data is borrowed for the call. Return 0, or negative with err set to stop. */
+typedef int store_row_fn(void *data, const struct store_row *row, struct err *err);
+typedef int store_event_fn(void *data, uint64_t seq, const struct store_event *event, struct err *err);
+
+enum store_which { STORE_LIVING, STORE_ALL };
+MUST_CHECK int store_each(struct store *s, enum row_kind kind, enum store_which which, store_row_fn *fn, void *data,
+	struct err *err);
+/* One row; NOT_FOUND when absent. */
+MUST_CHECK int store_get(struct store *s, enum row_kind kind, uint64_t key, int64_t sub, store_row_fn *fn,
+	void *data, struct err *err);
+/* Every row of one key (a job with all its tasks), in order of sub. */
+MUST_CHECK int store_each_of_key(struct store *s, enum row_kind kind, uint64_t key, store_row_fn *fn, void *data,
+	struct err *err);
+/* Ended rows, latest first, strictly before (ended_ms, key, sub); INT64_MAX, UINT64_MAX, INT64_MAX begins. */
+MUST_CHECK int store_each_ended(struct store *s, enum row_kind kind, int64_t before_ms, uint64_t before_key,
+	int64_t before_sub, size_t limit, store_row_fn *fn, void *data, struct err *err);
+/* Journal after seq, oldest first, at most limit. */
+MUST_CHECK int store_each_event(struct store *s, uint64_t after_seq, size_t limit, store_event_fn *fn, void *data,
+	struct err *err);
+
+/* Removes ended rows (of kind) and journal entries older than before_ms, at most limit of each; says how many rows went. */
+MUST_CHECK int store_prune(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit, size_t *ret_removed,
+	struct err *err);
+
+/* A consistent copy at path (a new file, mode 0600) while the store is in use. */
+MUST_CHECK int store_backup(struct store *s, const char *path, struct err *err);
