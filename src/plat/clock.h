@@ -1,0 +1,11 @@
+/*
+ * What time it is, for those who must ask the machine; everything that decides is given the time as a value.
+ * Nothing is owned. Any thread. Never fails.
+ */
+#pragma once
+
+#include "base/cc.h"
+
+int64_t clock_wall_ms(void);  /* milliseconds since 1970; may jump */
+uint64_t clock_mono_ms(void); /* since the machine started, suspend included; never goes back */
+uint64_t clock_mono_ns(void); /* for measuring; the same origin */
