@@ -1,0 +1,126 @@
+/*
+ * A job, or a materialised task of an array job: its state, its attempts, its history.
+ * Owned by the world, changed by core_apply() only; others read. Loop thread.
+ */
+#pragma once
+
+#include "base/strtab.h"
+#include "core/node.h"
+
+#include <bsd/sys/tree.h>
+#include <uthash.h>
+
+enum job_state {
+#define STATE(name, final, holds) JOB_##name,
+#include "../../tables/states.def"
+#undef STATE
+	JOB_STATE_MAX
+};
+
+enum reason {
+#define REASON(name, code, text) REASON_##name,
+#include "../../tables/reasons.def"
+#undef REASON
+	REASON_MAX
+};
+
+extern const struct strtab job_state_names;
+bool job_state_is_final(enum job_state s);
+bool job_state_holds(enum job_state s); /* an attempt holds resources */
+const char *reason_code(enum reason r);
+const char *reason_text(enum reason r);
+int reason_find(const char *code); /* -1 when unknown */
+
+struct transition {
+	int64_t wall_ms;
+	enum job_state state;
+	enum reason reason;
+	uint32_t attempt;
+	char *text; /* more than the reason says, or NULL */
+};
+
+/* One try. Kept after its end. */
+struct attempt {
+	uint32_t n; /* 1.. */
+	uint64_t epoch;
+	uint64_t node; /* its num */
+	char *node_name;
+	int64_t placed_ms, started_ms, ended_ms; /* wall, 0: not (yet) */
+	enum job_state state;  /* how it ended; RUNNING while it lives */
+	enum reason reason;
+	bool has_code;
+	int32_t exit_code; /* 0..255; 128+n for a signal */
+	uint32_t pid;
+	uint64_t peak_mem_bytes, cpu_ms, output_bytes, dropped_bytes;
+	struct slice_record *slices; /* as granted */
+	uint32_t n_slices;
+};
+
+/* A slice that outlives the knowledge of its node. */
+struct slice_record {
+	char device[96]; /* UUID */
+	uint64_t mem_bytes;
+	uint32_t share_milli;
+};
+
+/* What only an array's parent has. Tasks at positions >= next_pos that are not in skip were never started. */
+struct array {
+	uint64_t n;
+	uint64_t next_pos;
+	uint64_t *skip; /* sorted positions >= next_pos that became jobs of their own (cancelled, ...) */
+	uint32_t n_skip;
+	uint64_t by_state[JOB_STATE_MAX]; /* materialised tasks; the rest are PENDING */
+	int32_t worst_code;
+};
+
+enum job_wait { WAIT_NONE, WAIT_READY, WAIT_HELD, WAIT_DEPENDENCY, WAIT_BACKOFF };
+
+struct sched_class;
+
+struct job {
+	struct job_id id;
+	struct request *req;
+	struct job *parent; /* the array's, or NULL */
+	enum job_state state;
+	enum reason reason; /* of the state it is in */
+	enum job_wait wait; /* while PENDING: what it waits in */
+	bool held;
+	bool dirty;
+	bool dep_failed;
+	bool is_array;
+	enum reason stop_reason; /* asked to end for this reason, or NONE */
+	bool stop_force;
+	int32_t priority;
+	uint64_t order; /* place among equals: grows with every submit and retry */
+	int64_t submitted_ms, started_ms, ended_ms;
+	int64_t not_before_ms; /* wall; back-off */
+	uint32_t failures; /* attempts that count against retry_max */
+	bool has_code;
+	int32_t exit_code;
+	uint64_t epoch; /* of the current or last attempt */
+
+	struct attempt *attempts; /* oldest first; the last is the current one while the state holds resources */
+	uint32_t n_attempts;
+	struct transition *transitions;
+	uint32_t n_transitions;
+	struct array *array;
+
+	/* while an attempt holds resources */
+	struct node *node;
+	struct slice *slices;
+	uint32_t n_slices;
+	struct cpu_set *cpus; /* bound CPUs, NULL: none */
+
+	/* indexes of the world */
+	struct sched_class *class;
+	RB_ENTRY(job) by_order;   /* in its class, while READY */
+	RB_ENTRY(job) by_time;    /* while in back-off */
+	RB_ENTRY(job) by_id;      /* all jobs */
+	LIST_ENTRY(job) on_node;
+	TAILQ_ENTRY(job) by_end;  /* ended ones, oldest first */
+	UT_hash_handle hh;
+};
+
+/* The attempt that lives now, or NULL. */
+struct attempt *job_attempt(const struct job *j);
+const char *job_name(const struct job *j);

@@ -1,0 +1,97 @@
+/*
+ * Nodes, devices and the ledger of slices: who holds how much of what. Integers only.
+ * Owned by the world; changed by core_apply() only. Loop thread. The functions here are pure queries.
+ */
+#pragma once
+
+#include "core/request.h"
+
+#include <bsd/sys/queue.h>
+
+#define NODE_CPUS_MAX    1024
+#define NODE_DEVICES_MAX 64
+
+struct job;
+
+struct cpu_set {
+	uint64_t bits[NODE_CPUS_MAX / 64];
+};
+
+enum device_health { DEVICE_OK, DEVICE_DEGRADED, DEVICE_LOST };
+
+/* What an agent tells of a device. */
+struct device_info {
+	char uuid[96];
+	char model[96];
+	uint32_t index;
+	uint64_t mem_bytes;
+	uint32_t cc;   /* compute capability times ten */
+	uint32_t cuda; /* 12040 */
+	char driver[32];
+	int32_t numa_node;   /* -1: unknown */
+	struct cpu_set cpus; /* near it; all zero: unknown */
+	bool simulated;
+	enum device_health health;
+	char health_text[120];
+	uint64_t withheld_bytes; /* used by processes that Berth did not start */
+};
+
+struct device {
+	struct device_info info;
+	uint32_t fgpu_per_device;
+	/* sums over the slices of living attempts */
+	uint64_t used_bytes;
+	uint32_t used_milli;
+	uint32_t n_slices;
+	bool absent; /* was there, the last inventory did not show it */
+};
+
+/* A grant on one device. */
+struct slice {
+	uint32_t device; /* place in node->devices */
+	uint64_t mem_bytes;
+	uint32_t share_milli;
+};
+
+enum node_state { NODE_UP, NODE_DOWN };
+
+struct node {
+	uint64_t num;
+	char name[64];
+	char boot_id[40];
+	enum node_state state;
+	bool drained;
+	bool is_local; /* on the server's own machine: silence is no loss */
+	int64_t seen_mono_ms;
+	struct cpu_set cpus;
+	uint32_t n_cpus;
+	uint64_t mem_bytes;
+	struct cpu_set cpus_used;
+	uint32_t n_cpus_used;
+	uint64_t mem_used;
+	struct device *devices;
+	uint32_t n_devices;
+	LIST_HEAD(node_jobs, job) jobs; /* whose attempts hold something here */
+	TAILQ_ENTRY(node) link;
+};
+
+/*
+ * What an ask comes to on this device: bytes and share. False when it could never be had there:
+ * wrong model or capability, or larger than the device. *ret is the amount for one device.
+ */
+bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct slice *ret);
+bool device_matches(const struct gpu_ask *ask, const struct device *d);
+uint64_t device_free_bytes(const struct device *d); /* not granted, not withheld */
+uint32_t device_free_milli(const struct device *d);
+bool device_is_usable(const struct device *d); /* present and not lost */
+
+static inline bool cpu_set_has(const struct cpu_set *s, uint32_t cpu)
+{
+	return cpu < NODE_CPUS_MAX && (s->bits[cpu / 64] >> (cpu % 64) & 1);
+}
+static inline void cpu_set_add(struct cpu_set *s, uint32_t cpu)
+{
+	if (cpu < NODE_CPUS_MAX)
+		s->bits[cpu / 64] |= (uint64_t)1 << (cpu % 64);
+}
+uint32_t cpu_set_count(const struct cpu_set *s);

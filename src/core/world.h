@@ -1,0 +1,143 @@
+/*
+ * All state of the control plane and its indexes. One writer: core_apply(). Everybody else holds it const.
+ * The world owns everything in it; world_free() releases it all. Loop thread. Pure: no I/O, no clock.
+ */
+#pragma once
+
+#include "core/job.h"
+
+/* Settings that rules depend on; copied in, from the configuration. */
+struct policy_model {
+	char model[96]; /* part of the model's name */
+	uint32_t fgpu_per_device;
+};
+struct policy {
+	uint32_t fgpu_per_device;
+	struct policy_model *models; /* borrowed */
+	uint32_t n_models;
+	int64_t backoff_min_ms;
+	int64_t backoff_max_ms;
+	int64_t silence_ms; /* a remote node silent for so long is lost */
+	uint32_t keep_ended; /* ended jobs in memory */
+};
+
+struct queue {
+	char name[64];
+	bool paused;
+	int32_t priority;
+	uint32_t default_cpus;
+	uint64_t time_limit_ms;   /* longest allowed, 0: none */
+	uint64_t default_time_ms; /* when a job says nothing, 0: none */
+	uint32_t default_retry;
+	bool configured; /* named in the configuration now */
+	uint64_t n_waiting, n_running;
+	UT_hash_handle hh;
+};
+
+RB_HEAD(job_order, job); /* priority down, then order up */
+RB_HEAD(job_times, job); /* not_before up */
+RB_HEAD(job_ids, job);
+TAILQ_HEAD(job_ends, job);
+TAILQ_HEAD(node_list, node);
+
+/* Everything that decides where a job can go: jobs that are alike are asked about once per plan. */
+struct sched_shape {
+	struct queue *queue;
+	struct gpu_ask gpu; /* model is a pointer of its own block */
+	uint32_t cpus;
+	uint64_t mem_bytes;
+};
+struct sched_class {
+	struct sched_shape shape;
+	char *key; /* text of the shape, for the hash */
+	struct job_order ready;
+	uint64_t n_jobs; /* all jobs of this shape that live */
+	UT_hash_handle hh;
+};
+
+/* Bytes kept once by content: environments. */
+struct blob {
+	uint64_t num;
+	uint8_t hash[16];
+	uint32_t refs;
+	int64_t used_ms;
+	size_t len;
+	UT_hash_handle hh;       /* by hash */
+	UT_hash_handle hh_num;
+	uint8_t data[];
+};
+
+enum role { ROLE_USER, ROLE_ADMIN, ROLE_AGENT };
+
+struct token {
+	uint64_t num;
+	char name[64];
+	uint8_t hash[32];
+	enum role role;
+	char user[64];    /* account that its jobs run as; "": the server's job_user */
+	int64_t made_ms;
+	int64_t expires_ms; /* wall, 0: never */
+	TAILQ_ENTRY(token) link;
+};
+
+/* Who waits for whom: one per (target job number, waiter). */
+struct dep_list {
+	uint64_t num;
+	struct job **jobs;
+	uint32_t n, cap;
+	UT_hash_handle hh;
+};
+
+struct idem {
+	char *key; /* "USER\x1fKEY" */
+	uint64_t num;
+	UT_hash_handle hh;
+};
+
+struct world {
+	struct policy policy;
+	uint64_t next_job, next_epoch, next_order, next_blob, next_node, next_token;
+	bool counters_dirty;
+
+	struct job *jobs; /* uthash by id */
+	struct job_ids by_id;
+	struct job_times backoff;
+	struct job_ends ended;
+	uint32_t n_ended;
+	uint64_t n_living; /* jobs (an array counts once) that are not final */
+	struct queue *queues;
+	struct sched_class *classes;
+	struct node_list nodes;
+	uint32_t n_nodes;
+	struct blob *blobs, *blobs_by_num;
+	TAILQ_HEAD(token_list, token) tokens;
+	struct dep_list *deps;
+	struct idem *idems;
+
+	/* what changed since the last world_take_dirty() */
+	struct job **dirty_jobs;
+	uint32_t n_dirty, cap_dirty;
+	bool plan_wanted; /* something changed that may let a job start */
+};
+
+struct world *world_new(const struct policy *p);
+void world_free(struct world *w);
+
+/* Queries */
+struct job *world_find_job(const struct world *w, struct job_id id);
+struct job *world_next_job(const struct world *w, const struct job *after); /* in order of id; NULL begins; NULL ends */
+struct queue *world_find_queue(const struct world *w, const char *name);
+struct node *world_find_node(const struct world *w, const char *name);
+struct node *world_find_node_num(const struct world *w, uint64_t num);
+struct token *world_find_token(const struct world *w, const uint8_t hash[32]);
+struct blob *world_find_blob(const struct world *w, const uint8_t hash[16]);
+struct blob *world_find_blob_num(const struct world *w, uint64_t num);
+/* The job that this key made before, 0 when none. */
+uint64_t world_find_idem(const struct world *w, const char *user, const char *key);
+/* Of the sets that wait: the earliest moment at which core_apply(EVENT_TICK) has something to do, wall; INT64_MAX: none. */
+int64_t world_next_tick(const struct world *w);
+/* Position among the waiting jobs of its queue, 1-based. */
+uint64_t world_position(const struct world *w, const struct job *j);
+
+int job_order_cmp(const struct job *a, const struct job *b);
+RB_PROTOTYPE(job_order, job, by_order, job_order_cmp)
