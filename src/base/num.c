@@ -364,7 +364,7 @@ const char *num_format_time(int64_t wall_ms, char out[32])
 	mday = of_year - days_before[month] + 1;
 	month = month < 10 ? month + 3 : month - 9;
 	year += era * 400 + (month <= 2);
-	snprintf(out, 32, "%04" PRId64 "-%02u-%02uT%02u:%02u:%02u.%03uZ", year, month, mday,
+	snprintf(out, 32, "%04d-%02u-%02uT%02u:%02u:%02u.%03uZ", (int)year, month % 100, mday % 100,
 	        (unsigned)(ms / 3600000), (unsigned)(ms / 60000 % 60), (unsigned)(ms / 1000 % 60),
 	        (unsigned)(ms % 1000));
 	return out;

@@ -224,8 +224,8 @@ static void on_signal(uv_signal_t *sig, int signo)
 	s->fn(s->data, signo);
 }
 
-int loop_signal_new(
-	struct loop *loop, int signo, loop_signal_fn *fn, void *data, struct loop_signal **ret_signal, struct err *err)
+int loop_signal_new(struct loop *loop, int signo, loop_signal_fn *fn, void *data,
+        struct loop_signal **ret_signal, struct err *err)
 {
 	struct loop_signal *s = calloc(1, sizeof(*s));
 	int rc;
@@ -271,8 +271,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	p->fn(p->data, got);
 }
 
-int loop_poll_new(
-	struct loop *loop, int fd, int events, loop_poll_fn *fn, void *data, struct loop_poll **ret_poll, struct err *err)
+int loop_poll_new(struct loop *loop, int fd, int events, loop_poll_fn *fn, void *data,
+        struct loop_poll **ret_poll, struct err *err)
 {
 	struct loop_poll *p = calloc(1, sizeof(*p));
 	int rc;
@@ -293,7 +293,8 @@ int loop_poll_new(
 
 void loop_poll_set(struct loop_poll *p, int events)
 {
-	int want = ((events & LOOP_READ) ? UV_READABLE : 0) | ((events & LOOP_WRITE) ? UV_WRITABLE : 0);
+	int want = ((events & LOOP_READ) ? UV_READABLE : 0) |
+	           ((events & LOOP_WRITE) ? UV_WRITABLE : 0);
 
 	if (want)
 		BUG_IF(uv_poll_start(&p->uv, want, on_poll) < 0);

@@ -29,7 +29,8 @@ void loop_wake(struct loop *loop);
 void loop_on_turn_end(struct loop *loop, loop_fn *fn, void *data);
 void loop_off_turn_end(struct loop *loop, loop_fn *fn, void *data);
 
-uint64_t loop_mono_ms(const struct loop *loop); /* as of the start of this turn, or of the last timer start in it */
+/* As of the start of this turn, or of the last timer start in it. */
+uint64_t loop_mono_ms(const struct loop *loop);
 
 /* Timers. repeat_ms 0: once. Starting again moves it. A timer never fires early; one that is late by several periods fires once. */
 MUST_CHECK struct loop_timer *loop_timer_new(struct loop *loop, loop_fn *fn, void *data);
@@ -40,15 +41,16 @@ void loop_timer_free(struct loop_timer *t); /* NULL does nothing */
 
 /* Signals, called on the loop's thread; several of one kind may become one call. They do not keep loop_run from returning. */
 typedef void loop_signal_fn(void *data, int signo);
-MUST_CHECK int loop_signal_new(
-	struct loop *loop, int signo, loop_signal_fn *fn, void *data, struct loop_signal **ret_signal, struct err *err);
-void loop_signal_free(struct loop_signal *s); /* NULL does nothing; the signal's default action is back */
+MUST_CHECK int loop_signal_new(struct loop *loop, int signo, loop_signal_fn *fn, void *data,
+        struct loop_signal **ret_signal, struct err *err);
+/* NULL does nothing; afterwards the signal's default action is back. */
+void loop_signal_free(struct loop_signal *s);
 
 /* Readiness of a descriptor, which stays the caller's and stays open until the poll is freed. Level triggered.
  * On an error of the descriptor the callback gets LOOP_READ | LOOP_WRITE | LOOP_ERROR and watching stops: read or write tells which. */
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_ERROR = 4 };
 typedef void loop_poll_fn(void *data, int events);
-MUST_CHECK int loop_poll_new(
-	struct loop *loop, int fd, int events, loop_poll_fn *fn, void *data, struct loop_poll **ret_poll, struct err *err);
+MUST_CHECK int loop_poll_new(struct loop *loop, int fd, int events, loop_poll_fn *fn, void *data,
+        struct loop_poll **ret_poll, struct err *err);
 void loop_poll_set(struct loop_poll *p, int events); /* 0: watch nothing for now */
 void loop_poll_free(struct loop_poll *p);            /* NULL does nothing */

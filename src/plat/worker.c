@@ -110,7 +110,8 @@ static int start_thread(struct worker *w, const char *name, struct err *err)
 	return 0;
 }
 
-int worker_new(struct loop *loop, const char *name, size_t max_queued, struct worker **ret_worker, struct err *err)
+int worker_new(struct loop *loop, const char *name, size_t max_queued, struct worker **ret_worker,
+        struct err *err)
 {
 	struct worker *w;
 	int rc;
@@ -168,7 +169,8 @@ bool worker_submit(struct worker *w, loop_fn *run, loop_fn *done, void *data)
 	pthread_mutex_lock(&w->lock);
 	is_taken = w->submitted - w->told < w->cap && !w->is_closing;
 	if (is_taken) {
-		w->ring[w->submitted % w->cap] = (struct job){.run = run, .done = done, .data = data};
+		w->ring[w->submitted % w->cap] =
+		        (struct job){.run = run, .done = done, .data = data};
 		w->submitted++;
 		pthread_cond_signal(&w->work);
 	}

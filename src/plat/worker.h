@@ -10,8 +10,8 @@
 struct worker;
 
 /* max_queued: jobs submitted whose done has not been called yet; their memory is thereby bounded. name: as `ps -L` shows it, <= 15 bytes. */
-MUST_CHECK int worker_new(
-	struct loop *loop, const char *name, size_t max_queued, struct worker **ret_worker, struct err *err);
+MUST_CHECK int worker_new(struct loop *loop, const char *name, size_t max_queued,
+        struct worker **ret_worker, struct err *err);
 /* Waits until every job has run, calls what is still to be told, ends the thread. Not from a done callback. NULL does nothing. */
 void worker_free(struct worker *w);
 

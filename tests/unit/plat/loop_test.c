@@ -1,5 +1,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <cmocka.h>
 
 #include <errno.h>
@@ -173,7 +175,9 @@ static void test_turn_end_after_stop(void **state)
 
 	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
 	log.fd = fds[0];
-	assert_int_equal(loop_poll_new(log.loop, fds[0], LOOP_READ, on_readable_stop, &log, &log.poll, &err), 0);
+	assert_int_equal(
+	        loop_poll_new(log.loop, fds[0], LOOP_READ, on_readable_stop, &log, &log.poll, &err),
+	        0);
 	assert_int_equal(write(fds[1], "x", 1), 1);
 	loop_on_turn_end(log.loop, on_turn_end, &log);
 	loop_run(log.loop);
@@ -216,7 +220,8 @@ static void test_poll_error(void **state)
 	while (write(fds[1], log.text, 1) == 1)
 		;
 	log.fd = fds[1];
-	assert_int_equal(loop_poll_new(log.loop, fds[1], LOOP_WRITE, on_error, &log, &log.poll, &err), 0);
+	assert_int_equal(
+	        loop_poll_new(log.loop, fds[1], LOOP_WRITE, on_error, &log, &log.poll, &err), 0);
 	close(fds[0]);
 	loop_run(log.loop);
 	assert_string_equal(log.text, "error ");
@@ -230,10 +235,10 @@ static void test_poll_refused(void **state)
 	struct err err;
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-	/* epoll takes no regular files; a closed descriptor is refused, too. */
 	assert_true(fd >= 0);
 	close(fd);
-	assert_int_equal(loop_poll_new(log.loop, fd, LOOP_READ, on_error, &log, &log.poll, &err), -ERR_IO);
+	assert_int_equal(
+	        loop_poll_new(log.loop, fd, LOOP_READ, on_error, &log, &log.poll, &err), -ERR_IO);
 	assert_int_equal(err.sys, EBADF);
 	loop_free(log.loop);
 }
@@ -308,16 +313,16 @@ static void test_clock(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_new_free),
-		cmocka_unit_test(test_timers_in_order),
-		cmocka_unit_test(test_timer_frees_itself),
-		cmocka_unit_test(test_turn_end),
-		cmocka_unit_test(test_turn_end_after_stop),
-		cmocka_unit_test(test_poll_error),
-		cmocka_unit_test(test_poll_refused),
-		cmocka_unit_test(test_signal),
-		cmocka_unit_test(test_wake),
-		cmocka_unit_test(test_clock),
+	        cmocka_unit_test(test_new_free),
+	        cmocka_unit_test(test_timers_in_order),
+	        cmocka_unit_test(test_timer_frees_itself),
+	        cmocka_unit_test(test_turn_end),
+	        cmocka_unit_test(test_turn_end_after_stop),
+	        cmocka_unit_test(test_poll_error),
+	        cmocka_unit_test(test_poll_refused),
+	        cmocka_unit_test(test_signal),
+	        cmocka_unit_test(test_wake),
+	        cmocka_unit_test(test_clock),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
