@@ -7,6 +7,6 @@
 #include "base/cc.h"
 
 int64_t clock_wall_ms(void); /* milliseconds since 1970; may jump */
-uint64_t clock_mono_ms(
-        void); /* since the machine started, without suspend; never goes back; the clock of loop_mono_ms */
+/* Since the machine started, without suspend; never goes back; the clock of loop_mono_ms. */
+uint64_t clock_mono_ms(void);
 uint64_t clock_mono_ns(void); /* for measuring; the same origin */
