@@ -108,7 +108,7 @@ static void test_size(void **state)
 	        {"1P", GIB * MIB, NULL},
 	        {"7E", 7 * GIB * GIB, NULL},
 	        {"7.5E", 7 * GIB * GIB + GIB * GIB / 2, NULL},
-	        {"0.999999999E", 1152921503453925369, NULL},
+	        {"0.999999999E", 1152921503453925471, NULL},
 	        {"8E", 0, "'8E' is too large"},
 	        {"9223372036854775807B", INT64_MAX, NULL},
 	        {"9223372036854775808B", 0, "too large"},
