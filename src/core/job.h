@@ -8,7 +8,6 @@
 #include "core/node.h"
 
 #include <bsd/sys/tree.h>
-#include <uthash.h>
 
 enum job_state {
 #define STATE(name, final, holds) JOB_##name,
@@ -69,11 +68,13 @@ struct array {
 	uint64_t next_pos;
 	uint64_t *skip; /* sorted positions >= next_pos that became jobs of their own (cancelled, ...) */
 	uint32_t n_skip;
-	uint64_t by_state[JOB_STATE_MAX]; /* materialised tasks; the rest are PENDING */
-	int32_t worst_code;
+	uint64_t cut;     /* positions from here on were cancelled before they started; n: none */
+	uint64_t by_state[JOB_STATE_MAX]; /* tasks that became jobs, and those cut (CANCELLED); the rest are PENDING */
+	int32_t worst_code; /* largest result code of an ended task */
 };
 
-enum job_wait { WAIT_NONE, WAIT_READY, WAIT_HELD, WAIT_DEPENDENCY, WAIT_BACKOFF };
+/* Where a job that has something left to start waits. */
+enum job_wait { WAIT_NONE, WAIT_READY, WAIT_HELD, WAIT_DEPENDENCY, WAIT_BACKOFF, WAIT_THROTTLE };
 
 struct sched_class;
 
@@ -83,10 +84,9 @@ struct job {
 	struct job *parent; /* the array's, or NULL */
 	enum job_state state;
 	enum reason reason; /* of the state it is in */
-	enum job_wait wait; /* while PENDING: what it waits in */
+	enum job_wait wait;
 	bool held;
 	bool dirty;
-	bool dep_failed;
 	bool is_array;
 	enum reason stop_reason; /* asked to end for this reason, or NONE */
 	bool stop_force;
@@ -104,6 +104,7 @@ struct job {
 	struct transition *transitions;
 	uint32_t n_transitions;
 	struct array *array;
+	bool *dep_met; /* one per req->deps, NULL when there are none */
 
 	/* while an attempt holds resources */
 	struct node *node;
@@ -114,13 +115,18 @@ struct job {
 	/* indexes of the world */
 	struct sched_class *class;
 	RB_ENTRY(job) by_order;   /* in its class, while READY */
-	RB_ENTRY(job) by_time;    /* while in back-off */
+	RB_ENTRY(job) by_time;    /* while WAIT_BACKOFF */
 	RB_ENTRY(job) by_id;      /* all jobs */
 	LIST_ENTRY(job) on_node;
 	TAILQ_ENTRY(job) by_end;  /* ended ones, oldest first */
-	UT_hash_handle hh;
 };
 
 /* The attempt that lives now, or NULL. */
 struct attempt *job_attempt(const struct job *j);
-const char *job_name(const struct job *j);
+/* What `run` and `wait` end with: the job's own code, or the one of its state (TIMEOUT 124, ...). Of final jobs. */
+int32_t job_result_code(const struct job *j);
+/* First position >= from that was never started, or array->n. */
+uint64_t array_next(const struct array *a, uint64_t from);
+/* Tasks that hold resources now. */
+uint64_t array_running(const struct array *a);
+uint64_t array_unstarted(const struct array *a);

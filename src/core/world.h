@@ -6,6 +6,8 @@
 
 #include "core/job.h"
 
+#include <uthash.h>
+
 /* Settings that rules depend on; copied in, from the configuration. */
 struct policy_model {
 	char model[96]; /* part of the model's name */
@@ -99,7 +101,6 @@ struct world {
 	uint64_t next_job, next_epoch, next_order, next_blob, next_node, next_token;
 	bool counters_dirty;
 
-	struct job *jobs; /* uthash by id */
 	struct job_ids by_id;
 	struct job_times backoff;
 	struct job_ends ended;
@@ -119,6 +120,11 @@ struct world {
 	uint32_t n_dirty, cap_dirty;
 	bool plan_wanted; /* something changed that may let a job start */
 };
+
+int job_id_cmp(const struct job *a, const struct job *b);
+int job_time_cmp(const struct job *a, const struct job *b);
+RB_PROTOTYPE(job_ids, job, by_id, job_id_cmp)
+RB_PROTOTYPE(job_times, job, by_time, job_time_cmp)
 
 struct world *world_new(const struct policy *p);
 void world_free(struct world *w);
