@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 /*
  * DESIGN. A turn of libuv is: timers, pending, prepare, sleep and descriptors, check, closing. The end hook stands in prepare: every
  * callback of the descriptors before it and of the timers of this round has then run, and the sleep comes next. Only the last turn
@@ -86,10 +88,9 @@ static void on_wake(uv_async_t *async)
 
 int loop_new(struct loop **ret_loop, struct err *err)
 {
-	struct loop *loop = calloc(1, sizeof(*loop));
+	struct loop *loop = mem_zalloc(sizeof(*loop));
 	int rc;
 
-	BUG_IF(!loop);
 	rc = uv_loop_init(&loop->uv);
 	if (rc < 0) {
 		free(loop);
@@ -184,9 +185,8 @@ static void on_timer(uv_timer_t *timer)
 
 struct loop_timer *loop_timer_new(struct loop *loop, loop_fn *fn, void *data)
 {
-	struct loop_timer *t = calloc(1, sizeof(*t));
+	struct loop_timer *t = mem_zalloc(sizeof(*t));
 
-	BUG_IF(!t);
 	t->fn = fn;
 	t->data = data;
 	uv_timer_init(&loop->uv, &t->uv);
@@ -227,10 +227,9 @@ static void on_signal(uv_signal_t *sig, int signo)
 int loop_signal_new(struct loop *loop, int signo, loop_signal_fn *fn, void *data,
         struct loop_signal **ret_signal, struct err *err)
 {
-	struct loop_signal *s = calloc(1, sizeof(*s));
+	struct loop_signal *s = mem_zalloc(sizeof(*s));
 	int rc;
 
-	BUG_IF(!s);
 	s->fn = fn;
 	s->data = data;
 	s->uv.data = s;
@@ -274,10 +273,9 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 int loop_poll_new(struct loop *loop, int fd, int events, loop_poll_fn *fn, void *data,
         struct loop_poll **ret_poll, struct err *err)
 {
-	struct loop_poll *p = calloc(1, sizeof(*p));
+	struct loop_poll *p = mem_zalloc(sizeof(*p));
 	int rc;
 
-	BUG_IF(!p);
 	p->fn = fn;
 	p->data = data;
 	p->uv.data = p;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "plat/loop_priv.h"
 
 /*
@@ -117,12 +118,10 @@ int worker_new(struct loop *loop, const char *name, size_t max_queued, struct wo
 	int rc;
 
 	BUG_IF(max_queued == 0);
-	w = calloc(1, sizeof(*w) + max_queued * sizeof(w->ring[0]));
-	BUG_IF(!w);
+	w = mem_zalloc(sizeof(*w) + max_queued * sizeof(w->ring[0]));
 	w->loop = loop;
 	w->cap = max_queued;
-	w->finished = calloc(1, sizeof(*w->finished));
-	BUG_IF(!w->finished);
+	w->finished = mem_zalloc(sizeof(*w->finished));
 	w->finished->data = w;
 	rc = uv_async_init(loop_uv(loop), w->finished, on_finished);
 	if (rc < 0) {
