@@ -11,13 +11,13 @@
 
 /* What an event made. */
 struct applied {
-	struct job *job;  /* SUBMIT: the new one; RETRY, CANCEL...: the one it was about */
-	uint64_t num;     /* BLOB, NODE_UP, TOKEN_ADD */
+	struct job *job; /* SUBMIT: the new one; RETRY, CANCEL...: the one it was about */
+	uint64_t num;    /* BLOB, NODE_UP, TOKEN_ADD */
 	bool is_new;
 };
 
-MUST_CHECK int core_apply(struct world *w, const struct event *e, struct now now, struct effects *fx,
-	struct applied *ret_applied, struct err *err);
+MUST_CHECK int core_apply(struct world *w, const struct event *e, struct now now,
+        struct effects *fx, struct applied *ret_applied, struct err *err);
 
 /* Jobs changed since the last call, each once; the array stays valid until the next core_apply(). */
 uint32_t world_take_dirty(struct world *w, struct job ***ret_jobs);
@@ -26,6 +26,7 @@ void world_trim(struct world *w, struct effects *fx);
 
 /* Loading: a stored job takes its place in all indexes; ownership of j passes. Parents before their tasks, nodes before jobs. */
 MUST_CHECK int world_adopt_job(struct world *w, struct job *take_j, struct err *err);
-struct job *world_job_new(void); /* zeroed, for a decoder to fill */
+struct job *world_job_new(void);    /* zeroed, for a decoder to fill */
 void world_job_free(struct job *j); /* of a job that was never adopted */
-struct blob *world_adopt_blob(struct world *w, uint64_t num, const uint8_t hash[16], int64_t used_ms, const void *data, size_t len);
+struct blob *world_adopt_blob(struct world *w, uint64_t num, const uint8_t hash[16],
+        int64_t used_ms, const void *data, size_t len);

@@ -6,33 +6,34 @@
 #include "core/world.h"
 
 enum event_kind {
-	EVENT_SUBMIT,       /* request -> a new job; ret_job */
-	EVENT_BLOB,         /* bytes kept once; ret_num */
-	EVENT_START,        /* the plan's decision */
-	EVENT_STARTED,      /* the command runs */
-	EVENT_ENDED,        /* the attempt is over, all its processes are gone */
-	EVENT_LOST,         /* the attempt is gone without an end of its own */
-	EVENT_CANCEL,       /* reason: CANCELLED by a user, GPU_MEMORY_LIMIT, DEVICE_LOST, SHUTDOWN, ... */
+	EVENT_SUBMIT,  /* request -> a new job; ret_job */
+	EVENT_BLOB,    /* bytes kept once; ret_num */
+	EVENT_START,   /* the plan's decision */
+	EVENT_STARTED, /* the command runs */
+	EVENT_ENDED,   /* the attempt is over, all its processes are gone */
+	EVENT_LOST,    /* the attempt is gone without an end of its own */
+	EVENT_CANCEL, /* reason: CANCELLED by a user, GPU_MEMORY_LIMIT, DEVICE_LOST, SHUTDOWN, ... */
 	EVENT_HOLD,
 	EVENT_RELEASE,
-	EVENT_RETRY,        /* a user wants an ended job run again */
+	EVENT_RETRY, /* a user wants an ended job run again */
 	EVENT_EDIT,
-	EVENT_NODE_UP,      /* inventory; also when it is new */
+	EVENT_NODE_UP, /* inventory; also when it is new */
 	EVENT_NODE_DOWN,
 	EVENT_NODE_DRAIN,
 	EVENT_NODE_RESUME,
-	EVENT_DEVICE,       /* health or withheld memory changed */
-	EVENT_QUEUE_SET,    /* from the configuration */
+	EVENT_DEVICE,    /* health or withheld memory changed */
+	EVENT_QUEUE_SET, /* from the configuration */
 	EVENT_QUEUE_PAUSE,
 	EVENT_QUEUE_RESUME,
 	EVENT_TOKEN_ADD,
 	EVENT_TOKEN_REMOVE,
-	EVENT_TICK,         /* time has passed: back-off ends */
+	EVENT_TICK, /* time has passed: back-off ends */
 };
 
 /* How an attempt ended, as the agent reports it. */
 struct attempt_end {
-	enum reason reason;  /* EXITED, SIGNALLED, CANCELLED, TIME_LIMIT, MEMORY_LIMIT, GPU_MEMORY_LIMIT, EXEC_FAILED,
+	enum reason
+	        reason; /* EXITED, SIGNALLED, CANCELLED, TIME_LIMIT, MEMORY_LIMIT, GPU_MEMORY_LIMIT, EXEC_FAILED,
 				KEEPER_KILLED, SHUTDOWN, DEVICE_LOST, NODE_LOST, REBOOTED */
 	bool has_code;
 	int32_t exit_code;
@@ -42,7 +43,7 @@ struct attempt_end {
 };
 
 struct placement {
-	struct job_id id;   /* of an array's parent: `pos` says which task */
+	struct job_id id; /* of an array's parent: `pos` says which task */
 	uint64_t pos;
 	uint64_t node;
 	struct slice slices[NODE_DEVICES_MAX];
@@ -63,8 +64,8 @@ struct event {
 	const struct request *request;
 	const struct placement *placement;
 	const struct attempt_end *end;
-	const struct node *node;               /* NODE_UP: name, boot_id, is_local, cpus, mem_bytes */
-	const struct device_info *devices;     /* NODE_UP: all; DEVICE: those that changed */
+	const struct node *node;           /* NODE_UP: name, boot_id, is_local, cpus, mem_bytes */
+	const struct device_info *devices; /* NODE_UP: all; DEVICE: those that changed */
 	uint32_t n_devices;
 	const struct queue *queue;
 	const struct token *token;

@@ -45,7 +45,7 @@ struct attempt {
 	uint64_t node; /* its num */
 	char *node_name;
 	int64_t placed_ms, started_ms, ended_ms; /* wall, 0: not (yet) */
-	enum job_state state;  /* how it ended; RUNNING while it lives */
+	enum job_state state;                    /* how it ended; RUNNING while it lives */
 	enum reason reason;
 	bool has_code;
 	int32_t exit_code; /* 0..255; 128+n for a signal */
@@ -66,10 +66,12 @@ struct slice_record {
 struct array {
 	uint64_t n;
 	uint64_t next_pos;
-	uint64_t *skip; /* sorted positions >= next_pos that became jobs of their own (cancelled, ...) */
+	uint64_t *
+	        skip; /* sorted positions >= next_pos that became jobs of their own (cancelled, ...) */
 	uint32_t n_skip;
-	uint64_t cut;     /* positions from here on were cancelled before they started; n: none */
-	uint64_t by_state[JOB_STATE_MAX]; /* tasks that became jobs, and those cut (CANCELLED); the rest are PENDING */
+	uint64_t cut; /* positions from here on were cancelled before they started; n: none */
+	uint64_t by_state
+	        [JOB_STATE_MAX]; /* tasks that became jobs, and those cut (CANCELLED); the rest are PENDING */
 	int32_t worst_code; /* largest result code of an ended task */
 };
 
@@ -94,12 +96,13 @@ struct job {
 	uint64_t order; /* place among equals: grows with every submit and retry */
 	int64_t submitted_ms, started_ms, ended_ms;
 	int64_t not_before_ms; /* wall; back-off */
-	uint32_t failures; /* attempts that count against retry_max */
+	uint32_t failures;     /* attempts that count against retry_max */
 	bool has_code;
 	int32_t exit_code;
 	uint64_t epoch; /* of the current or last attempt */
 
-	struct attempt *attempts; /* oldest first; the last is the current one while the state holds resources */
+	struct attempt *
+	        attempts; /* oldest first; the last is the current one while the state holds resources */
 	uint32_t n_attempts;
 	struct transition *transitions;
 	uint32_t n_transitions;
@@ -114,15 +117,16 @@ struct job {
 
 	/* indexes of the world */
 	struct sched_class *class;
-	RB_ENTRY(job) by_order;   /* in its class, while READY */
-	RB_ENTRY(job) by_time;    /* while WAIT_BACKOFF */
-	RB_ENTRY(job) by_id;      /* all jobs */
+	RB_ENTRY(job) by_order; /* in its class, while READY */
+	RB_ENTRY(job) by_time;  /* while WAIT_BACKOFF */
+	RB_ENTRY(job) by_id;    /* all jobs */
 	LIST_ENTRY(job) on_node;
-	TAILQ_ENTRY(job) by_end;  /* ended ones, oldest first */
+	TAILQ_ENTRY(job) by_end; /* ended ones, oldest first */
 };
 
 /* The attempt that lives now, or NULL. */
 struct attempt *job_attempt(const struct job *j);
+const char *job_name(const struct job *j); /* as given, else the last part of its command */
 /* What `run` and `wait` end with: the job's own code, or the one of its state (TIMEOUT 124, ...). Of final jobs. */
 int32_t job_result_code(const struct job *j);
 /* First position >= from that was never started, or array->n. */
@@ -130,3 +134,5 @@ uint64_t array_next(const struct array *a, uint64_t from);
 /* Tasks that hold resources now. */
 uint64_t array_running(const struct array *a);
 uint64_t array_unstarted(const struct array *a);
+/* Tasks that were cancelled with their array before they became jobs of their own. */
+uint64_t array_cut(const struct array *a);

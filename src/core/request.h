@@ -9,9 +9,10 @@
 
 /* GPUs asked for. Exactly one of count, milli, fgpu_milli is set, or none with mem_bytes or share_milli alone. */
 struct gpu_ask {
-	uint32_t count;       /* whole devices */
-	uint32_t milli;       /* thousandths of one device, 1..999 */
-	uint32_t fgpu_milli;  /* thousandths of one fGPU; becomes thousandths of a device by the device's model */
+	uint32_t count; /* whole devices */
+	uint32_t milli; /* thousandths of one device, 1..999 */
+	uint32_t
+	        fgpu_milli; /* thousandths of one fGPU; becomes thousandths of a device by the device's model */
 	uint64_t mem_bytes;   /* 0: follows from the fraction */
 	uint32_t share_milli; /* 0: follows from the fraction; of a device's compute */
 	uint32_t cc_min;      /* compute capability times ten, 0: any */
@@ -35,15 +36,15 @@ struct request {
 	uint32_t refs;
 	uint32_t uid; /* of the submitter; the account it runs as is `user` */
 	uint32_t gid;
-	char *user;   /* Unix account */
+	char *user; /* Unix account */
 	char *name;
 	char *queue;
 	char **argv; /* NULL-terminated */
 	uint32_t n_argv;
-	uint64_t env_blob;   /* environment taken along, K=V separated by NUL; 0: none */
-	char *chdir;         /* NULL: an empty directory of its own */
-	char *output;        /* absolute, may hold %j-like patterns; NULL: kept by Berth */
-	char *error;         /* NULL: with output */
+	uint64_t env_blob; /* environment taken along, K=V separated by NUL; 0: none */
+	char *chdir;       /* NULL: an empty directory of its own */
+	char *output;      /* absolute, may hold %j-like patterns; NULL: kept by Berth */
+	char *error;       /* NULL: with output */
 	char *idempotency_key;
 	struct gpu_ask gpu;
 	uint32_t cpus;
@@ -54,7 +55,7 @@ struct request {
 	bool hold;
 	bool tty;
 	int32_t priority;
-	uint32_t throttle;      /* tasks of the array at once, 0: no bound */
+	uint32_t throttle; /* tasks of the array at once, 0: no bound */
 	struct array_range *ranges;
 	uint32_t n_ranges;
 	struct dep *deps;
@@ -66,7 +67,7 @@ struct request *request_pack(const struct request *r); /* refs 1 */
 struct request *request_ref(struct request *r);
 void request_unref(struct request *r); /* NULL is fine */
 
-uint64_t request_n_tasks(const struct request *r); /* 0: not an array */
+uint64_t request_n_tasks(const struct request *r);              /* 0: not an array */
 int64_t request_task_at(const struct request *r, uint64_t pos); /* index of the pos-th task */
 /* Position of a task index, or UINT64_MAX. */
 uint64_t request_task_pos(const struct request *r, int64_t task);

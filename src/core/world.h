@@ -19,7 +19,7 @@ struct policy {
 	uint32_t n_models;
 	int64_t backoff_min_ms;
 	int64_t backoff_max_ms;
-	int64_t silence_ms; /* a remote node silent for so long is lost */
+	int64_t silence_ms;  /* a remote node silent for so long is lost */
 	uint32_t keep_ended; /* ended jobs in memory */
 };
 
@@ -31,8 +31,8 @@ struct queue {
 	uint64_t time_limit_ms;   /* longest allowed, 0: none */
 	uint64_t default_time_ms; /* when a job says nothing, 0: none */
 	uint32_t default_retry;
-	bool configured; /* named in the configuration now */
-	uint64_t n_waiting, n_running;
+	bool configured;    /* named in the configuration now */
+	uint64_t n_running; /* attempts that hold resources */
 	UT_hash_handle hh;
 };
 
@@ -64,7 +64,7 @@ struct blob {
 	uint32_t refs;
 	int64_t used_ms;
 	size_t len;
-	UT_hash_handle hh;       /* by hash */
+	UT_hash_handle hh; /* by hash */
 	UT_hash_handle hh_num;
 	uint8_t data[];
 };
@@ -76,7 +76,7 @@ struct token {
 	char name[64];
 	uint8_t hash[32];
 	enum role role;
-	char user[64];    /* account that its jobs run as; "": the server's job_user */
+	char user[64]; /* account that its jobs run as; "": the server's job_user */
 	int64_t made_ms;
 	int64_t expires_ms; /* wall, 0: never */
 	TAILQ_ENTRY(token) link;
@@ -131,7 +131,8 @@ void world_free(struct world *w);
 
 /* Queries */
 struct job *world_find_job(const struct world *w, struct job_id id);
-struct job *world_next_job(const struct world *w, const struct job *after); /* in order of id; NULL begins; NULL ends */
+struct job *world_next_job(const struct world *w,
+        const struct job *after); /* in order of id; NULL begins; NULL ends */
 struct queue *world_find_queue(const struct world *w, const char *name);
 struct node *world_find_node(const struct world *w, const char *name);
 struct node *world_find_node_num(const struct world *w, uint64_t num);

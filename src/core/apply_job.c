@@ -1,0 +1,378 @@
+/* Jobs as their users move them: submit, start, cancel, hold, retry, edit; and the one place where a state changes. */
+#include "core/world_priv.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void note_transition(struct job *j, int64_t wall_ms, enum reason reason, const char *text)
+{
+	struct transition *t;
+
+	j->transitions = mem_realloc(j->transitions, j->n_transitions + 1, sizeof(*j->transitions));
+	t = &j->transitions[j->n_transitions++];
+	*t = (struct transition){.wall_ms = wall_ms,
+	        .state = j->state,
+	        .reason = reason,
+	        .attempt = j->n_attempts,
+	        .text = text && *text ? mem_strdup(text) : NULL};
+}
+
+static void enter_final(struct apply *a, struct job *j)
+{
+	struct world *w = a->w;
+
+	j->ended_ms = a->now.wall_ms;
+	j->stop_reason = REASON_NONE;
+	world__leave_class(w, j);
+	TAILQ_INSERT_TAIL(&w->ended, j, by_end);
+	w->n_ended++;
+	if (j->id.task == TASK_NONE)
+		w->n_living--;
+}
+
+static void leave_final(struct apply *a, struct job *j)
+{
+	struct world *w = a->w;
+
+	TAILQ_REMOVE(&w->ended, j, by_end);
+	w->n_ended--;
+	j->ended_ms = 0;
+	if (j->id.task == TASK_NONE)
+		w->n_living++;
+	world__join_class(w, j);
+}
+
+static void count_queue(struct world *w, const struct job *j, enum job_state old)
+{
+	struct queue *q = j->class ? j->class->shape.queue : world_find_queue(w, j->req->queue);
+
+	if (j->is_array || !q)
+		return;
+	q->n_running += (uint64_t)job_state_holds(j->state) - (uint64_t)job_state_holds(old);
+}
+
+void apply__transition(
+        struct apply *a, struct job *j, enum job_state state, enum reason reason, const char *text)
+{
+	enum job_state old = j->state;
+
+	BUG_IF(job_state_holds(old) && !job_state_holds(state) && j->node);
+	j->state = state;
+	j->reason = reason;
+	note_transition(j, a->now.wall_ms, reason, text);
+	count_queue(a->w, j, old);
+	if (job_state_is_final(state) && !job_state_is_final(old))
+		enter_final(a, j);
+	else if (!job_state_is_final(state) && job_state_is_final(old))
+		leave_final(a, j);
+	world__settle(a->w, j, a->now);
+	world__mark_dirty(a->w, j);
+	effects_add(a->fx, (struct effect){.kind = EFFECT_CHANGED, .id = j->id});
+	if (state == JOB_RUNNING || job_state_is_final(state)) {
+		MEM_GROW(a->recheck, a->n_recheck, a->cap_recheck);
+		a->recheck[a->n_recheck++] = j->id.num;
+	}
+	if (j->parent)
+		array__count(a, j->parent, j, old);
+}
+
+static int check_request(const struct request *r, struct err *err)
+{
+	if (!r->n_argv || !r->argv[0] || !r->argv[0][0])
+		return err_set(err, ERR_INVALID, "the command is empty");
+	if (r->n_ranges && request_n_tasks(r) == 0)
+		return err_set(err, ERR_INVALID, "the array has no tasks");
+	return 0;
+}
+
+int apply__submit(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	struct world *w = a->w;
+	struct job *j;
+	int rc = check_request(e->request, err);
+
+	if (rc)
+		return rc;
+	j = world_job_new();
+	j->req = request_pack(e->request);
+	j->id.num = w->next_job++;
+	j->order = w->next_order++;
+	j->priority = j->req->priority;
+	j->held = j->req->hold;
+	j->submitted_ms = a->now.wall_ms;
+	j->state = JOB_PENDING;
+	if (j->req->n_ranges) {
+		j->is_array = true;
+		j->array = mem_zalloc(sizeof(*j->array));
+		j->array->n = j->array->cut = request_n_tasks(j->req);
+	}
+	if (j->req->n_deps)
+		j->dep_met = mem_zalloc(j->req->n_deps * sizeof(bool));
+	world__add_job(w, j);
+	w->counters_dirty = true;
+	apply__transition(a, j, JOB_PENDING, REASON_SUBMITTED, e->actor);
+	/* A dependency that is decided already is decided here. */
+	for (uint32_t i = 0; i < j->req->n_deps; i++) {
+		MEM_GROW(a->recheck, a->n_recheck, a->cap_recheck);
+		a->recheck[a->n_recheck++] = j->req->deps[i].on.num;
+	}
+	*out = (struct applied){.job = j, .is_new = true};
+	return 0;
+}
+
+static struct attempt *add_attempt(
+        struct apply *a, struct job *j, const struct placement *p, const struct node *n)
+{
+	struct attempt *t;
+
+	j->attempts = mem_realloc(j->attempts, j->n_attempts + 1, sizeof(*j->attempts));
+	t = &j->attempts[j->n_attempts++];
+	*t = (struct attempt){.n = j->n_attempts,
+	        .epoch = a->w->next_epoch++,
+	        .node = n->num,
+	        .node_name = mem_strdup(n->name),
+	        .placed_ms = a->now.wall_ms,
+	        .state = JOB_RUNNING,
+	        .n_slices = p->n_slices};
+	if (p->n_slices)
+		t->slices = mem_zalloc(p->n_slices * sizeof(*t->slices));
+	for (uint32_t i = 0; i < p->n_slices; i++) {
+		t->slices[i].mem_bytes = p->slices[i].mem_bytes;
+		t->slices[i].share_milli = p->slices[i].share_milli;
+		memcpy(t->slices[i].device, n->devices[p->slices[i].device].info.uuid,
+		        sizeof(t->slices[i].device));
+	}
+	a->w->counters_dirty = true;
+	return t;
+}
+
+static int check_placement(
+        const struct job *j, const struct placement *p, const struct node *n, struct err *err)
+{
+	if (!n || n->state != NODE_UP)
+		return err_set(err, ERR_CONFLICT, "the node of the placement is not up");
+	if (n->n_cpus_used + j->req->cpus > n->n_cpus && j->req->cpus)
+		return err_set(
+		        err, ERR_CONFLICT, "node %s has no %u free CPUs", n->name, j->req->cpus);
+	for (uint32_t i = 0; i < p->n_slices; i++) {
+		const struct device *d = p->slices[i].device < n->n_devices
+		                                 ? &n->devices[p->slices[i].device]
+		                                 : NULL;
+		if (!d || !device_is_usable(d) || p->slices[i].mem_bytes > device_free_bytes(d) ||
+		        p->slices[i].share_milli > device_free_milli(d))
+			return err_set(err, ERR_CONFLICT,
+			        "the slice does not fit on device %u of node %s",
+			        p->slices[i].device, n->name);
+	}
+	return 0;
+}
+
+int apply__start(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	const struct placement *p = e->placement;
+	struct job *j = world_find_job(a->w, p->id);
+	struct node *n = world_find_node_num(a->w, p->node);
+	int rc;
+
+	if (!j || (j->wait != WAIT_READY))
+		return err_set(err, ERR_CONFLICT, "the job of the placement is not ready to start");
+	rc = check_placement(j, p, n, err);
+	if (rc)
+		return rc;
+	if (j->is_array) {
+		if (p->pos != array_next(j->array, 0) || p->pos >= j->array->n)
+			return err_set(err, ERR_CONFLICT,
+			        "task %llu of the array is not the next one",
+			        (unsigned long long)p->pos);
+		j = array__materialise(a, j, p->pos);
+	}
+	j->epoch = add_attempt(a, j, p, n)->epoch;
+	j->node = n;
+	j->n_slices = p->n_slices;
+	j->slices = p->n_slices ? mem_dup(p->slices, p->n_slices * sizeof(*p->slices)) : NULL;
+	j->cpus = p->bind_cpus ? mem_dup(&p->cpus, sizeof(p->cpus)) : NULL;
+	j->has_code = false;
+	world__hold_slices(a->w, j);
+	apply__transition(a, j, JOB_STARTING, REASON_PLACED, n->name);
+	effects_add(a->fx,
+	        (struct effect){
+	                .kind = EFFECT_START, .id = j->id, .node = n->num, .epoch = j->epoch});
+	*out = (struct applied){.job = j};
+	return 0;
+}
+
+/* Ends what runs, or what waits. */
+static void cancel_one(struct apply *a, struct job *j, const struct event *e)
+{
+	if (job_state_is_final(j->state) || j->is_array)
+		return;
+	if (!job_state_holds(j->state)) {
+		apply__transition(a, j, JOB_CANCELLED, e->reason, e->actor);
+		return;
+	}
+	/* A user's word stands above Berth's own reasons; these do not replace one another. */
+	if (j->stop_reason == REASON_NONE || e->reason == REASON_CANCELLED)
+		j->stop_reason = e->reason;
+	j->stop_force = j->stop_force || e->force;
+	effects_add(a->fx, (struct effect){.kind = EFFECT_STOP,
+	                           .id = j->id,
+	                           .node = j->node->num,
+	                           .epoch = j->epoch,
+	                           .reason = j->stop_reason,
+	                           .force = j->stop_force});
+	if (j->state != JOB_COMPLETING)
+		apply__transition(a, j, JOB_COMPLETING, e->reason, e->actor);
+	else
+		world__mark_dirty(a->w, j);
+}
+
+static void cancel_array(struct apply *a, struct job *parent, const struct event *e)
+{
+	struct job *t, *next;
+
+	array__cancel_rest(a, parent);
+	for (t = world_next_job(a->w, parent); t && t->id.num == parent->id.num; t = next) {
+		next = world_next_job(a->w, t);
+		cancel_one(a, t, e);
+	}
+	parent->stop_reason = e->reason;
+	array__settle_state(a, parent);
+}
+
+int apply__cancel(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	struct job *j = world_find_job(a->w, e->id);
+	char id[48];
+
+	if (!j && e->id.task != TASK_NONE) {
+		struct job *parent = world_find_job(a->w, (struct job_id){e->id.num, TASK_NONE});
+		uint64_t pos = parent && parent->array ? request_task_pos(parent->req, e->id.task)
+		                                       : UINT64_MAX;
+		if (pos != UINT64_MAX && pos >= parent->array->next_pos && pos < parent->array->cut)
+			j = array__materialise(a, parent, pos);
+	}
+	if (!j)
+		return err_set(
+		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
+	if (job_state_is_final(j->state))
+		return err_set(err, ERR_CONFLICT, "job %s has ended already (%s)",
+		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
+	if (j->is_array)
+		cancel_array(a, j, e);
+	else
+		cancel_one(a, j, e);
+	*out = (struct applied){.job = j};
+	return 0;
+}
+
+int apply__hold(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	struct job *j = world_find_job(a->w, e->id);
+	bool hold = e->kind == EVENT_HOLD;
+	char id[48];
+
+	if (!j)
+		return err_set(
+		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
+	if (j->is_array ? array_unstarted(j->array) == 0 : j->state != JOB_PENDING)
+		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
+		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
+	if (j->held != hold) {
+		j->held = hold;
+		apply__transition(a, j, j->state, hold ? REASON_HELD : REASON_SUBMITTED, e->actor);
+		if (j->is_array)
+			for (struct job *t = world_next_job(a->w, j); t && t->id.num == j->id.num;
+			        t = world_next_job(a->w, t))
+				world__settle(a->w, t, a->now);
+	}
+	*out = (struct applied){.job = j};
+	return 0;
+}
+
+static void retry_one(struct apply *a, struct job *j, const char *actor)
+{
+	j->not_before_ms = 0;
+	j->failures = 0;
+	j->has_code = false;
+	j->order = a->w->next_order++;
+	a->w->counters_dirty = true;
+	apply__transition(a, j, JOB_PENDING, REASON_RETRY_BY_USER, actor);
+}
+
+int apply__retry(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	struct job *j = world_find_job(a->w, e->id), *t;
+	char id[48];
+
+	if (!j)
+		return err_set(
+		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
+	if (!job_state_is_final(j->state))
+		return err_set(err, ERR_CONFLICT, "job %s has not ended (%s)",
+		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
+	if (!j->is_array) {
+		if (j->parent && job_state_is_final(j->parent->state))
+			apply__transition(
+			        a, j->parent, JOB_PENDING, REASON_RETRY_BY_USER, e->actor);
+		retry_one(a, j, e->actor);
+		*out = (struct applied){.job = j};
+		return 0;
+	}
+	/* Of an array: whatever did not complete. */
+	j->stop_reason = REASON_NONE;
+	j->array->by_state[JOB_CANCELLED] -= array_cut(j->array);
+	j->array->cut = j->array->n;
+	j->array->worst_code = 0;
+	apply__transition(a, j, JOB_PENDING, REASON_RETRY_BY_USER, e->actor);
+	for (t = world_next_job(a->w, j); t && t->id.num == j->id.num; t = world_next_job(a->w, t))
+		if (job_state_is_final(t->state) && t->state != JOB_COMPLETED)
+			retry_one(a, t, e->actor);
+	array__settle_state(a, j);
+	*out = (struct applied){.job = j};
+	return 0;
+}
+
+int apply__edit(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	struct job *j = world_find_job(a->w, e->id);
+	struct request changed;
+	char id[48];
+	enum job_wait wait;
+
+	if (!j)
+		return err_set(
+		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
+	if (j->state != JOB_PENDING)
+		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
+		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
+	wait = j->wait;
+	world__set_wait(a->w, j, WAIT_NONE);
+	if (e->set_priority)
+		j->priority = e->priority;
+	if (e->set_name || e->set_time) {
+		struct request *old = j->req;
+		changed = *old;
+		if (e->set_name)
+			changed.name = (char *)(uintptr_t)e->name;
+		if (e->set_time)
+			changed.time_limit_ms = e->time_limit_ms;
+		j->req = request_pack(&changed);
+		request_unref(old);
+	}
+	world__set_wait(a->w, j, wait);
+	world__settle(a->w, j, a->now);
+	world__mark_dirty(a->w, j);
+	a->w->plan_wanted = true;
+	*out = (struct applied){.job = j};
+	return 0;
+}
+
+void apply__tick(struct apply *a)
+{
+	struct job *j;
+
+	while ((j = RB_MIN(job_times, &a->w->backoff)) != NULL &&
+	        j->not_before_ms <= a->now.wall_ms)
+		world__settle(a->w, j, a->now);
+}

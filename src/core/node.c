@@ -1,0 +1,89 @@
+#include "core/node.h"
+#include "base/num.h"
+
+#include <string.h>
+#include <strings.h>
+
+uint32_t cpu_set_count(const struct cpu_set *s)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(s->bits); i++)
+		n += (uint32_t)__builtin_popcountll(s->bits[i]);
+	return n;
+}
+
+/* Whether `part` stands in `whole`, letters of any case. */
+static bool contains_nocase(const char *whole, const char *part)
+{
+	size_t n = strlen(part);
+
+	for (; *whole; whole++)
+		if (strncasecmp(whole, part, n) == 0)
+			return true;
+	return n == 0;
+}
+
+bool device_matches(const struct gpu_ask *ask, const struct device *d)
+{
+	return d->info.cc >= ask->cc_min &&
+	       (!ask->model || contains_nocase(d->info.model, ask->model));
+}
+
+bool device_is_usable(const struct device *d)
+{
+	return !d->absent && d->info.health != DEVICE_LOST;
+}
+
+uint64_t device_free_bytes(const struct device *d)
+{
+	uint64_t taken = d->used_bytes + d->info.withheld_bytes;
+
+	return taken >= d->info.mem_bytes ? 0 : d->info.mem_bytes - taken;
+}
+
+uint32_t device_free_milli(const struct device *d)
+{
+	return d->used_milli >= 1000 ? 0 : 1000 - d->used_milli;
+}
+
+/* Thousandths of this device that the ask speaks of; 0 when it names none. */
+static uint32_t ask_milli(const struct gpu_ask *ask, const struct device *d)
+{
+	if (ask->milli)
+		return ask->milli;
+	if (ask->fgpu_milli)
+		return ask->fgpu_milli / MAX(d->fgpu_per_device, 1);
+	return 0;
+}
+
+bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct slice *ret)
+{
+	struct slice s = {0};
+	uint32_t milli;
+
+	if (!device_matches(ask, d))
+		return false;
+	if (ask->count) {
+		s.mem_bytes = d->info.mem_bytes;
+		s.share_milli = 1000;
+		*ret = s;
+		return true;
+	}
+	milli = ask_milli(ask, d);
+	if (ask->fgpu_milli && (milli == 0 || milli > 1000))
+		return false;
+	s.mem_bytes = ask->mem_bytes ? ask->mem_bytes : num_milli_of(d->info.mem_bytes, milli);
+	s.share_milli = ask->share_milli ? ask->share_milli : milli;
+	/* Only one of the two was named: the other follows in proportion. */
+	if (!s.mem_bytes)
+		s.mem_bytes = num_milli_of(d->info.mem_bytes, s.share_milli);
+	if (!s.share_milli) {
+		unsigned __int128 m = (unsigned __int128)s.mem_bytes * 1000;
+		s.share_milli = (uint32_t)MAX(m / MAX(d->info.mem_bytes, 1), 1);
+	}
+	if (s.mem_bytes == 0 || s.mem_bytes > d->info.mem_bytes || s.share_milli > 1000)
+		return false;
+	*ret = s;
+	return true;
+}

@@ -1,0 +1,121 @@
+#include "core/request.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Lays pieces one after the other; with block NULL it only counts. */
+struct packer {
+	char *block;
+	size_t used;
+};
+
+static void *lay(struct packer *p, const void *data, size_t size, size_t align)
+{
+	void *at;
+
+	if (!data || !size)
+		return NULL;
+	p->used = (p->used + align - 1) & ~(align - 1);
+	at = p->block ? p->block + p->used : NULL;
+	if (at)
+		memcpy(at, data, size);
+	p->used += size;
+	return at;
+}
+
+static char *lay_str(struct packer *p, const char *s)
+{
+	return s ? lay(p, s, strlen(s) + 1, 1) : NULL;
+}
+
+static void lay_request(struct packer *p, const struct request *r)
+{
+	struct request *out = lay(p, r, sizeof(*r), 16);
+	struct request unused;
+	char **argv = lay(p, r->argv, (r->n_argv + 1) * sizeof(char *), 8);
+
+	if (!out)
+		out = &unused;
+	out->argv = argv;
+	out->ranges = lay(p, r->ranges, r->n_ranges * sizeof(*r->ranges), 8);
+	out->deps = lay(p, r->deps, r->n_deps * sizeof(*r->deps), 8);
+	out->user = lay_str(p, r->user);
+	out->name = lay_str(p, r->name);
+	out->queue = lay_str(p, r->queue);
+	out->chdir = lay_str(p, r->chdir);
+	out->output = lay_str(p, r->output);
+	out->error = lay_str(p, r->error);
+	out->idempotency_key = lay_str(p, r->idempotency_key);
+	out->gpu.model = lay_str(p, r->gpu.model);
+	for (uint32_t i = 0; i < r->n_argv; i++) {
+		char *arg = lay_str(p, r->argv[i]);
+		if (argv)
+			argv[i] = arg;
+	}
+}
+
+struct request *request_pack(const struct request *r)
+{
+	struct packer p = {0};
+	struct request *out;
+
+	lay_request(&p, r);
+	p.block = mem_zalloc(p.used);
+	out = (struct request *)(void *)p.block;
+	p.used = 0;
+	lay_request(&p, r);
+	out->refs = 1;
+	out->bytes = p.used;
+	return out;
+}
+
+struct request *request_ref(struct request *r)
+{
+	r->refs++;
+	return r;
+}
+
+void request_unref(struct request *r)
+{
+	if (r && --r->refs == 0)
+		free(r);
+}
+
+static uint64_t range_count(const struct array_range *g)
+{
+	return (uint64_t)((g->last - g->first) / g->step) + 1;
+}
+
+uint64_t request_n_tasks(const struct request *r)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < r->n_ranges; i++)
+		n += range_count(&r->ranges[i]);
+	return n;
+}
+
+int64_t request_task_at(const struct request *r, uint64_t pos)
+{
+	for (uint32_t i = 0; i < r->n_ranges; i++) {
+		uint64_t n = range_count(&r->ranges[i]);
+		if (pos < n)
+			return r->ranges[i].first + (int64_t)pos * r->ranges[i].step;
+		pos -= n;
+	}
+	return TASK_NONE;
+}
+
+uint64_t request_task_pos(const struct request *r, int64_t task)
+{
+	uint64_t before = 0;
+
+	for (uint32_t i = 0; i < r->n_ranges; i++) {
+		const struct array_range *g = &r->ranges[i];
+		if (task >= g->first && task <= g->last && (task - g->first) % g->step == 0)
+			return before + (uint64_t)((task - g->first) / g->step);
+		before += range_count(g);
+	}
+	return UINT64_MAX;
+}
