@@ -1,0 +1,639 @@
+/*
+ * The description file: one key and its value per line; `device` begins a card, what stands before the first one is
+ * of the driver. README.md lists the keys; unknown ones are refused with their line.
+ */
+#include "sim.h"
+
+#include "../tables/nvml_abi.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DESCRIPTION_MAX 65536
+#define LEN(a)          (sizeof(a) / sizeof((a)[0]))
+
+struct reader {
+	struct sim *s;
+	const char *path;
+	unsigned line;
+	char seed[128];
+	bool uuid_given[SIM_CARDS_MAX];
+	char *error;
+};
+
+__attribute__((format(printf, 2, 3))) static bool refuse(struct reader *r, const char *fmt, ...)
+{
+	int n = snprintf(r->error, SIM_ERROR_SIZE, "%.120s:%u: ", r->path, r->line);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->error + n, SIM_ERROR_SIZE - (size_t)n, fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+bool sim_parse_u64(const char *text, uint64_t max, uint64_t *ret_value)
+{
+	char *end;
+	unsigned long long v;
+
+	if (!isdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (errno || *end || v > max)
+		return false;
+	*ret_value = v;
+	return true;
+}
+
+bool sim_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMGT";
+	char *end;
+	uint64_t v;
+	const char *unit;
+
+	if (!isdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	if (*end && (unit = strchr(units, toupper((unsigned char)*end)))) {
+		unsigned shift = 10 * (unsigned)(unit - units + 1);
+
+		if (v > UINT64_MAX >> shift)
+			return false;
+		v <<= shift;
+		end++;
+		if (strcasecmp(end, "iB") == 0 || strcasecmp(end, "B") == 0)
+			end += strlen(end);
+	} else if (strcasecmp(end, "B") == 0) {
+		end++;
+	}
+	if (*end || v > INT64_MAX)
+		return false;
+	*ret_bytes = v;
+	return true;
+}
+
+bool sim_parse_code(const char *text, uint32_t *ret_code)
+{
+	static const struct {
+		const char *name;
+		uint32_t value;
+	} codes[] = {
+#define NVML_RETURN(name, value, text) {#name, value},
+	        NVML_RETURNS(NVML_RETURN)
+#undef NVML_RETURN
+	};
+	uint64_t v;
+
+	if (sim_parse_u64(text, 999, &v)) {
+		*ret_code = (uint32_t)v;
+		return true;
+	}
+	for (size_t i = 0; i < LEN(codes); i++) {
+		if (strcasecmp(codes[i].name, text) == 0) {
+			*ret_code = codes[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool sim_parse_recovery(const char *text, uint32_t *ret_action)
+{
+	static const char *const names[] = {
+	        [NVML_RECOVERY_NONE] = "none",
+	        [NVML_RECOVERY_RESET] = "reset",
+	        [NVML_RECOVERY_REBOOT] = "reboot",
+	        [NVML_RECOVERY_DRAIN_P2P] = "drain",
+	        [NVML_RECOVERY_DRAIN_AND_RESET] = "drain-and-reset",
+	};
+
+	for (uint32_t i = 0; i < LEN(names); i++) {
+		if (strcmp(names[i], text) == 0) {
+			*ret_action = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool sim_is_function(const char *name)
+{
+	static const char *const names[] = {
+#define NVML(need, since, ret, symbol, params) #symbol,
+#include "../tables/nvml.def"
+#undef NVML
+	};
+
+	for (size_t i = 0; i < LEN(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+static struct sim_card *card_of(struct reader *r)
+{
+	return &r->s->cards[r->s->n_cards - 1];
+}
+
+static unsigned index_of(struct reader *r)
+{
+	return r->s->n_cards - 1;
+}
+
+/* Cuts the next word off; "" at the end. */
+static char *next_word(char **rest)
+{
+	char *word = *rest + strspn(*rest, " \t");
+	char *end = word + strcspn(word, " \t");
+
+	*rest = *end ? end + 1 : end;
+	*end = '\0';
+	return word;
+}
+
+static bool take_text(struct reader *r, char *value, char *out, size_t size)
+{
+	if (!*value || strlen(value) >= size)
+		return refuse(r, "a text of 1 to %zu characters is needed", size - 1);
+	memcpy(out, value, strlen(value) + 1);
+	return true;
+}
+
+static bool take_size(struct reader *r, char *value, uint64_t *ret_bytes)
+{
+	return sim_parse_size(value, ret_bytes) ||
+	       refuse(r, "'%.40s' is not a size, such as 8GiB", value);
+}
+
+static bool take_number(struct reader *r, const char *value, uint64_t max, uint64_t *ret_value)
+{
+	return sim_parse_u64(value, max, ret_value) ||
+	       refuse(r, "'%.40s' is not a number from 0 to %llu", value, (unsigned long long)max);
+}
+
+static bool take_switch(struct reader *r, const char *value, bool *ret_on)
+{
+	*ret_on = strcmp(value, "on") == 0;
+	return *ret_on || strcmp(value, "off") == 0 ||
+	       refuse(r, "'%.40s' is neither on nor off", value);
+}
+
+/* "MAJOR.MINOR" */
+static bool take_version(struct reader *r, const char *value, int *ret_major, int *ret_minor)
+{
+	char end;
+
+	if (sscanf(value, "%2d.%2d%c", ret_major, ret_minor, &end) != 2 || *ret_major < 0 ||
+	        *ret_minor < 0)
+		return refuse(r, "'%.40s' is not of the form 8.0", value);
+	return true;
+}
+
+static bool key_driver(struct reader *r, char *value)
+{
+	return take_text(r, value, r->s->driver, sizeof(r->s->driver));
+}
+
+static bool key_cuda(struct reader *r, char *value)
+{
+	int major, minor;
+
+	if (!take_version(r, value, &major, &minor))
+		return false;
+	r->s->cuda_version = major * 1000 + minor * 10;
+	return true;
+}
+
+static bool key_seed(struct reader *r, char *value)
+{
+	return take_text(r, value, r->seed, sizeof(r->seed));
+}
+
+static bool add_rule(
+        struct reader *r, enum sim_rule_kind kind, const char *name, uint32_t nth, uint32_t value)
+{
+	if (strcmp(name, "*") != 0 && !sim_is_function(name))
+		return refuse(r, "'%.60s' is no function of the simulated NVML", name);
+	return sim_rule(&r->s->initial, kind, name, nth, value) ||
+	       refuse(r, "more than %d faults", SIM_RULES_MAX);
+}
+
+static bool key_missing(struct reader *r, char *value)
+{
+	return add_rule(r, SIM_RULE_MISSING, value, 0, 0);
+}
+
+/* fail NAME NTH CODE */
+static bool key_fail(struct reader *r, char *value)
+{
+	char *name = next_word(&value), *nth = next_word(&value), *code = next_word(&value);
+	uint64_t n;
+	uint32_t c;
+
+	if (!take_number(r, nth, UINT32_MAX, &n))
+		return false;
+	if (!sim_parse_code(code, &c))
+		return refuse(r, "'%.40s' is no return code of NVML", code);
+	return add_rule(r, SIM_RULE_FAIL, name, (uint32_t)n, c);
+}
+
+/* slow MILLISECONDS [NAME] */
+static bool key_slow(struct reader *r, char *value)
+{
+	char *ms = next_word(&value), *name = next_word(&value);
+	uint64_t n;
+
+	return take_number(r, ms, UINT32_MAX, &n) &&
+	       add_rule(r, SIM_RULE_SLOW, *name ? name : "*", 0, (uint32_t)n);
+}
+
+static void all_cpus(uint64_t cpus[SIM_CPU_WORDS])
+{
+	long n = sysconf(_SC_NPROCESSORS_CONF);
+
+	for (long i = 0; i < n && i < SIM_CPU_WORDS * 64; i++)
+		cpus[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static bool key_device(struct reader *r, char *value)
+{
+	unsigned index = r->s->n_cards;
+	struct sim_card *c;
+
+	if (*value)
+		return refuse(r, "'device' stands alone; its keys follow, one on a line");
+	if (index == SIM_CARDS_MAX)
+		return refuse(r, "more than %d devices", SIM_CARDS_MAX);
+	r->s->n_cards++;
+	c = card_of(r);
+	*c = (struct sim_card){.cc_major = 8,
+	        .pci_bus = index + 1,
+	        .numa_node = -1,
+	        .gpu_numa_node = -1,
+	        .ecc = true};
+	snprintf(c->model, sizeof(c->model), "Simulated GPU");
+	all_cpus(c->cpus);
+	return true;
+}
+
+/* Whoever looks at the model sees what it is. */
+static bool key_model(struct reader *r, char *value)
+{
+	struct sim_card *c = card_of(r);
+
+	if (!take_text(r, value, c->model, sizeof(c->model) - sizeof(" (simulated)")))
+		return false;
+	if (!strcasestr(c->model, "simulated"))
+		strcat(c->model, " (simulated)");
+	return true;
+}
+
+static bool key_uuid(struct reader *r, char *value)
+{
+	if (strncmp(value, "GPU-", 4) != 0 || strlen(value) < 8)
+		return refuse(r, "a uuid begins with GPU-");
+	r->uuid_given[index_of(r)] = true;
+	return take_text(r, value, card_of(r)->uuid, sizeof(card_of(r)->uuid));
+}
+
+static bool key_memory(struct reader *r, char *value)
+{
+	return take_size(r, value, &card_of(r)->mem_bytes);
+}
+
+static bool key_reserved(struct reader *r, char *value)
+{
+	return take_size(r, value, &card_of(r)->reserved_bytes);
+}
+
+static bool key_cc(struct reader *r, char *value)
+{
+	return take_version(r, value, &card_of(r)->cc_major, &card_of(r)->cc_minor);
+}
+
+static bool key_pci(struct reader *r, char *value)
+{
+	struct sim_card *c = card_of(r);
+	char end;
+
+	if (sscanf(value, "%8x:%2x:%2x.0%c", &c->pci_domain, &c->pci_bus, &c->pci_device, &end) !=
+	        3)
+		return refuse(r, "'%.40s' is not of the form 0000:01:00.0", value);
+	return true;
+}
+
+static bool key_numa(struct reader *r, char *value)
+{
+	uint64_t n;
+
+	if (!take_number(r, value, 63, &n))
+		return false;
+	card_of(r)->numa_node = (int)n;
+	return true;
+}
+
+static bool key_gpu_numa(struct reader *r, char *value)
+{
+	uint64_t n;
+
+	if (!take_number(r, value, 63, &n))
+		return false;
+	card_of(r)->gpu_numa_node = (int)n;
+	return true;
+}
+
+/* "0-3,8", or "none" */
+static bool key_cpus(struct reader *r, char *value)
+{
+	struct sim_card *c = card_of(r);
+	char *save = NULL;
+
+	memset(c->cpus, 0, sizeof(c->cpus));
+	if (strcmp(value, "none") == 0)
+		return true;
+	for (char *part = strtok_r(value, ",", &save); part; part = strtok_r(NULL, ",", &save)) {
+		char *dash = strchr(part, '-');
+		uint64_t first, last;
+
+		if (dash)
+			*dash++ = '\0';
+		if (!take_number(r, part, SIM_CPU_WORDS * 64 - 1, &first) ||
+		        !take_number(r, dash ? dash : part, SIM_CPU_WORDS * 64 - 1, &last))
+			return false;
+		for (uint64_t i = first; i <= last; i++)
+			c->cpus[i / 64] |= UINT64_C(1) << (i % 64);
+	}
+	return true;
+}
+
+static bool key_ecc(struct reader *r, char *value)
+{
+	return take_switch(r, value, &card_of(r)->ecc);
+}
+
+static bool key_mig(struct reader *r, char *value)
+{
+	return take_switch(r, value, &card_of(r)->mig);
+}
+
+static bool key_compute_mode(struct reader *r, char *value)
+{
+	if (strcmp(value, "default") == 0)
+		card_of(r)->compute_mode = NVML_COMPUTE_SHARED;
+	else if (strcmp(value, "exclusive") == 0)
+		card_of(r)->compute_mode = NVML_COMPUTE_EXCLUSIVE;
+	else if (strcmp(value, "prohibited") == 0)
+		card_of(r)->compute_mode = NVML_COMPUTE_PROHIBITED;
+	else
+		return refuse(r, "'%.40s' is not default, exclusive or prohibited", value);
+	return true;
+}
+
+/* lost [after CALLS] */
+static bool key_lost(struct reader *r, char *value)
+{
+	char *after = next_word(&value), *calls = next_word(&value);
+	uint64_t n = 0;
+
+	if (*after && strcmp(after, "after") != 0)
+		return refuse(r, "'lost' or 'lost after CALLS'");
+	if (*after && !take_number(r, calls, UINT32_MAX, &n))
+		return false;
+	sim_lose(&r->s->initial, index_of(r), (uint32_t)n);
+	return true;
+}
+
+static bool key_xid(struct reader *r, char *value)
+{
+	uint64_t n;
+
+	if (!take_number(r, value, UINT32_MAX, &n))
+		return false;
+	sim_event(&r->s->initial, index_of(r), NVML_EVENT_XID, n);
+	return true;
+}
+
+static bool key_corrected(struct reader *r, char *value)
+{
+	uint64_t n;
+
+	if (!take_number(r, value, INT64_MAX, &n))
+		return false;
+	sim_ecc(&r->s->initial, index_of(r), n, 0);
+	return true;
+}
+
+static bool key_uncorrected(struct reader *r, char *value)
+{
+	uint64_t n;
+
+	if (!take_number(r, value, INT64_MAX, &n))
+		return false;
+	sim_ecc(&r->s->initial, index_of(r), 0, n);
+	return true;
+}
+
+/* rows pending | failed */
+static bool key_rows(struct reader *r, char *value)
+{
+	struct sim_card_state *c = &r->s->initial.cards[index_of(r)];
+
+	if (strcmp(value, "pending") == 0)
+		c->rows_pending = 1;
+	else if (strcmp(value, "failed") == 0)
+		c->rows_failed = 1;
+	else
+		return refuse(r, "'%.40s' is neither pending nor failed", value);
+	return true;
+}
+
+static bool key_recovery(struct reader *r, char *value)
+{
+	return sim_parse_recovery(value, &r->s->initial.cards[index_of(r)].recovery_action) ||
+	       refuse(r, "'%.40s' is not none, reset, reboot, drain or drain-and-reset", value);
+}
+
+/* outside PID SIZE|unknown [graphics] */
+static bool key_outside(struct reader *r, char *value)
+{
+	char *pid = next_word(&value), *size = next_word(&value), *kind = next_word(&value);
+	uint64_t p, bytes = SIM_BYTES_UNKNOWN;
+
+	if (!take_number(r, pid, INT32_MAX, &p) ||
+	        (strcmp(size, "unknown") != 0 && !take_size(r, size, &bytes)))
+		return false;
+	if (*kind && strcmp(kind, "graphics") != 0)
+		return refuse(r, "'%.40s' is not graphics", kind);
+	return sim_use(&r->s->initial, (int32_t)p, index_of(r), bytes, 0, *kind) ||
+	       refuse(r, "more than %d processes", SIM_PROCESSES_MAX);
+}
+
+static const struct {
+	const char *name;
+	bool of_card;
+	bool (*set)(struct reader *r, char *value);
+} keys[] = {
+        {"driver", false, key_driver},
+        {"cuda", false, key_cuda},
+        {"seed", false, key_seed},
+        {"missing", false, key_missing},
+        {"fail", false, key_fail},
+        {"slow", false, key_slow},
+        {"device", false, key_device},
+        {"model", true, key_model},
+        {"uuid", true, key_uuid},
+        {"memory", true, key_memory},
+        {"reserved", true, key_reserved},
+        {"cc", true, key_cc},
+        {"pci", true, key_pci},
+        {"numa", true, key_numa},
+        {"gpu_numa", true, key_gpu_numa},
+        {"cpus", true, key_cpus},
+        {"ecc", true, key_ecc},
+        {"mig", true, key_mig},
+        {"compute_mode", true, key_compute_mode},
+        {"lost", true, key_lost},
+        {"xid", true, key_xid},
+        {"corrected", true, key_corrected},
+        {"uncorrected", true, key_uncorrected},
+        {"rows", true, key_rows},
+        {"recovery", true, key_recovery},
+        {"outside", true, key_outside},
+};
+
+static bool read_line(struct reader *r, char *line)
+{
+	char *value, *end = line + strcspn(line, "#");
+	const char *key;
+
+	while (end > line && isspace((unsigned char)end[-1]))
+		end--;
+	*end = '\0';
+	value = line;
+	key = next_word(&value);
+	if (!*key)
+		return true;
+	value += strspn(value, " \t");
+	for (size_t i = 0; i < LEN(keys); i++) {
+		if (strcmp(keys[i].name, key) != 0)
+			continue;
+		if (keys[i].of_card && r->s->n_cards == 0)
+			return refuse(r, "'%s' stands before the first 'device'", key);
+		return keys[i].set(r, value);
+	}
+	return refuse(r, "unknown key '%.40s'", key);
+}
+
+/* 64 bits of FNV-1a, stirred. */
+static uint64_t hash_bytes(uint64_t h, const void *data, size_t len)
+{
+	const unsigned char *p = data;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+	h ^= h >> 32;
+	h *= UINT64_C(0x9e3779b97f4a7c15);
+	return h ^ h >> 29;
+}
+
+/* The same seed and place give the same UUID for ever. */
+static void derive_uuid(struct reader *r, unsigned index)
+{
+	uint64_t a = hash_bytes(UINT64_C(0xcbf29ce484222325), r->seed, strlen(r->seed));
+	uint64_t b;
+
+	a = hash_bytes(a, &index, sizeof(index));
+	b = hash_bytes(a, r->seed, strlen(r->seed));
+	snprintf(r->s->cards[index].uuid, sizeof(r->s->cards[index].uuid),
+	        "GPU-%08x-%04x-%04x-%04x-%012llx", (unsigned)(a >> 32),
+	        (unsigned)(a >> 16 & 0xffff), (unsigned)(a & 0xffff), (unsigned)(b >> 48),
+	        (unsigned long long)(b & UINT64_C(0xffffffffffff)));
+}
+
+static bool check_cards(struct reader *r)
+{
+	for (unsigned i = 0; i < r->s->n_cards; i++) {
+		struct sim_card *c = &r->s->cards[i];
+
+		if (c->mem_bytes == 0 || c->reserved_bytes >= c->mem_bytes)
+			return refuse(r, "device %u has no memory left to use", i);
+		if (!r->uuid_given[i])
+			derive_uuid(r, i);
+		for (unsigned k = 0; k < i; k++)
+			if (strcmp(r->s->cards[k].uuid, c->uuid) == 0)
+				return refuse(r, "devices %u and %u have the same uuid", k, i);
+	}
+	return true;
+}
+
+static char *read_file(const char *path, size_t *ret_len, char error[SIM_ERROR_SIZE])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	char *text = NULL;
+	ssize_t n = -1;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+		errno = EINVAL;
+	} else if (fd >= 0 && (text = malloc(DESCRIPTION_MAX + 1))) {
+		n = read(fd, text, DESCRIPTION_MAX + 1);
+		if (n > DESCRIPTION_MAX) {
+			errno = EFBIG;
+			n = -1;
+		}
+	}
+	if (n < 0) {
+		snprintf(error, SIM_ERROR_SIZE, "%.150s: %s", path, strerror(errno));
+		free(text);
+		text = NULL;
+	} else {
+		text[n] = '\0';
+		*ret_len = (size_t)n;
+	}
+	if (fd >= 0)
+		close(fd);
+	return text;
+}
+
+bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
+{
+	struct reader r = {.s = s, .path = path, .error = error};
+	size_t len;
+	char *text, *line, *next;
+	bool ok = true;
+
+	memset(s, 0, sizeof(*s));
+	s->state_fd = -1;
+	s->cuda_version = 12040;
+	snprintf(s->driver, sizeof(s->driver), "550.54.15");
+	snprintf(r.seed, sizeof(r.seed), "%.120s", path);
+	text = read_file(path, &len, error);
+	if (!text)
+		return false;
+	s->initial.description = hash_bytes(UINT64_C(0xcbf29ce484222325), text, len);
+	for (line = text; ok && line; line = next) {
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		r.line++;
+		ok = read_line(&r, line);
+	}
+	free(text);
+	s->initial.events_early =
+	        s->initial.event_seq < SIM_EVENTS_MAX ? s->initial.event_seq : SIM_EVENTS_MAX;
+	return ok && check_cards(&r);
+}

@@ -1,0 +1,143 @@
+/*
+ * Simulated GPUs: what a description file says of them, and the state that all processes using them share.
+ * A struct sim belongs to its opener; the state lives in a file beside the description and outlives every process.
+ * One thread at a time per struct sim. Functions say false, or an errno, and why in the caller's buffer; nothing exits.
+ *
+ * The state is read and written whole, under a lock on the file that the kernel gives back when its holder dies. It is
+ * not mapped: whatever a job does to that file, a reader sees an odd file and never a signal.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SIM_CARDS_MAX     32
+#define SIM_PROCESSES_MAX 512
+#define SIM_RULES_MAX     16
+#define SIM_EVENTS_MAX    64
+#define SIM_NAME_SIZE     64
+#define SIM_CPU_WORDS     16
+#define SIM_BYTES_UNKNOWN UINT64_MAX /* of a process: the driver cannot tell */
+#define SIM_ERROR_SIZE    240
+
+/* What never changes while a description stands. */
+struct sim_card {
+	char model[96];
+	char uuid[96];
+	uint64_t mem_bytes;
+	uint64_t reserved_bytes; /* kept by the driver, part of mem_bytes */
+	int cc_major, cc_minor;
+	unsigned pci_domain, pci_bus, pci_device;
+	int numa_node;     /* near it; -1: unknown */
+	int gpu_numa_node; /* of its own memory; -1: it is no NUMA node */
+	uint64_t cpus[SIM_CPU_WORDS];
+	bool ecc;
+	bool mig;
+	int compute_mode; /* enum nvml_compute_mode */
+};
+
+struct sim_process {
+	int32_t pid; /* 0: free entry */
+	uint32_t card;
+	uint64_t bytes;
+	uint64_t
+	        started; /* start time of the process, so that a reused pid is not mistaken; 0: stays until taken away */
+	uint32_t graphics;
+	uint32_t unused;
+};
+
+struct sim_event {
+	uint64_t seq;  /* from 1, over all cards */
+	uint64_t type; /* NVML_EVENT_... */
+	uint64_t data;
+	uint32_t card;
+	uint32_t unused;
+};
+
+enum sim_rule_kind { SIM_RULE_NONE, SIM_RULE_MISSING, SIM_RULE_FAIL, SIM_RULE_SLOW };
+
+struct sim_rule {
+	char name[SIM_NAME_SIZE]; /* of an NVML function, or "*" */
+	uint32_t kind;
+	uint32_t
+	        nth; /* FAIL: the calls until the one that fails, over all processes; 0: every call */
+	uint32_t value; /* FAIL: the code; SLOW: milliseconds */
+	uint32_t unused;
+};
+
+struct sim_card_state {
+	uint32_t lost;
+	uint32_t lost_after; /* calls that still succeed before it is lost; 0: not counting */
+	uint32_t util_percent;
+	uint32_t recovery_action;
+	uint32_t rows_pending;
+	uint32_t rows_failed;
+	uint64_t ecc_corrected;
+	uint64_t ecc_uncorrected; /* since the last reset */
+	uint64_t ecc_uncorrected_ever;
+};
+
+struct sim_state {
+	uint64_t magic;
+	uint64_t description; /* its hash: another description starts from its own beginning */
+	uint64_t event_seq;   /* of the newest event */
+	uint64_t
+	        events_early; /* so many of the newest came with the description and wait for the first listener */
+	struct sim_card_state cards[SIM_CARDS_MAX];
+	struct sim_event events[SIM_EVENTS_MAX]; /* event seq is at seq % SIM_EVENTS_MAX */
+	struct sim_rule rules[SIM_RULES_MAX];
+	struct sim_process processes[SIM_PROCESSES_MAX];
+};
+
+struct sim {
+	char driver[80];
+	int cuda_version; /* 12040 */
+	unsigned n_cards;
+	struct sim_card cards[SIM_CARDS_MAX];
+	struct sim_state initial;
+	int state_fd;
+	bool read_only; /* this process may not write the state: faults that count calls do not count its own */
+};
+
+/* -- life cycle -- */
+/* Reads the description and opens its state, PATH.state, which is made when it is missing. False: error says why. */
+bool sim_open(struct sim *s, const char *path, char error[SIM_ERROR_SIZE]);
+void sim_close(struct sim *s);
+/* Reads the description alone; state_fd stays -1. */
+bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE]);
+
+/*
+ * -- the shared state: 0 or an errno --
+ * ETIMEDOUT: somebody holds it for over a second. ESTALE: it was spoilt, or the description was replaced; open anew.
+ */
+int sim_begin(struct sim *s,
+        struct sim_state *
+                ret_state); /* takes the lock and reads; ended by sim_end, also when nothing changed */
+int sim_end(struct sim *s, const struct sim_state *changed); /* writes unless NULL, and lets go */
+
+/* -- changes of a state in hand; false when its table is full -- */
+/* Sets what a process uses on a card; 0 bytes takes it away. started 0: it stays until it is taken away. */
+bool sim_use(struct sim_state *st, int32_t pid, unsigned card, uint64_t bytes, uint64_t started,
+        bool graphics);
+bool sim_rule(struct sim_state *st, enum sim_rule_kind kind, const char *name, uint32_t nth,
+        uint32_t value);
+void sim_event(struct sim_state *st, unsigned card, uint64_t type, uint64_t data);
+void sim_lose(struct sim_state *st, unsigned card, uint32_t after_calls);
+void sim_restore(struct sim_state *st, unsigned card);
+void sim_ecc(struct sim_state *st, unsigned card, uint64_t corrected, uint64_t uncorrected);
+void sim_drop_dead(struct sim_state *st); /* takes processes away that have ended */
+
+/* -- queries -- */
+uint64_t sim_used(const struct sim_state *st, unsigned card);
+int sim_find_card(const struct sim *s, const char *index_or_uuid); /* -1 */
+uint64_t sim_started(int32_t pid); /* start time of a living process, never 0; 0 when it is gone */
+
+/* -- words of a description and of fake-gpu's command line -- */
+bool sim_parse_u64(const char *text, uint64_t max, uint64_t *ret_value);
+bool sim_parse_size(const char *text, uint64_t *ret_bytes); /* "8GiB", "512M", "4096" */
+bool sim_parse_code(
+        const char *text, uint32_t *ret_code); /* a return code of NVML by name or number */
+bool sim_parse_recovery(
+        const char *text, uint32_t *ret_action); /* none, reset, reboot, drain, drain-and-reset */
+bool sim_is_function(const char *name);          /* stands in tables/nvml.def */
