@@ -6,21 +6,33 @@
  *
  * There is no answer to a start: what became of it is read from the spool (wire/spool.h), also when it failed.
  * Messages on one connection are carried out in order. A repeated start of an epoch that lives is ignored.
+ *
+ * When a connection breaks (the keepers' parent, or the helper, was killed), what was sent on it last may be lost. The
+ * agent connects again, reads the spool to its end, and for each of its attempts that has no ENDED and whose byte nobody
+ * locks: sends START again with `again` if there was no STARTED either, else SWEEP. Both leave exactly one ENDED.
+ *
+ * In every process of an attempt's tree, execs too, the keeper sets BERTH_KEEPER=<data directory>-<epoch>: that is how
+ * a sweep finds what outlived its keeper.
  */
 #pragma once
 
 #include "base/buf.h"
 #include "base/err.h"
 
-#define LAUNCH_MAX (8 * MIB)
+#define LAUNCH_MAX  (8 * MIB)
 #define LAUNCH_CPUS 1024 /* CPUs a node can have */
 
 enum launch_kind {
-	LAUNCH_START = 1, /* an attempt of a job */
-	LAUNCH_EXEC,      /* a command inside a living attempt: console only, nothing in the spool */
-	LAUNCH_STOP,      /* end the attempt `epoch`: TERM, grace, KILL; `force`: KILL now */
-	LAUNCH_SWEEP,     /* the keeper of `epoch` is dead: end what is left, then append its ENDED with SPOOL_KEEPER_KILLED */
-	LAUNCH_ROTATE,    /* open a new spool file (`path`) for attempts started from now on */
+	/* An attempt of a job. */
+	LAUNCH_START = 1,
+	/* A command inside a living attempt: console only, nothing in the spool; it ends with the attempt. */
+	LAUNCH_EXEC,
+	/* End the attempt `epoch`: TERM, grace, KILL; `force`: KILL now. Nothing happens if it does not live. */
+	LAUNCH_STOP,
+	/* The keeper of `epoch` is dead: end what is left, then append its ENDED with SPOOL_KEEPER_KILLED if it has none. */
+	LAUNCH_SWEEP,
+	/* Open a new spool file (`path`) for attempts started from now on. */
+	LAUNCH_ROTATE,
 };
 
 struct launch {
@@ -28,38 +40,54 @@ struct launch {
 	uint64_t job;
 	int64_t task; /* -1: not a task of an array */
 	uint32_t attempt;
-	uint64_t epoch; /* names the attempt; of an exec: the attempt it belongs to */
+	uint64_t epoch; /* names the attempt, from 1 to SPOOL_EPOCH_MAX; of an exec: whose it is */
+	bool again;     /* of a start that may have been sent before: not if the spool knows it */
 	uint64_t console_id; /* of an exec: names its console; else 0 */
 
-	char *user;  /* account to run as; NULL: the account of the keepers' parent. Resolved where root is held */
-	char **argv; /* NULL-terminated */
-	char **env;  /* NULL-terminated K=V, complete */
-	char *cwd;
-	bool make_cwd; /* cwd is an empty directory of the job's own: made, owned by the account, removed at the end */
+	/* Account to run as; NULL: the account of the keepers' parent, unless that is root. Resolved where root is held. */
+	const char *user;
+	char **argv;     /* NULL-terminated; looked up in the PATH of `env` */
+	char **env;      /* NULL-terminated K=V, complete */
+	const char *cwd; /* absolute; NULL: / */
+	/* cwd is an empty directory of the job's own: made, owned by the account, removed at the end; a sweep removes it, too. */
+	bool make_cwd;
 
-	char *out_path; /* where stdout goes; made with the account's rights unless out_internal */
-	char *err_path; /* NULL: with stdout */
-	char *index_path; /* offset, time, stream of each chunk (wire/spool.h); NULL: none */
-	bool out_internal; /* out_path lies in Berth's own directory: made by the keeper, not by the account */
-	uint64_t output_max; /* bytes kept per attempt: head and tail */
+	/* Where stdout goes; made with the account's rights and emptied at the start. NULL: nowhere. */
+	const char *out_path;
+	/* out_path lies in Berth's own directory: made by the keeper, not by the account, with the first byte of output. */
+	bool out_internal;
+	const char *err_path; /* NULL: with stdout. Each of two files is given half of output_max */
+	const char *index_path; /* struct spool_chunk of each chunk; Berth's own; NULL: none */
+	uint64_t output_max; /* bytes kept per attempt: head and tail; 0: no ceiling */
 
-	bool tty;  /* a terminal instead of pipes */
-	bool console; /* listen on `console_path` (always with tty and exec) */
-	char *console_path; /* Unix socket, wire/console.h */
+	bool tty; /* a terminal instead of pipes; stderr goes with stdout */
+	/* Listen on console_path; always with tty and exec. With pipes, stdin then comes from the console, else it is /dev/null. */
+	bool console;
+	const char *console_path; /* Unix socket, wire/console.h; gone when the process is */
 	uint32_t rows, cols;
 
 	uint64_t grace_ms;
 	uint64_t time_limit_ms; /* 0: none; held by the keeper, on a clock that does not jump */
 	uint64_t cpus[LAUNCH_CPUS / 64]; /* CPUs it may use; all zero: not bound */
-	bool force; /* of a stop */
-	uint32_t stop_cause; /* of a stop: enum spool_cause that its ENDED shall carry if it had to be ended */
-	char *path; /* of a rotate */
+	bool force;                      /* of a stop */
+	uint32_t stop_cause; /* of a stop: enum spool_cause for ENDED, if it had to be ended */
+	/* Of a rotate: the new spool file. Of an exec, stop or sweep: the one its attempt was started with; NULL: the one in use. */
+	const char *path;
+
+	/* Filled in by the helper, never by the agent; only the helper can talk to a parent that is root. */
+	bool has_account; /* `user` was looked up and allowed */
+	uint32_t uid, gid;
+	uint32_t *groups;
+	size_t n_groups;
+	/* Not to be carried out: a start gets its ENDED with SPOOL_SETUP_FAILED and this text, an exec CONSOLE_ERROR. */
+	const char *refusal;
 
 	void *block; /* all the memory behind the pointers above, when decoded */
 };
 
 /* Appends length and message to b; pointers of l are borrowed. */
 void launch_encode(const struct launch *l, struct buf *b);
-/* data: one message without its length. */
-MUST_CHECK int launch_decode(const void *data, size_t len, struct launch *ret_launch, struct err *err);
+/* data: one message without its length. Behind the NULL that ends env there is room for one more. */
+MUST_CHECK int launch_decode(
+        const void *data, size_t len, struct launch *ret_launch, struct err *err);
 void launch_done(struct launch *l);

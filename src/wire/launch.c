@@ -1,0 +1,356 @@
+#include "wire/launch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "wire/codec.h"
+
+/*
+ * DESIGN: a message is walked twice. The first walk counts strings and bytes, so that all of it fits into one block;
+ * the second hands the block out: pointer arrays first (they need alignment), then the strings.
+ */
+enum {
+	TAG_KIND = 1,
+	TAG_JOB,
+	TAG_TASK,
+	TAG_ATTEMPT,
+	TAG_EPOCH,
+	TAG_CONSOLE_ID,
+	TAG_USER,
+	TAG_ARGV,
+	TAG_ENV,
+	TAG_CWD,
+	TAG_MAKE_CWD,
+	TAG_OUT_PATH,
+	TAG_ERR_PATH,
+	TAG_INDEX_PATH,
+	TAG_OUT_INTERNAL,
+	TAG_OUTPUT_MAX,
+	TAG_TTY,
+	TAG_CONSOLE,
+	TAG_CONSOLE_PATH,
+	TAG_ROWS,
+	TAG_COLS,
+	TAG_GRACE_MS,
+	TAG_TIME_LIMIT_MS,
+	TAG_CPUS,
+	TAG_FORCE,
+	TAG_STOP_CAUSE,
+	TAG_PATH,
+	TAG_AGAIN,
+	TAG_HAS_ACCOUNT,
+	TAG_UID,
+	TAG_GID,
+	TAG_GROUP,
+	TAG_REFUSAL,
+};
+
+/* What the second walk hands out from. */
+struct arena {
+	size_t n_argv;
+	size_t n_env;
+	size_t n_groups;
+	size_t n_bytes; /* of strings, with their NULs */
+	char *bytes;
+};
+
+static void put_cpus(struct buf *b, const uint64_t *cpus)
+{
+	uint8_t bytes[LAUNCH_CPUS / 8];
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(bytes); i++) {
+		bytes[i] = (uint8_t)(cpus[i / 8] >> i % 8 * 8);
+		if (bytes[i])
+			n = i + 1;
+	}
+	codec_put_bytes(b, TAG_CPUS, bytes, n);
+}
+
+static void put_list(struct buf *b, uint32_t tag, char *const *list)
+{
+	for (; list && *list; list++)
+		codec_add_bytes(b, tag, *list, strlen(*list));
+}
+
+static void put_output(struct buf *b, const struct launch *l)
+{
+	codec_put_str(b, TAG_OUT_PATH, l->out_path);
+	codec_put_str(b, TAG_ERR_PATH, l->err_path);
+	codec_put_str(b, TAG_INDEX_PATH, l->index_path);
+	codec_put_u64(b, TAG_OUT_INTERNAL, l->out_internal);
+	codec_put_u64(b, TAG_OUTPUT_MAX, l->output_max);
+	codec_put_u64(b, TAG_TTY, l->tty);
+	codec_put_u64(b, TAG_CONSOLE, l->console);
+	codec_put_str(b, TAG_CONSOLE_PATH, l->console_path);
+	codec_put_u64(b, TAG_ROWS, l->rows);
+	codec_put_u64(b, TAG_COLS, l->cols);
+}
+
+static void put_account(struct buf *b, const struct launch *l)
+{
+	codec_put_u64(b, TAG_HAS_ACCOUNT, l->has_account);
+	codec_put_u64(b, TAG_UID, l->uid);
+	codec_put_u64(b, TAG_GID, l->gid);
+	for (size_t i = 0; i < l->n_groups; i++)
+		codec_add_u64(b, TAG_GROUP, l->groups[i]);
+	codec_put_str(b, TAG_REFUSAL, l->refusal);
+}
+
+void launch_encode(const struct launch *l, struct buf *b)
+{
+	size_t at = b->len, len;
+
+	if (!buf_reserve(b, 4))
+		return;
+	buf_commit(b, 4);
+	codec_put_u64(b, TAG_KIND, (uint64_t)l->kind);
+	codec_put_u64(b, TAG_JOB, l->job);
+	codec_put_i64(b, TAG_TASK, l->task);
+	codec_put_u64(b, TAG_ATTEMPT, l->attempt);
+	codec_put_u64(b, TAG_EPOCH, l->epoch);
+	codec_put_u64(b, TAG_AGAIN, l->again);
+	codec_put_u64(b, TAG_CONSOLE_ID, l->console_id);
+	codec_put_str(b, TAG_USER, l->user);
+	put_list(b, TAG_ARGV, l->argv);
+	put_list(b, TAG_ENV, l->env);
+	codec_put_str(b, TAG_CWD, l->cwd);
+	codec_put_u64(b, TAG_MAKE_CWD, l->make_cwd);
+	put_output(b, l);
+	codec_put_u64(b, TAG_GRACE_MS, l->grace_ms);
+	codec_put_u64(b, TAG_TIME_LIMIT_MS, l->time_limit_ms);
+	put_cpus(b, l->cpus);
+	codec_put_u64(b, TAG_FORCE, l->force);
+	codec_put_u64(b, TAG_STOP_CAUSE, l->stop_cause);
+	codec_put_str(b, TAG_PATH, l->path);
+	put_account(b, l);
+	len = b->len - at - 4;
+	if (len > LAUNCH_MAX)
+		b->overflow = true;
+	if (b->overflow)
+		return;
+	for (size_t i = 0; i < 4; i++)
+		b->data[at + i] = (uint8_t)(len >> (24 - 8 * i));
+}
+
+static bool is_text(const struct codec_field *f)
+{
+	return f->tag == TAG_ARGV || f->tag == TAG_ENV || f->tag == TAG_USER || f->tag == TAG_CWD ||
+	       f->tag == TAG_OUT_PATH || f->tag == TAG_ERR_PATH || f->tag == TAG_INDEX_PATH ||
+	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL;
+}
+
+static int measure(const void *data, size_t len, struct arena *a, struct err *err)
+{
+	struct codec_reader r = codec_read(data, len);
+	struct codec_field f;
+
+	while (codec_next(&r, &f)) {
+		if (is_text(&f)) {
+			if (!f.is_bytes || (f.len && memchr(f.data, 0, f.len)))
+				return err_set(err, ERR_CORRUPT,
+				        "launch message: field %u is no text", f.tag);
+			a->n_bytes += f.len + 1;
+		}
+		a->n_argv += f.tag == TAG_ARGV;
+		a->n_env += f.tag == TAG_ENV;
+		a->n_groups += f.tag == TAG_GROUP;
+	}
+	if (r.bad)
+		return err_set(err, ERR_CORRUPT, "launch message of %zu bytes is malformed", len);
+	return 0;
+}
+
+static void allocate(struct arena *a, struct launch *l)
+{
+	size_t pointers = (a->n_argv + 1 + a->n_env + 2) * sizeof(char *);
+	size_t groups = a->n_groups * sizeof(uint32_t);
+	char *block = mem_zalloc(pointers + groups + a->n_bytes);
+
+	l->block = block;
+	l->argv = (char **)(void *)block;
+	l->env = l->argv + a->n_argv + 1;
+	l->groups = (uint32_t *)(void *)(block + pointers);
+	a->bytes = block + pointers + groups;
+	a->n_argv = a->n_env = 0;
+}
+
+static char *take_text(struct arena *a, const struct codec_field *f)
+{
+	char *s = a->bytes;
+
+	if (f->len)
+		memcpy(s, f->data, f->len);
+	a->bytes += f->len + 1;
+	return s;
+}
+
+static void take_string(struct launch *l, struct arena *a, const struct codec_field *f)
+{
+	char *s = take_text(a, f);
+
+	switch (f->tag) {
+	case TAG_ARGV:
+		l->argv[a->n_argv++] = s;
+		break;
+	case TAG_ENV:
+		l->env[a->n_env++] = s;
+		break;
+	case TAG_USER:
+		l->user = s;
+		break;
+	case TAG_CWD:
+		l->cwd = s;
+		break;
+	case TAG_OUT_PATH:
+		l->out_path = s;
+		break;
+	case TAG_ERR_PATH:
+		l->err_path = s;
+		break;
+	case TAG_INDEX_PATH:
+		l->index_path = s;
+		break;
+	case TAG_CONSOLE_PATH:
+		l->console_path = s;
+		break;
+	case TAG_PATH:
+		l->path = s;
+		break;
+	case TAG_REFUSAL:
+		l->refusal = s;
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_cpus(struct launch *l, const struct codec_field *f)
+{
+	for (size_t i = 0; i < MIN(f->len, (size_t)LAUNCH_CPUS / 8); i++)
+		l->cpus[i / 8] |= (uint64_t)f->data[i] << i % 8 * 8;
+}
+
+static void take_identity(struct launch *l, const struct codec_field *f)
+{
+	switch (f->tag) {
+	case TAG_KIND:
+		l->kind = (enum launch_kind)codec_u32(f);
+		break;
+	case TAG_JOB:
+		l->job = f->u;
+		break;
+	case TAG_TASK:
+		l->task = codec_i64(f);
+		break;
+	case TAG_ATTEMPT:
+		l->attempt = codec_u32(f);
+		break;
+	case TAG_EPOCH:
+		l->epoch = f->u;
+		break;
+	case TAG_AGAIN:
+		l->again = f->u;
+		break;
+	case TAG_CONSOLE_ID:
+		l->console_id = f->u;
+		break;
+	case TAG_HAS_ACCOUNT:
+		l->has_account = f->u;
+		break;
+	case TAG_UID:
+		l->uid = codec_u32(f);
+		break;
+	case TAG_GID:
+		l->gid = codec_u32(f);
+		break;
+	case TAG_GROUP:
+		l->groups[l->n_groups++] = codec_u32(f);
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_setting(struct launch *l, const struct codec_field *f)
+{
+	switch (f->tag) {
+	case TAG_MAKE_CWD:
+		l->make_cwd = f->u;
+		break;
+	case TAG_OUT_INTERNAL:
+		l->out_internal = f->u;
+		break;
+	case TAG_OUTPUT_MAX:
+		l->output_max = f->u;
+		break;
+	case TAG_TTY:
+		l->tty = f->u;
+		break;
+	case TAG_CONSOLE:
+		l->console = f->u;
+		break;
+	case TAG_ROWS:
+		l->rows = codec_u32(f);
+		break;
+	case TAG_COLS:
+		l->cols = codec_u32(f);
+		break;
+	case TAG_GRACE_MS:
+		l->grace_ms = f->u;
+		break;
+	case TAG_TIME_LIMIT_MS:
+		l->time_limit_ms = f->u;
+		break;
+	case TAG_FORCE:
+		l->force = f->u;
+		break;
+	case TAG_STOP_CAUSE:
+		l->stop_cause = codec_u32(f);
+		break;
+	case TAG_CPUS:
+		take_cpus(l, f);
+		break;
+	default:
+		break;
+	}
+}
+
+int launch_decode(const void *data, size_t len, struct launch *ret_launch, struct err *err)
+{
+	struct arena a = {0};
+	struct launch l = {0};
+	struct codec_reader r = codec_read(data, len);
+	struct codec_field f;
+	int rc;
+
+	if (len > LAUNCH_MAX)
+		return err_set(err, ERR_TOO_LARGE, "launch message of %zu bytes: the most is %zu",
+		        len, (size_t)LAUNCH_MAX);
+	rc = measure(data, len, &a, err);
+	if (rc < 0)
+		return rc;
+	allocate(&a, &l);
+	while (codec_next(&r, &f)) {
+		if (is_text(&f)) {
+			take_string(&l, &a, &f);
+			continue;
+		}
+		take_identity(&l, &f);
+		take_setting(&l, &f);
+	}
+	if (l.kind < LAUNCH_START || l.kind > LAUNCH_ROTATE) {
+		launch_done(&l);
+		return err_set(err, ERR_VERSION, "launch message of kind %u is not known here",
+		        (unsigned)l.kind);
+	}
+	*ret_launch = l;
+	return 0;
+}
+
+void launch_done(struct launch *l)
+{
+	free(l->block);
+	l->block = NULL;
+}
