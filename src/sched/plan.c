@@ -1,0 +1,136 @@
+/*
+ * DESIGN. Jobs that are alike (struct sched_class) stand in one ordered tree. The heads of all classes are merged by
+ * queue priority, job priority and order; the first head is placed, or its whole class is out for this plan, since
+ * room only shrinks while a plan is made. The work is (classes + placements) x nodes, however many jobs wait.
+ */
+#include "sched/fit.h"
+#include "sched/sched.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct cursor {
+	const struct sched_class *class;
+	struct job *job;  /* next of its class */
+	uint64_t pos;     /* of an array: next task */
+	uint64_t started; /* of an array: tasks placed in this plan */
+	RB_ENTRY(cursor) link;
+};
+
+static int cursor_cmp(const struct cursor *a, const struct cursor *b)
+{
+	int32_t qa = a->class->shape.queue->priority, qb = b->class->shape.queue->priority;
+
+	if (qa != qb)
+		return qa > qb ? -1 : 1;
+	return job_order_cmp(a->job, b->job);
+}
+
+RB_HEAD(cursors, cursor);
+RB_GENERATE_STATIC(cursors, cursor, link, cursor_cmp)
+
+static void enter_job(struct cursor *c, struct job *j)
+{
+	c->job = j;
+	c->started = 0;
+	c->pos = j && j->is_array ? array_next(j->array, 0) : 0;
+}
+
+/* What of the job at the cursor may still start in this plan. */
+static bool has_more(const struct cursor *c)
+{
+	const struct job *j = c->job;
+	uint32_t throttle = j->req->throttle;
+
+	if (!j->is_array)
+		return c->started == 0;
+	return c->pos < j->array->n &&
+	       (!throttle || array_running(j->array) + c->started < throttle);
+}
+
+static void advance(struct cursor *c)
+{
+	c->started++;
+	if (c->job->is_array)
+		c->pos = array_next(c->job->array, c->pos + 1);
+	while (c->job && !has_more(c))
+		enter_job(c, RB_NEXT(job_order, &c->class->ready, c->job));
+}
+
+static void gather(const struct world *w, struct cursors *set, struct cursor *pool)
+{
+	struct sched_class *c, *next;
+
+	HASH_ITER (hh, w->classes, c, next) {
+		if (c->shape.queue->paused || RB_EMPTY(&c->ready))
+			continue;
+		pool->class = c;
+		enter_job(pool, RB_MIN(job_order, &c->ready));
+		while (pool->job && !has_more(pool))
+			enter_job(pool, RB_NEXT(job_order, &c->ready, pool->job));
+		if (pool->job)
+			RB_INSERT(cursors, set, pool++);
+	}
+}
+
+/* Tasks of one array that came back alone share the throttle with their array's cursor. */
+static bool is_over_throttle(const struct job *j, const struct sched_plan *plan)
+{
+	uint64_t planned = 0;
+
+	if (!j->parent || !j->parent->req->throttle)
+		return false;
+	for (size_t i = 0; i < plan->n; i++)
+		planned += plan->v[i].id.num == j->id.num;
+	return array_running(j->parent->array) + planned >= j->parent->req->throttle;
+}
+
+void sched_plan_make(const struct world *w, size_t max, struct sched_plan *plan)
+{
+	struct cursors set = RB_INITIALIZER(&set);
+	struct cursor *pool = mem_zalloc((HASH_COUNT(w->classes) + 1) * sizeof(*pool));
+	struct cursor *c;
+	struct room room;
+
+	plan->n = 0;
+	room_init(&room, w);
+	gather(w, &set, pool);
+	while (plan->n < max && (c = RB_MIN(cursors, &set)) != NULL) {
+		const struct sched_shape *s = &c->class->shape;
+		struct need need = {.gpu = &s->gpu, .cpus = s->cpus, .mem_bytes = s->mem_bytes};
+		RB_REMOVE(cursors, &set, c);
+		MEM_GROW(plan->v, plan->n, plan->cap);
+		if (!is_over_throttle(c->job, plan)) {
+			if (!room_fit(&room, &need, &plan->v[plan->n]))
+				continue;
+			room_take(&room, &need, &plan->v[plan->n]);
+			plan->v[plan->n].id = c->job->id;
+			plan->v[plan->n].pos = c->pos;
+			plan->n++;
+		}
+		advance(c);
+		if (c->job)
+			RB_INSERT(cursors, &set, c);
+	}
+	room_done(&room);
+	free(pool);
+}
+
+void sched_plan_done(struct sched_plan *plan)
+{
+	free(plan->v);
+	*plan = (struct sched_plan){0};
+}
+
+bool sched_fit_request(const struct world *w, const struct request *r, struct placement *ret)
+{
+	struct need need = {.gpu = &r->gpu, .cpus = r->cpus, .mem_bytes = r->mem_bytes};
+	struct room room;
+	bool fits;
+
+	room_init(&room, w);
+	fits = room_fit(&room, &need, ret);
+	room_done(&room);
+	return fits;
+}
