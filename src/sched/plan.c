@@ -28,7 +28,8 @@ static int cursor_cmp(const struct cursor *a, const struct cursor *b)
 }
 
 RB_HEAD(cursors, cursor);
-RB_GENERATE_STATIC(cursors, cursor, link, cursor_cmp)
+RB_PROTOTYPE(cursors, cursor, link, cursor_cmp)
+RB_GENERATE(cursors, cursor, link, cursor_cmp)
 
 static void enter_job(struct cursor *c, struct job *j)
 {

@@ -69,6 +69,7 @@ int sched_check_possible(const struct world *w, const struct request *r, struct 
 	struct need need = {.gpu = &r->gpu, .cpus = r->cpus, .mem_bytes = r->mem_bytes};
 	const struct node *n, *big = largest_node(w);
 	char ask[160], has[200];
+	int rc;
 
 	if (!big)
 		return 0;
@@ -77,9 +78,10 @@ int sched_check_possible(const struct world *w, const struct request *r, struct 
 			return 0;
 	describe_ask(&need, ask, sizeof(ask));
 	describe_node(big, has, sizeof(has));
-	(void)err_set(
+	rc = err_set(
 	        err, ERR_IMPOSSIBLE, "no node could ever satisfy %s; the largest is %s", ask, has);
-	return err_hint(err, "ask for less, or see what is there: berth nodes; berth gpus");
+	return rc ? err_hint(err, "ask for less, or see what is there: berth nodes; berth gpus")
+	          : rc;
 }
 
 static void say(struct sched_reason *out, enum reason code, const char *text)
