@@ -251,7 +251,7 @@ static int on_tty(struct parse *p, json_t *v, struct err *err)
 	return get_bool(p, v, &p->spec->request.tty, err);
 }
 
-static int on_env(struct parse *p, json_t *v, struct err *err)
+static int get_env(struct parse *p, json_t *v, json_t **out, struct err *err)
 {
 	const char *name;
 	json_t *value;
@@ -264,17 +264,27 @@ static int on_env(struct parse *p, json_t *v, struct err *err)
 		if (!json_is_string(value) || !name[0] || strchr(name, '=') ||
 		        strlen(json_string_value(value)) != json_string_length(value))
 			return err_set(err, ERR_INVALID,
-			        "'env': '%.60s' must be a name without '=' with a string", name);
+			        "'%s': '%.60s' must be a name without '=' with a string", p->key,
+			        name);
 		bytes += strlen(name) + json_string_length(value) + 2;
 	}
-	p->spec->env = v;
+	*out = v;
 	return bytes <= MIB ? 0 : bad(p, err, "at most 1 MiB in all");
+}
+
+static int on_env(struct parse *p, json_t *v, struct err *err)
+{
+	return get_env(p, v, &p->spec->env, err);
 }
 
 static int on_environment(struct parse *p, json_t *v, struct err *err)
 {
+	if (json_is_object(v))
+		return get_env(p, v, &p->spec->taken_env, err);
 	p->spec->environment = json_string_value(v);
-	return p->spec->environment ? 0 : bad(p, err, "the id of an environment");
+	return p->spec->environment
+	               ? 0
+	               : bad(p, err, "an object of strings, or the id of an environment");
 }
 
 static int on_user(struct parse *p, json_t *v, struct err *err)

@@ -13,8 +13,9 @@
 #define JOB_JSON_DEPS_MAX 1024
 
 struct job_spec {
-	struct request request;  /* user, uid, gid, env_blob are the caller's to fill */
-	json_t *env;             /* object of strings, borrowed from the parsed JSON, or NULL */
+	struct request request; /* user, uid, gid, env_blob are the caller's to fill */
+	json_t *env;            /* object of strings, borrowed from the parsed JSON, or NULL */
+	json_t *taken_env;      /* the environment taken along, to be filtered; borrowed, or NULL */
 	const char *environment; /* "e12", or NULL */
 	const char *user;        /* account asked for, or NULL */
 	bool dry_run;

@@ -58,7 +58,7 @@ struct launch {
 	bool out_internal;
 	const char *err_path; /* NULL: with stdout. Each of two files is given half of output_max */
 	const char *index_path; /* struct spool_chunk of each chunk; Berth's own; NULL: none */
-	uint64_t output_max; /* bytes kept per attempt: head and tail; 0: no ceiling */
+	uint64_t output_max;    /* bytes kept per attempt: head and tail; 0: no ceiling */
 
 	bool tty; /* a terminal instead of pipes; stderr goes with stdout */
 	/* Listen on console_path; always with tty and exec. With pipes, stdin then comes from the console, else it is /dev/null. */

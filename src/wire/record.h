@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "core/event.h"
+#include "core/apply.h"
 #include "wire/codec.h"
 
 #define RECORD_MAX      (8 * MIB) /* of one record */
