@@ -43,12 +43,25 @@ bool text_is_utf8(const char *s, size_t len)
 	return true;
 }
 
-/* C0, DEL and C1: a terminal would act on them. */
 static bool is_control(const char *s, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)s;
 
 	return (n == 1 && (p[0] < 0x20 || p[0] == 0x7f)) || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
+}
+
+bool text_has_control(const char *s, size_t len)
+{
+	while (len > 0) {
+		size_t n = text_utf8_len(s, len);
+
+		if (is_control(s, n))
+			return true;
+		n = n ? n : 1;
+		s += n;
+		len -= n;
+	}
+	return false;
 }
 
 const char *text_show(const char *s, char out[TEXT_SHOW_SIZE])

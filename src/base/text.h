@@ -12,5 +12,7 @@
 bool text_is_utf8(const char *s, size_t len);
 /* The length in bytes of the well-formed character at s, of at most len bytes; 0 when there is none. */
 size_t text_utf8_len(const char *s, size_t len);
+/* C0 (line breaks and NUL too), DEL or C1: what a terminal would act on. */
+bool text_has_control(const char *s, size_t len);
 /* For messages: control characters and broken bytes as '?', and cut between two characters with "..." when long. */
 const char *text_show(const char *s, char out[TEXT_SHOW_SIZE]);

@@ -23,6 +23,18 @@ static void test_is_utf8(void **state)
 	assert_false(text_is_utf8("\xe2\x82\xac", 2));
 }
 
+static void test_has_control(void **state)
+{
+	assert_false(text_has_control("", 0));
+	assert_false(text_has_control("plain \xc3\xa9 \xc2\xa0", 10));
+	assert_false(text_has_control("\xff\x80", 2));
+	assert_true(text_has_control("a\nb", 3));
+	assert_true(text_has_control("a\0b", 3));
+	assert_true(text_has_control("\x7f", 1));
+	assert_true(text_has_control("x\xc2\x9b", 3));
+	assert_true(text_has_control("\xff\x1b", 2));
+}
+
 static void test_show(void **state)
 {
 	char out[TEXT_SHOW_SIZE], longest[TEXT_SHOW_SIZE - 3], longer[TEXT_SHOW_SIZE];
@@ -63,6 +75,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_is_utf8),
+	        cmocka_unit_test(test_has_control),
 	        cmocka_unit_test(test_show),
 	        cmocka_unit_test(test_show_cuts_between_characters),
 	};
