@@ -130,7 +130,7 @@ static void run_restore(struct run *r)
 
 static void run_xid(struct run *r)
 {
-	sim_event(&r->state, card_arg(r, 0), NVML_EVENT_XID, number_arg(r, 1, UINT32_MAX));
+	sim_xid(&r->state, card_arg(r, 0), (uint32_t)number_arg(r, 1, UINT32_MAX));
 }
 
 static void run_ecc(struct run *r)

@@ -109,7 +109,7 @@ bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE]);
 
 /*
  * -- the shared state: 0 or an errno --
- * ETIMEDOUT: somebody holds it for over a second. ESTALE: it was spoilt, or the description was replaced; open anew.
+ * ETIMEDOUT: somebody does not let go of it. ESTALE: it was spoilt, or the description was replaced; open anew.
  */
 int sim_begin(struct sim *s,
         struct sim_state *
@@ -123,6 +123,8 @@ bool sim_use(struct sim_state *st, int32_t pid, unsigned card, uint64_t bytes, u
 bool sim_rule(struct sim_state *st, enum sim_rule_kind kind, const char *name, uint32_t nth,
         uint32_t value);
 void sim_event(struct sim_state *st, unsigned card, uint64_t type, uint64_t data);
+void sim_xid(struct sim_state *st, unsigned card,
+        uint32_t number); /* one that needs a reset also asks for it */
 void sim_lose(struct sim_state *st, unsigned card, uint32_t after_calls);
 void sim_restore(struct sim_state *st, unsigned card);
 void sim_ecc(struct sim_state *st, unsigned card, uint64_t corrected, uint64_t uncorrected);

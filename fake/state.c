@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define STATE_MAGIC  UINT64_C(0x0001554d49534c41) /* the layout's number is in the top bytes */
-#define LOCK_WAIT_US 1000000
+#define LOCK_WAIT_US 300000                       /* an honest holder needs microseconds */
 
 static void sleep_us(long us)
 {
@@ -230,6 +230,24 @@ void sim_event(struct sim_state *st, unsigned card, uint64_t type, uint64_t data
 
 	st->events[seq % SIM_EVENTS_MAX] =
 	        (struct sim_event){.seq = seq, .type = type, .data = data, .card = card};
+}
+
+void sim_xid(struct sim_state *st, unsigned card, uint32_t number)
+{
+	enum { APP, NOTE, WORN, RESET, GONE };
+	static const struct {
+		uint32_t number;
+		int class;
+	} xids[] = {
+#define XID(number, class, text) {number, class},
+#include "../tables/xid.def"
+#undef XID
+	};
+
+	sim_event(st, card, NVML_EVENT_XID, number);
+	for (size_t i = 0; i < sizeof(xids) / sizeof(xids[0]); i++)
+		if (xids[i].number == number && xids[i].class == RESET)
+			st->cards[card].recovery_action = NVML_RECOVERY_RESET;
 }
 
 void sim_lose(struct sim_state *st, unsigned card, uint32_t after_calls)

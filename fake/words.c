@@ -1,0 +1,118 @@
+/*
+ * The words that descriptions and fake-gpu share: numbers, sizes, codes, names of functions.
+ */
+#include "sim.h"
+
+#include "../tables/nvml_abi.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+bool sim_parse_u64(const char *text, uint64_t max, uint64_t *ret_value)
+{
+	char *end;
+	unsigned long long v;
+
+	if (!isdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (errno || *end || v > max)
+		return false;
+	*ret_value = v;
+	return true;
+}
+
+bool sim_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMGT";
+	char *end;
+	uint64_t v;
+	const char *unit;
+
+	if (!isdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	if (*end && (unit = strchr(units, toupper((unsigned char)*end)))) {
+		unsigned shift = 10 * (unsigned)(unit - units + 1);
+
+		if (v > UINT64_MAX >> shift)
+			return false;
+		v <<= shift;
+		end++;
+		if (strcasecmp(end, "iB") == 0 || strcasecmp(end, "B") == 0)
+			end += strlen(end);
+	} else if (strcasecmp(end, "B") == 0) {
+		end++;
+	}
+	if (*end || v > INT64_MAX)
+		return false;
+	*ret_bytes = v;
+	return true;
+}
+
+bool sim_parse_code(const char *text, uint32_t *ret_code)
+{
+	static const struct {
+		const char *name;
+		uint32_t value;
+	} codes[] = {
+#define NVML_RETURN(name, value, text) {#name, value},
+	        NVML_RETURNS(NVML_RETURN)
+#undef NVML_RETURN
+	};
+	uint64_t v;
+
+	if (sim_parse_u64(text, 999, &v)) {
+		*ret_code = (uint32_t)v;
+		return true;
+	}
+	for (size_t i = 0; i < LEN(codes); i++) {
+		if (strcasecmp(codes[i].name, text) == 0) {
+			*ret_code = codes[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool sim_parse_recovery(const char *text, uint32_t *ret_action)
+{
+	static const char *const names[] = {
+	        [NVML_RECOVERY_NONE] = "none",
+	        [NVML_RECOVERY_RESET] = "reset",
+	        [NVML_RECOVERY_REBOOT] = "reboot",
+	        [NVML_RECOVERY_DRAIN_P2P] = "drain",
+	        [NVML_RECOVERY_DRAIN_AND_RESET] = "drain-and-reset",
+	};
+
+	for (uint32_t i = 0; i < LEN(names); i++) {
+		if (strcmp(names[i], text) == 0) {
+			*ret_action = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool sim_is_function(const char *name)
+{
+	static const char *const names[] = {
+#define NVML(need, since, ret, symbol, params) #symbol,
+#include "../tables/nvml.def"
+#undef NVML
+	};
+
+	for (size_t i = 0; i < LEN(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}

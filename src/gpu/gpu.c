@@ -1,0 +1,294 @@
+/*
+ * DESIGN. NVML is a library of the driver: it may be missing, older than what we know, or hang. So it is loaded when a
+ * scan wants it, every symbol that is not essential may be absent, and a scan that finds something lost starts it anew,
+ * because a device comes back only to a fresh NVML. Between scans a device is known by its handle; across them by UUID.
+ */
+#include "gpu/priv.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *copy_text(const char *text)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	BUG_IF(text && !copy);
+	return copy;
+}
+
+__attribute__((format(printf, 2, 3))) static void note(struct gpu *g, const char *fmt, ...)
+{
+	size_t len = strlen(g->note);
+	va_list ap;
+
+	if (len && len + 2 < sizeof(g->note)) {
+		memcpy(g->note + len, "; ", 3);
+		len += 2;
+	}
+	va_start(ap, fmt);
+	vsnprintf(g->note + len, sizeof(g->note) - len, fmt, ap);
+	va_end(ap);
+}
+
+static int load(struct gpu *g, struct err *err)
+{
+	int rc = nvml_load(&g->nvml, g->library, err);
+
+	if (rc < 0)
+		return rc;
+	if (g->simulate && !g->nvml.berthFakeSelect) {
+		nvml_unload(&g->nvml);
+		return err_set(err, ERR_INVALID, "%s is not the fake driver of simulated devices",
+		        g->library ? g->library : "the system's NVML");
+	}
+	return 0;
+}
+
+static int select_simulated(struct gpu *g, struct err *err)
+{
+	char why[240] = "";
+
+	if (g->nvml.berthFakeSelect(g->simulate, why, sizeof(why)) != 0)
+		return err_set(err, ERR_INVALID, "simulated devices: %s", why);
+	return 0;
+}
+
+int gpu_open(const struct gpu_options *o, struct gpu **ret, struct err *err)
+{
+	struct gpu *g = calloc(1, sizeof(*g));
+	int rc = 0;
+
+	BUG_IF(!g);
+	g->library = copy_text(o->library);
+	g->simulate = copy_text(o->simulate);
+	g->sysfs = copy_text(o->sysfs);
+	g->allowed = calloc(o->n_allowed + 1, sizeof(*g->allowed));
+	BUG_IF(!g->allowed);
+	for (size_t i = 0; i < o->n_allowed; i++)
+		snprintf(g->allowed[i].name, sizeof(g->allowed[i].name), "%s", o->allowed[i]);
+	g->n_allowed = o->n_allowed;
+	if (g->library)
+		rc = load(g, err);
+	if (rc == 0 && g->simulate)
+		rc = g->library ? select_simulated(g, err)
+		                : err_set(err, ERR_INVALID,
+		                          "simulated devices need the library of the fake driver");
+	if (rc < 0) {
+		gpu_close(g);
+		return rc;
+	}
+	*ret = g;
+	return 0;
+}
+
+static void stop(struct gpu *g)
+{
+	if (!g->started)
+		return;
+	if (g->events)
+		NVML_TRY(&g->nvml, nvmlEventSetFree, g->events);
+	g->events = NULL;
+	g->nvml.nvmlShutdown();
+	g->started = false;
+	for (size_t i = 0; i < g->n_devs; i++) {
+		g->devs[i].handle = NULL;
+		g->devs[i].listening = false;
+	}
+}
+
+void gpu_close(struct gpu *g)
+{
+	if (!g)
+		return;
+	stop(g);
+	if (g->simulate && g->nvml.berthFakeSelect)
+		g->nvml.berthFakeSelect(NULL, NULL, 0);
+	nvml_unload(&g->nvml);
+	free(g->library);
+	free(g->simulate);
+	free(g->sysfs);
+	free(g->allowed);
+	free(g->processes);
+	free(g);
+}
+
+struct dev *gpu_dev_find(struct gpu *g, const char *uuid)
+{
+	for (size_t i = 0; i < g->n_devs; i++)
+		if (strcmp(g->devs[i].shown.uuid, uuid) == 0)
+			return &g->devs[i];
+	return NULL;
+}
+
+void gpu_took_code(struct gpu *g, struct dev *d, enum nvml_return code)
+{
+	switch (code) {
+	case NVML_ERROR_GPU_IS_LOST:
+	case NVML_ERROR_RESET_REQUIRED:
+	case NVML_ERROR_GPU_NOT_FOUND:
+	case NVML_ERROR_INVALID_ARGUMENT: /* the handle means nothing any more */
+		d->gone = code;
+		break;
+	case NVML_ERROR_UNINITIALIZED:
+	case NVML_ERROR_DRIVER_NOT_LOADED:
+	case NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+		g->stale = true;
+		d->gone = code;
+		break;
+	default:
+		break;
+	}
+}
+
+static bool anything_lost(const struct gpu *g)
+{
+	for (size_t i = 0; i < g->n_devs; i++)
+		if (!g->devs[i].handle || g->devs[i].shown.health == GPU_LOST)
+			return true;
+	return g->stale;
+}
+
+/* Loads and starts NVML; when there is none, the note says so and started stays false. */
+static int start(struct gpu *g, struct err *err)
+{
+	struct err why;
+	enum nvml_return code;
+
+	if (!g->nvml.library && load(g, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			note(g, "no NVIDIA driver here (%.200s)", why.text);
+		else
+			note(g, "the NVIDIA driver here cannot be used: %.200s", why.text);
+		return 0;
+	}
+	if (g->simulate && select_simulated(g, err) < 0)
+		return -(int)err->kind;
+	code = g->nvml.nvmlInit_v2();
+	if (code != NVML_SUCCESS) {
+		note(g, "the NVIDIA driver does not answer: %s (NVML %d)",
+		        g->nvml.nvmlErrorString(code), (int)code);
+		if (!g->library)
+			nvml_unload(&g->nvml); /* a driver that comes later brings its own */
+		return 0;
+	}
+	g->started = true;
+	g->stale = false;
+	return 0;
+}
+
+/* Is this device one that may be used? Binds a name to the first device that it fits. */
+static bool is_allowed(struct gpu *g, unsigned index, const char *uuid)
+{
+	char number[16];
+
+	if (!g->n_allowed)
+		return true;
+	snprintf(number, sizeof(number), "%u", index);
+	for (size_t i = 0; i < g->n_allowed; i++) {
+		struct allowed *a = &g->allowed[i];
+
+		if (!*a->uuid && (strcmp(a->name, number) == 0 ||
+		                         (strlen(a->name) > 4 &&
+		                                 strncmp(a->name, uuid, strlen(a->name)) == 0)))
+			snprintf(a->uuid, sizeof(a->uuid), "%s", uuid);
+		if (strcmp(a->uuid, uuid) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One device of NVML's list: into devs, or into the note. */
+static void take_device(struct gpu *g, unsigned index)
+{
+	struct nvml_device *handle = NULL;
+	struct gpu_device shown = {.index = index};
+	enum nvml_return code = g->nvml.nvmlDeviceGetHandleByIndex_v2(index, &handle);
+	struct dev *d;
+
+	if (code == NVML_SUCCESS)
+		code = g->nvml.nvmlDeviceGetUUID(handle, shown.uuid, sizeof(shown.uuid));
+	if (code == NVML_SUCCESS && !is_allowed(g, index, shown.uuid))
+		return;
+	if (code == NVML_SUCCESS)
+		code = gpu_device_read(g, handle, &shown);
+	if (code != NVML_SUCCESS) {
+		note(g, "device %u: %s (NVML %d)", index, g->nvml.nvmlErrorString(code), (int)code);
+		return;
+	}
+	d = gpu_dev_find(g, shown.uuid);
+	if (!d) {
+		if (g->n_devs == GPU_DEVICES_MAX) {
+			note(g, "device %u: more than %d devices", index, GPU_DEVICES_MAX);
+			return;
+		}
+		d = &g->devs[g->n_devs++];
+		*d = (struct dev){0};
+	}
+	d->shown = shown;
+	if (!d->handle)
+		gpu_health_returned(d);
+	d->handle = handle;
+}
+
+static void take_devices(struct gpu *g)
+{
+	unsigned count = 0;
+	enum nvml_return code = g->nvml.nvmlDeviceGetCount_v2(&count);
+
+	if (code != NVML_SUCCESS) {
+		note(g, "the NVIDIA driver does not count its devices: %s (NVML %d)",
+		        g->nvml.nvmlErrorString(code), (int)code);
+		g->stale = true;
+		return;
+	}
+	if (count == 0)
+		note(g, "the NVIDIA driver has no devices");
+	for (unsigned i = 0; i < count; i++)
+		take_device(g, i);
+	for (size_t i = 0; i < g->n_allowed; i++)
+		if (!*g->allowed[i].uuid)
+			note(g, "device %s is not here (%u found)", g->allowed[i].name, count);
+}
+
+int gpu_scan(struct gpu *g, struct gpu_device *out, size_t max, size_t *ret_n, struct err *err)
+{
+	int rc = 0;
+
+	g->note[0] = '\0';
+	if (g->started && anything_lost(g))
+		stop(g);
+	if (!g->started) {
+		rc = start(g, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (g->started)
+		take_devices(g);
+	if (g->started)
+		gpu_health_listen(g);
+	for (size_t i = 0; i < g->n_devs; i++) {
+		struct dev *d = &g->devs[i];
+
+		if (d->handle)
+			gpu_health_check(g, d);
+		else if (d->gone == NVML_SUCCESS)
+			d->gone = NVML_ERROR_GPU_IS_LOST;
+		gpu_health_judge(d);
+		if (i < max)
+			out[i] = d->shown;
+	}
+	*ret_n = MIN(g->n_devs, max);
+	return 0;
+}
+
+const char *gpu_note(const struct gpu *g)
+{
+	return g->note;
+}
+
+bool gpu_is_simulated(const struct gpu *g)
+{
+	return g->nvml.berthFakeSelect != NULL;
+}
