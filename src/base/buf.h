@@ -1,6 +1,6 @@
 /*
  * A growing run of bytes with a ceiling: every buffer that a peer can fill is one of these.
- * The caller owns the struct; the bytes belong to it until buf_done or buf_detach. One thread at a time.
+ * The caller owns the struct; the bytes belong to it until buf_done. One thread at a time.
  * Passing the ceiling sets `overflow` and drops what did not fit; running out of memory aborts.
  */
 #pragma once

@@ -26,7 +26,10 @@ struct err {
 
 /* Fill err; all return -(int)kind so that failing is one line. */
 MUST_CHECK PRINTF_LIKE(3, 4) int err_set(struct err *err, enum err_kind kind, const char *fmt, ...);
-/* The same with errno: its text is appended; ENOSPC, EDQUOT become NO_SPACE, EACCES, EPERM FORBIDDEN, the rest IO. */
+/*
+ * The same with errno: its text is appended. ENOSPC, EDQUOT become NO_SPACE; EACCES, EPERM FORBIDDEN; ENOENT NOT_FOUND;
+ * ETIMEDOUT TIMEOUT; ECONNREFUSED, ECONNRESET, EPIPE UNAVAILABLE; the rest IO.
+ */
 MUST_CHECK PRINTF_LIKE(3, 4) int err_sys(struct err *err, int sys, const char *fmt, ...);
 /* Puts context before the text that is there: "CONTEXT: text". */
 MUST_CHECK PRINTF_LIKE(2, 3) int err_wrap(struct err *err, const char *fmt, ...);

@@ -91,7 +91,9 @@ static void test_table(void **state)
 		assert_in_range(err_http_status((enum err_kind)k), 400, 599);
 		assert_in_range(err_exit_code((enum err_kind)k), 1, 2);
 	}
-	assert_string_equal(err_code((enum err_kind)ERR_MAX), "internal");
+	assert_string_equal(err_code(ERR_MAX), "internal");
+	assert_int_equal(err_http_status(ERR_MAX), 500);
+	assert_int_equal(err_exit_code(ERR_MAX), 1);
 }
 
 int main(void)
