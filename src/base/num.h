@@ -9,7 +9,8 @@
 
 /* Decimal digits only, up to max. */
 MUST_CHECK int num_parse_u64(const char *text, uint64_t max, uint64_t *ret_value, struct err *err);
-MUST_CHECK int num_parse_i64(const char *text, int64_t min, int64_t max, int64_t *ret_value, struct err *err);
+MUST_CHECK int num_parse_i64(
+        const char *text, int64_t min, int64_t max, int64_t *ret_value, struct err *err);
 
 /* "12G", "12GiB", "12GB", "512M", "1.5G", "4096B": binary units always; a unit is required, except for "0". */
 MUST_CHECK int num_parse_size(const char *text, uint64_t *ret_bytes, struct err *err);
