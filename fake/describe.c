@@ -1,6 +1,6 @@
 /*
  * The description file: one key and its value per line; `device` begins a card, what stands before the first one is
- * of the driver. README.md lists the keys; unknown ones are refused with their line.
+ * of the driver. doc/simulate.md lists the keys; unknown ones are refused with their line.
  */
 #include "sim.h"
 
@@ -189,11 +189,12 @@ static bool key_device(struct reader *r, char *value)
 static bool key_model(struct reader *r, char *value)
 {
 	struct sim_card *c = card_of(r);
+	char text[sizeof(c->model) - sizeof(" (simulated)")];
 
-	if (!take_text(r, value, c->model, sizeof(c->model) - sizeof(" (simulated)")))
+	if (!take_text(r, value, text, sizeof(text)))
 		return false;
-	if (!strcasestr(c->model, "simulated"))
-		strcat(c->model, " (simulated)");
+	snprintf(c->model, sizeof(c->model), "%s%s", text,
+	        strcasestr(text, "simulated") ? "" : " (simulated)");
 	return true;
 }
 

@@ -1,6 +1,6 @@
 /*
  * fake-gpu: uses simulated GPUs, and breaks them, from a shell or a test. It changes the state that the fake drivers
- * of all processes share; README.md tells the commands.
+ * of all processes share; doc/simulate.md tells the commands.
  */
 #include "sim.h"
 

@@ -107,7 +107,7 @@ bool gpu_is_simulated(const struct gpu *g);
 
 /* -- simulated devices -- */
 /*
- * Writes DIR/gpus.sim, the description for gpu_open, from "2x8GiB", "2x8GiB:a100,1x24GiB", or a file (fake/README.md
+ * Writes DIR/gpus.sim, the description for gpu_open, from "2x8GiB", "2x8GiB:a100,1x24GiB", or a file (doc/simulate.md
  * tells its form). The UUIDs stay the same for as long as the directory stays. Its state is DIR/gpus.sim.state.
  */
 MUST_CHECK int gpu_simulate_write(

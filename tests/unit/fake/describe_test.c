@@ -13,51 +13,56 @@ static bool describe(struct sim *s, const char *text, char error[SIM_ERROR_SIZE]
 	return ok;
 }
 
-static void test_all_keys(void **state)
+static const char all_keys[] = "# a comment\n"
+                               "driver 535.129.03\n"
+                               "cuda 12.2\n"
+                               "seed lab-7\n"
+                               "missing nvmlDeviceGetMigMode\n"
+                               "slow 20 nvmlDeviceGetName\n"
+                               "fail nvmlDeviceGetUUID 3 GPU_IS_LOST\n"
+                               "\n"
+                               "device\n"
+                               "\tmodel NVIDIA A100-SXM4-40GB   # with a comment\n"
+                               "\tuuid GPU-00000000-1111-2222-3333-444444444444\n"
+                               "\tmemory 40GiB\n"
+                               "\treserved 512MiB\n"
+                               "\tcc 8.6\n"
+                               "\tpci 0001:3b:02.0\n"
+                               "\tnuma 1\n"
+                               "\tgpu_numa 9\n"
+                               "\tcpus 0-2,65\n"
+                               "\tecc off\n"
+                               "\tmig on\n"
+                               "\tcompute_mode exclusive\n"
+                               "\tlost after 7\n"
+                               "\txid 79\n"
+                               "\tcorrected 2\n"
+                               "\tuncorrected 3\n"
+                               "\trows failed\n"
+                               "\trecovery reboot\n"
+                               "\toutside 4242 1GiB graphics\n"
+                               "device\n"
+                               "memory 8589934592\n";
+
+static struct sim *describe_all_keys(void)
 {
-	static const char text[] = "# a comment\n"
-	                           "driver 535.129.03\n"
-	                           "cuda 12.2\n"
-	                           "seed lab-7\n"
-	                           "missing nvmlDeviceGetMigMode\n"
-	                           "slow 20 nvmlDeviceGetName\n"
-	                           "fail nvmlDeviceGetUUID 3 GPU_IS_LOST\n"
-	                           "\n"
-	                           "device\n"
-	                           "\tmodel NVIDIA A100-SXM4-40GB   # with a comment\n"
-	                           "\tuuid GPU-00000000-1111-2222-3333-444444444444\n"
-	                           "\tmemory 40GiB\n"
-	                           "\treserved 512MiB\n"
-	                           "\tcc 8.6\n"
-	                           "\tpci 0001:3b:02.0\n"
-	                           "\tnuma 1\n"
-	                           "\tgpu_numa 9\n"
-	                           "\tcpus 0-2,65\n"
-	                           "\tecc off\n"
-	                           "\tmig on\n"
-	                           "\tcompute_mode exclusive\n"
-	                           "\tlost after 7\n"
-	                           "\txid 79\n"
-	                           "\tcorrected 2\n"
-	                           "\tuncorrected 3\n"
-	                           "\trows failed\n"
-	                           "\trecovery reboot\n"
-	                           "\toutside 4242 1GiB graphics\n"
-	                           "device\n"
-	                           "memory 8589934592\n";
 	struct sim *s = malloc(sizeof(*s));
 	char error[SIM_ERROR_SIZE] = "";
-	const struct sim_card *c;
-	const struct sim_card_state *live;
 
 	assert_non_null(s);
-	if (!describe(s, text, error))
+	if (!describe(s, all_keys, error))
 		fail_msg("%s", error);
+	return s;
+}
+
+static void test_cards(void **state)
+{
+	struct sim *s = describe_all_keys();
+	const struct sim_card *c = &s->cards[0];
+
 	assert_string_equal(s->driver, "535.129.03");
 	assert_int_equal(s->cuda_version, 12020);
 	assert_int_equal(s->n_cards, 2);
-	c = &s->cards[0];
-	live = &s->initial.cards[0];
 	assert_string_equal(c->model, "NVIDIA A100-SXM4-40GB (simulated)");
 	assert_string_equal(c->uuid, "GPU-00000000-1111-2222-3333-444444444444");
 	assert_true(c->mem_bytes == UINT64_C(40) << 30);
@@ -72,6 +77,17 @@ static void test_all_keys(void **state)
 	assert_false(c->ecc);
 	assert_true(c->mig);
 	assert_int_equal(c->compute_mode, 3);
+	assert_string_equal(s->cards[1].model, "Simulated GPU");
+	assert_true(s->cards[1].mem_bytes == UINT64_C(8) << 30);
+	assert_true(s->cards[1].cpus[0] & 1);
+	free(s);
+}
+
+static void test_first_state(void **state)
+{
+	struct sim *s = describe_all_keys();
+	const struct sim_card_state *live = &s->initial.cards[0];
+
 	assert_int_equal(live->lost, 0);
 	assert_int_equal(live->lost_after, 7);
 	assert_int_equal(live->ecc_corrected, 2);
@@ -86,9 +102,6 @@ static void test_all_keys(void **state)
 	assert_int_equal(s->initial.rules[1].value, 20);
 	assert_int_equal(s->initial.rules[2].nth, 3);
 	assert_int_equal(s->initial.rules[2].value, 15);
-	assert_string_equal(s->cards[1].model, "Simulated GPU");
-	assert_true(s->cards[1].mem_bytes == UINT64_C(8) << 30);
-	assert_true(s->cards[1].cpus[0] & 1);
 	free(s);
 }
 
@@ -98,7 +111,7 @@ static void test_refusals(void **state)
 		const char *text;
 		const char *says;
 	} cases[] = {
-	        {"drivr 1\n", ":1: unknown key 'drivr'"},
+	        {"wheels 4\n", ":1: unknown key 'wheels'"},
 	        {"\n\nmodel X\n", ":3: 'model' stands before the first 'device'"},
 	        {"device\n memory 8\n colour red\n", ":3: unknown key 'colour'"},
 	        {"device\n memory 8 GiB\n", "'8 GiB' is not a size"},
@@ -228,7 +241,8 @@ static void test_sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(test_all_keys),
+	        cmocka_unit_test(test_cards),
+	        cmocka_unit_test(test_first_state),
 	        cmocka_unit_test(test_refusals),
 	        cmocka_unit_test(test_too_many),
 	        cmocka_unit_test(test_not_a_file),

@@ -10,9 +10,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -49,27 +49,15 @@ static inline void fixture_new(struct fixture *f, const char *text)
 	fixture_describe(f, text);
 }
 
-static inline void fixture_remove_tree(const char *dir)
+static inline int fixture_remove_one(
+        const char *path, const struct stat *st, int type, struct FTW *at)
 {
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	char path[1024];
-
-	while (d && (e = readdir(d))) {
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		if (unlink(path) < 0 && errno == EISDIR)
-			fixture_remove_tree(path);
-	}
-	if (d)
-		closedir(d);
-	rmdir(dir);
+	return remove(path);
 }
 
 static inline void fixture_free(struct fixture *f)
 {
-	fixture_remove_tree(f->dir);
+	nftw(f->dir, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 /* A file of the build directory. */

@@ -1,87 +1,8 @@
-#include "fixture.h"
+#include "nvml_box.h"
 
-#include "../../../tables/nvml_abi.h"
-
-#include <dlfcn.h>
 #include <pthread.h>
-#include <time.h>
 
-#define MIB  (1ULL << 20)
-#define UUID "GPU-00000000-1111-2222-3333-444444444444"
-
-/* One pointer per row, from whichever library. */
-struct lib {
-	void *handle;
-#define NVML(need, since, ret, name, params) ret(*name) params;
-#include "../../../tables/nvml.def"
-#undef NVML
-};
-
-static void load(struct lib *l, const char *file)
-{
-	char path[512];
-	const struct {
-		const char *name;
-		size_t offset;
-	} symbols[] = {
-#define NVML(need, since, ret, name, params) {#name, offsetof(struct lib, name)},
-#include "../../../tables/nvml.def"
-#undef NVML
-	};
-
-	l->handle = dlopen(fixture_built(file, path), RTLD_NOW | RTLD_LOCAL);
-	if (!l->handle)
-		fail_msg("%s", dlerror());
-	for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
-		void *symbol = dlsym(l->handle, symbols[i].name);
-
-		memcpy((char *)l + symbols[i].offset, &symbol, sizeof(symbol));
-	}
-}
-
-struct box {
-	struct fixture f;
-	struct lib n;
-	struct nvml_device *devs[2];
-};
-
-#define DESCRIPTION                                                          \
-	"driver 550.54.15\ncuda 12.4\ndevice\nmodel NVIDIA A100\nuuid " UUID \
-	"\nmemory 8GiB\nreserved 256MiB\ncc 8.6\n"                           \
-	"pci 0000:3b:00.0\nnuma 1\ncpus 0,2,70\ndevice\nmemory 4GiB\necc off\ncpus none\ngpu_numa 3\n"
-
-static void reload_handles(struct box *b)
-{
-	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(b->n.nvmlDeviceGetHandleByIndex_v2(i, &b->devs[i]), NVML_SUCCESS);
-}
-
-static int setup(void **state)
-{
-	struct box *b = calloc(1, sizeof(*b));
-
-	assert_non_null(b);
-	fixture_new(&b->f, DESCRIPTION);
-	load(&b->n, "fake/libnvidia-ml.so.1");
-	setenv("BERTH_FAKE_GPUS", b->f.path, 1);
-	assert_int_equal(b->n.nvmlInit_v2(), NVML_SUCCESS);
-	reload_handles(b);
-	*state = b;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct box *b = *state;
-
-	while (b->n.nvmlShutdown() == NVML_SUCCESS)
-		;
-	unsetenv("BERTH_FAKE_GPUS");
-	dlclose(b->n.handle);
-	fixture_free(&b->f);
-	free(b);
-	return 0;
-}
+#define MIB (1ULL << 20)
 
 /* Every row is in the library of today; the old one has what it had in its time, and nothing else. */
 static void test_exports(void **state)
@@ -352,14 +273,6 @@ static void test_lost(void **state)
 	assert_int_equal(b->n.nvmlDeviceGetMemoryInfo(b->devs[0], &m), NVML_ERROR_GPU_IS_LOST);
 }
 
-static int64_t elapsed_ms(const struct timespec *since)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (now.tv_sec - since->tv_sec) * 1000 + (now.tv_nsec - since->tv_nsec) / 1000000;
-}
-
 static void test_faults(void **state)
 {
 	struct box *b = *state;
@@ -413,144 +326,6 @@ static void test_nth_of_all(void **state)
 	assert_int_equal(failed, 1);
 }
 
-static void test_ecc(void **state)
-{
-	struct box *b = *state;
-	unsigned long long n = 99;
-	unsigned c, u, pending, failed;
-	int now, next;
-
-	assert_int_equal(b->n.nvmlDeviceGetEccMode(b->devs[0], &now, &next), NVML_SUCCESS);
-	assert_int_equal(now + next, 2);
-	fixture_do(&b->f, "ecc 0 3");
-	fixture_do(&b->f, "ecc 0 5 corrected");
-	assert_int_equal(b->n.nvmlDeviceGetTotalEccErrors(b->devs[0], 1, 0, &n), NVML_SUCCESS);
-	assert_int_equal(n, 3);
-	assert_int_equal(b->n.nvmlDeviceGetTotalEccErrors(b->devs[0], 0, 0, &n), NVML_SUCCESS);
-	assert_int_equal(n, 5);
-	fixture_do(&b->f, "restore 0");
-	assert_int_equal(b->n.nvmlDeviceGetTotalEccErrors(b->devs[0], 1, 0, &n), NVML_SUCCESS);
-	assert_int_equal(n, 0);
-	assert_int_equal(b->n.nvmlDeviceGetTotalEccErrors(b->devs[0], 1, 1, &n), NVML_SUCCESS);
-	assert_int_equal(n, 3);
-	assert_int_equal(b->n.nvmlDeviceGetTotalEccErrors(b->devs[0], 2, 0, &n),
-	        NVML_ERROR_INVALID_ARGUMENT);
-	assert_int_equal(
-	        b->n.nvmlDeviceGetTotalEccErrors(b->devs[1], 1, 0, &n), NVML_ERROR_NOT_SUPPORTED);
-	fixture_do(&b->f, "rows 0 pending");
-	assert_int_equal(b->n.nvmlDeviceGetRemappedRows(b->devs[0], &c, &u, &pending, &failed),
-	        NVML_SUCCESS);
-	assert_true(pending == 1 && failed == 0);
-	assert_int_equal(b->n.nvmlDeviceGetRemappedRows(b->devs[1], &c, &u, &pending, &failed),
-	        NVML_ERROR_NOT_SUPPORTED);
-}
-
-static void test_recovery(void **state)
-{
-	struct box *b = *state;
-	struct nvml_field f[2] = {{.field = NVML_FIELD_RECOVERY_ACTION}, {.field = 1}};
-
-	fixture_do(&b->f, "recovery 0 reset");
-	assert_int_equal(b->n.nvmlDeviceGetFieldValues(b->devs[0], 2, f), NVML_SUCCESS);
-	assert_int_equal(f[0].result, NVML_SUCCESS);
-	assert_int_equal(f[0].type, NVML_VALUE_UINT);
-	assert_int_equal(f[0].value.u, NVML_RECOVERY_RESET);
-	assert_int_equal(f[1].result, NVML_ERROR_NOT_SUPPORTED);
-	assert_int_equal(
-	        b->n.nvmlDeviceGetFieldValues(b->devs[0], 0, f), NVML_ERROR_INVALID_ARGUMENT);
-}
-
-static void test_events(void **state)
-{
-	struct box *b = *state;
-	struct nvml_event_set *set = NULL, *late = NULL;
-	struct nvml_event e;
-	unsigned long long types = 0;
-	struct timespec start;
-
-	assert_int_equal(b->n.nvmlDeviceGetSupportedEventTypes(b->devs[0], &types), NVML_SUCCESS);
-	assert_true(
-	        types == (NVML_EVENT_XID | NVML_EVENT_SINGLE_BIT_ECC | NVML_EVENT_DOUBLE_BIT_ECC));
-	assert_int_equal(b->n.nvmlDeviceGetSupportedEventTypes(b->devs[1], &types), NVML_SUCCESS);
-	assert_true(types == NVML_EVENT_XID);
-	fixture_do(&b->f, "xid 0 31"); /* before anybody listened */
-	assert_int_equal(b->n.nvmlEventSetCreate(&set), NVML_SUCCESS);
-	assert_int_equal(b->n.nvmlDeviceRegisterEvents(b->devs[1], NVML_EVENT_DOUBLE_BIT_ECC, set),
-	        NVML_ERROR_NOT_SUPPORTED);
-	assert_int_equal(
-	        b->n.nvmlDeviceRegisterEvents(b->devs[0], NVML_EVENT_XID, set), NVML_SUCCESS);
-	assert_int_equal(b->n.nvmlDeviceRegisterEvents(b->devs[0], NVML_EVENT_XID, NULL),
-	        NVML_ERROR_INVALID_ARGUMENT);
-	assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 0), NVML_ERROR_TIMEOUT);
-	fixture_do(&b->f, "xid 0 79");
-	fixture_do(&b->f, "ecc 0 1");  /* of a type not asked for */
-	fixture_do(&b->f, "xid 1 13"); /* of a device not asked for */
-	fixture_do(&b->f, "xid 0 48");
-	assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 0), NVML_SUCCESS);
-	assert_ptr_equal(e.device, b->devs[0]);
-	assert_true(e.type == NVML_EVENT_XID && e.data == 79);
-	assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 1000), NVML_SUCCESS);
-	assert_true(e.data == 48);
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 30), NVML_ERROR_TIMEOUT);
-	assert_true(elapsed_ms(&start) >= 29); /* of two clocks in whole milliseconds */
-	assert_int_equal(b->n.nvmlEventSetCreate(&late), NVML_SUCCESS);
-	assert_int_equal(
-	        b->n.nvmlDeviceRegisterEvents(b->devs[0], NVML_EVENT_XID, late), NVML_SUCCESS);
-	assert_int_equal(b->n.nvmlEventSetWait_v2(late, &e, 0), NVML_ERROR_TIMEOUT);
-	fixture_do(&b->f, "lose 0");
-	assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 1000), NVML_ERROR_GPU_IS_LOST);
-	assert_int_equal(b->n.nvmlEventSetFree(set), NVML_SUCCESS);
-	assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 0), NVML_ERROR_INVALID_ARGUMENT);
-	assert_int_equal(b->n.nvmlEventSetFree(set), NVML_ERROR_INVALID_ARGUMENT);
-	/* the other set goes with the last shutdown */
-}
-
-/* XIDs of the description reach the first listener, and only that one. */
-static void test_early_events(void **state)
-{
-	struct box *b = *state;
-	struct nvml_event_set *set;
-	struct nvml_event e;
-
-	b->n.nvmlShutdown();
-	fixture_describe(&b->f, DESCRIPTION "xid 62\nxid 31\n");
-	assert_int_equal(b->n.nvmlInit_v2(), NVML_SUCCESS);
-	reload_handles(b);
-	for (int round = 0; round < 2; round++) {
-		assert_int_equal(b->n.nvmlEventSetCreate(&set), NVML_SUCCESS);
-		assert_int_equal(b->n.nvmlDeviceRegisterEvents(b->devs[1], NVML_EVENT_XID, set),
-		        NVML_SUCCESS);
-		for (int i = 0; i < 2 && round == 0; i++) {
-			assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 0), NVML_SUCCESS);
-			assert_int_equal(e.data, i ? 31 : 62);
-		}
-		assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 0), NVML_ERROR_TIMEOUT);
-	}
-}
-
-/* More events than are kept: the newest are told. */
-static void test_many_events(void **state)
-{
-	struct box *b = *state;
-	struct nvml_event_set *set;
-	struct nvml_event e;
-	char line[40];
-
-	assert_int_equal(b->n.nvmlEventSetCreate(&set), NVML_SUCCESS);
-	assert_int_equal(
-	        b->n.nvmlDeviceRegisterEvents(b->devs[0], NVML_EVENT_XID, set), NVML_SUCCESS);
-	for (int i = 1; i <= 70; i++) {
-		snprintf(line, sizeof(line), "xid 0 %d", i);
-		fixture_do(&b->f, line);
-	}
-	for (int i = 7; i <= 70; i++) {
-		assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 0), NVML_SUCCESS);
-		assert_int_equal(e.data, i);
-	}
-	assert_int_equal(b->n.nvmlEventSetWait_v2(set, &e, 0), NVML_ERROR_TIMEOUT);
-}
-
 /* The description is replaced below a running user, as a driver is. */
 static void test_replaced(void **state)
 {
@@ -591,8 +366,6 @@ static void test_threads(void **state)
 	}
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -608,11 +381,6 @@ int main(void)
 	        TEST(test_lost),
 	        TEST(test_faults),
 	        TEST(test_nth_of_all),
-	        TEST(test_ecc),
-	        TEST(test_recovery),
-	        TEST(test_events),
-	        TEST(test_early_events),
-	        TEST(test_many_events),
 	        TEST(test_replaced),
 	        TEST(test_threads),
 	};
