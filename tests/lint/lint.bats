@@ -200,6 +200,23 @@ build() {
   [ "$status" -ne 0 ]
 }
 
+@test "links: a library too many" {
+  cp "$tools/check-links" "$BATS_TEST_TMPDIR/"
+  tools=$BATS_TEST_TMPDIR
+  printf '%s\n' '# what' 'one only libc.so.*' 'two not libm.so.*' >"$tools/links.allow"
+  write src/base/num.c '#include <math.h>' 'int main(int argc, char **argv)' '{' '	return argv[0] ? (int)cos(argc) : 0;' '}'
+  echo 'int main(void) { return 0; }' | cc -x c - -o "$out/one"
+  cp "$out/one" "$out/two"
+  clean check-links "$out"
+  cc "$tree/src/base/num.c" -lm -o "$out/one"
+  faulty tools/links.allow:2 check-links "$out"
+  mv "$out/one" "$out/two"
+  echo 'int main(void) { return 0; }' | cc -x c - -o "$out/one"
+  faulty tools/links.allow:3 check-links "$out"
+  rm "$out/two"
+  faulty tools/links.allow:3 check-links "$out"
+}
+
 @test "style: long files, long functions, comments, typedefs, headers, work left for later, blanks" {
   clean check-style "$tree"
   { echo '#include "base/num.h"'; for i in $(seq 600); do echo "int x$i;"; done; } >"$tree/src/base/long.c"
