@@ -363,18 +363,19 @@ static bool key_recovery(struct reader *r, char *value)
 	       refuse(r, "'%.40s' is not none, reset, reboot, drain or drain-and-reset", value);
 }
 
-/* outside PID SIZE|unknown [graphics] */
+/* outside PID SIZE|unknown [graphics|both] */
 static bool key_outside(struct reader *r, char *value)
 {
-	char *pid = next_word(&value), *size = next_word(&value), *kind = next_word(&value);
+	char *pid = next_word(&value), *size = next_word(&value), *word = next_word(&value);
 	uint64_t p, bytes = SIM_BYTES_UNKNOWN;
+	enum sim_list lists;
 
 	if (!take_number(r, pid, INT32_MAX, &p) ||
 	        (strcmp(size, "unknown") != 0 && !take_size(r, size, &bytes)))
 		return false;
-	if (*kind && strcmp(kind, "graphics") != 0)
-		return refuse(r, "'%.40s' is not graphics", kind);
-	return sim_use(&r->s->initial, (int32_t)p, index_of(r), bytes, 0, *kind) ||
+	if (!sim_parse_lists(word, &lists))
+		return refuse(r, "'%.40s' is neither graphics nor both", word);
+	return sim_use(&r->s->initial, (int32_t)p, index_of(r), bytes, 0, lists) ||
 	       refuse(r, "more than %d processes", SIM_PROCESSES_MAX);
 }
 

@@ -23,7 +23,8 @@ struct run {
 	struct sim_state state; /* in hand, under its lock */
 	char **args;            /* behind the command's name, NULL at the end */
 	unsigned n_args;
-	bool lasting; /* the process stays in the state until it is taken away */
+	bool lasting;        /* the process stays in the state until it is taken away */
+	enum sim_list lists; /* that it stands in */
 };
 
 __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...)
@@ -82,14 +83,14 @@ static void take_memory(struct run *r, int32_t pid, unsigned card, uint64_t byte
 	if (!r->lasting && !started)
 		die("no process %d", (int)pid);
 	sim_drop_dead(&r->state);
-	sim_use(&r->state, pid, card, 0, 0, false);
+	sim_use(&r->state, pid, card, 0, 0, SIM_COMPUTE);
 	used = sim_used(&r->state, card);
 	if (r->state.cards[card].lost)
 		die("simulated device %u is lost", card);
 	if (bytes != SIM_BYTES_UNKNOWN && (used > usable || bytes > usable - used))
 		die("out of memory: simulated device %u has %" PRIu64 " bytes left", card,
 		        used > usable ? 0 : usable - used);
-	if (!sim_use(&r->state, pid, card, bytes, started, strcmp(arg(r, 3), "graphics") == 0))
+	if (!sim_use(&r->state, pid, card, bytes, started, r->lists))
 		die("more than %d processes", SIM_PROCESSES_MAX);
 }
 
@@ -100,11 +101,13 @@ static void run_alloc(struct run *r)
 
 static void run_free(struct run *r)
 {
-	sim_use(&r->state, (int32_t)number_arg(r, 0, INT32_MAX), card_arg(r, 1), 0, 0, false);
+	sim_use(&r->state, (int32_t)number_arg(r, 0, INT32_MAX), card_arg(r, 1), 0, 0, SIM_COMPUTE);
 }
 
 static void run_outside(struct run *r)
 {
+	if (!sim_parse_lists(arg(r, 3), &r->lists))
+		die("'%s' is neither graphics nor both", arg(r, 3));
 	r->lasting = true;
 	take_memory(r, (int32_t)number_arg(r, 1, INT32_MAX), card_arg(r, 0), size_arg(r, 2));
 }
@@ -229,7 +232,7 @@ static const struct {
         {"use", "DEVICE BYTES -- COMMAND...", 4, UINT32_MAX, run_use},
         {"alloc", "PID DEVICE BYTES", 3, 3, run_alloc},
         {"free", "PID DEVICE", 2, 2, run_free},
-        {"outside", "DEVICE PID BYTES|unknown [graphics]", 3, 4, run_outside},
+        {"outside", "DEVICE PID BYTES|unknown [graphics|both]", 3, 4, run_outside},
         {"lose", "DEVICE [after CALLS]", 1, 3, run_lose},
         {"restore", "DEVICE", 1, 1, run_restore},
         {"xid", "DEVICE NUMBER", 2, 2, run_xid},
@@ -265,7 +268,7 @@ static int become(struct run *r)
 
 int main(int argc, char **argv)
 {
-	static struct run r;
+	static struct run r = {.lists = SIM_COMPUTE};
 	char why[SIM_ERROR_SIZE];
 	const char *path;
 	size_t i;

@@ -444,7 +444,7 @@ enum nvml_return nvmlDeviceGetPowerUsage(struct nvml_device *device, unsigned *m
 
 /* Which process is asked for; size: of one entry of the caller's array; pid and bytes are at the same place in all. */
 static enum nvml_return list_processes(const char *function, struct nvml_device *device,
-        unsigned *count, void *out, bool graphics, size_t size)
+        unsigned *count, void *out, enum sim_list list, size_t size)
 {
 	struct view v;
 	enum nvml_return code = view_device(&v, function, device);
@@ -460,7 +460,7 @@ static enum nvml_return list_processes(const char *function, struct nvml_device 
 		struct nvml_process entry = {
 		        (unsigned)p->pid, p->bytes, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
 
-		if (!p->pid || p->card != v.index || (p->graphics != 0) != graphics)
+		if (!p->pid || p->card != v.index || !(p->lists & list))
 			continue;
 		if (n < *count)
 			memcpy((char *)out + n * size, &entry, size);
@@ -471,18 +471,18 @@ static enum nvml_return list_processes(const char *function, struct nvml_device 
 	return code;
 }
 
-#define LIST(name, type, graphics)                                                                 \
-	enum nvml_return name(struct nvml_device *device, unsigned *count, type *processes)        \
-	{                                                                                          \
-		return list_processes(__func__, device, count, processes, graphics, sizeof(type)); \
+#define LIST(name, type, list)                                                                 \
+	enum nvml_return name(struct nvml_device *device, unsigned *count, type *processes)    \
+	{                                                                                      \
+		return list_processes(__func__, device, count, processes, list, sizeof(type)); \
 	}
 
-LIST(nvmlDeviceGetComputeRunningProcesses, struct nvml_process_v1, false)
-LIST(nvmlDeviceGetComputeRunningProcesses_v2, struct nvml_process, false)
-LIST(nvmlDeviceGetComputeRunningProcesses_v3, struct nvml_process, false)
-LIST(nvmlDeviceGetGraphicsRunningProcesses, struct nvml_process_v1, true)
-LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, struct nvml_process, true)
-LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, struct nvml_process, true)
+LIST(nvmlDeviceGetComputeRunningProcesses, struct nvml_process_v1, SIM_COMPUTE)
+LIST(nvmlDeviceGetComputeRunningProcesses_v2, struct nvml_process, SIM_COMPUTE)
+LIST(nvmlDeviceGetComputeRunningProcesses_v3, struct nvml_process, SIM_COMPUTE)
+LIST(nvmlDeviceGetGraphicsRunningProcesses, struct nvml_process_v1, SIM_GRAPHICS)
+LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, struct nvml_process, SIM_GRAPHICS)
+LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, struct nvml_process, SIM_GRAPHICS)
 
 /* No MPS server runs on a simulated card. */
 enum nvml_return nvmlDeviceGetMPSComputeRunningProcesses_v3(

@@ -37,13 +37,15 @@ struct sim_card {
 	int compute_mode; /* enum nvml_compute_mode */
 };
 
+enum sim_list { SIM_COMPUTE = 1, SIM_GRAPHICS = 2, SIM_BOTH = 3 };
+
 struct sim_process {
 	int32_t pid; /* 0: free entry */
 	uint32_t card;
 	uint64_t bytes;
 	uint64_t
 	        started; /* start time of the process, so that a reused pid is not mistaken; 0: stays until taken away */
-	uint32_t graphics;
+	uint32_t lists; /* enum sim_list, which it stands in */
 	uint32_t unused;
 };
 
@@ -119,7 +121,7 @@ int sim_end(struct sim *s, const struct sim_state *changed); /* writes unless NU
 /* -- changes of a state in hand; false when its table is full -- */
 /* Sets what a process uses on a card; 0 bytes takes it away. started 0: it stays until it is taken away. */
 bool sim_use(struct sim_state *st, int32_t pid, unsigned card, uint64_t bytes, uint64_t started,
-        bool graphics);
+        enum sim_list lists);
 bool sim_rule(struct sim_state *st, enum sim_rule_kind kind, const char *name, uint32_t nth,
         uint32_t value);
 void sim_event(struct sim_state *st, unsigned card, uint64_t type, uint64_t data);
@@ -136,6 +138,7 @@ int sim_find_card(const struct sim *s, const char *index_or_uuid); /* -1 */
 uint64_t sim_started(int32_t pid); /* start time of a living process, never 0; 0 when it is gone */
 
 /* -- words of a description and of fake-gpu's command line -- */
+bool sim_parse_lists(const char *text, enum sim_list *ret_lists); /* "": compute, graphics, both */
 bool sim_parse_u64(const char *text, uint64_t max, uint64_t *ret_value);
 bool sim_parse_size(const char *text, uint64_t *ret_bytes); /* "8GiB", "512M", "4096" */
 bool sim_parse_code(

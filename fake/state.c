@@ -172,7 +172,7 @@ void sim_close(struct sim *s)
 }
 
 bool sim_use(struct sim_state *st, int32_t pid, unsigned card, uint64_t bytes, uint64_t started,
-        bool graphics)
+        enum sim_list lists)
 {
 	struct sim_process *slot = NULL;
 
@@ -195,7 +195,7 @@ bool sim_use(struct sim_state *st, int32_t pid, unsigned card, uint64_t bytes, u
 		        .card = card,
 		        .bytes = bytes,
 		        .started = started,
-		        .graphics = graphics};
+		        .lists = lists};
 	return true;
 }
 

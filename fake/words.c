@@ -103,6 +103,19 @@ bool sim_parse_recovery(const char *text, uint32_t *ret_action)
 	return false;
 }
 
+bool sim_parse_lists(const char *text, enum sim_list *ret_lists)
+{
+	if (*text == '\0')
+		*ret_lists = SIM_COMPUTE;
+	else if (strcmp(text, "graphics") == 0)
+		*ret_lists = SIM_GRAPHICS;
+	else if (strcmp(text, "both") == 0)
+		*ret_lists = SIM_BOTH;
+	else
+		return false;
+	return true;
+}
+
 bool sim_is_function(const char *name)
 {
 	static const char *const names[] = {

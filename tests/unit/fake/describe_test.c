@@ -97,7 +97,7 @@ static void test_first_state(void **state)
 	assert_int_equal(s->initial.event_seq, 3);
 	assert_int_equal(s->initial.events_early, 3);
 	assert_int_equal(s->initial.processes[0].pid, 4242);
-	assert_int_equal(s->initial.processes[0].graphics, 1);
+	assert_int_equal(s->initial.processes[0].lists, SIM_GRAPHICS);
 	assert_int_equal(s->initial.rules[0].kind, SIM_RULE_MISSING);
 	assert_int_equal(s->initial.rules[1].value, 20);
 	assert_int_equal(s->initial.rules[2].nth, 3);
@@ -133,7 +133,7 @@ static void test_refusals(void **state)
 	        {"device\n memory 1G\n xid many\n", "is not a number"},
 	        {"device\n memory 1G\n rows x\n", "neither pending nor failed"},
 	        {"device\n memory 1G\n recovery x\n", "is not none, reset"},
-	        {"device\n memory 1G\n outside 1 2 3\n", "is not graphics"},
+	        {"device\n memory 1G\n outside 1 2 3\n", "neither graphics nor both"},
 	        {"device\n memory 1G\n uuid 12345678\n", "a uuid begins with GPU-"},
 	        {"device\n memory 1G\n uuid GPU-aaaa\ndevice\n memory 1G\n uuid GPU-aaaa\n",
 	                "have the same uuid"},

@@ -215,6 +215,7 @@ static void test_processes(void **state)
 	fixture_do(&b->f, "outside 0 4242 2GiB");
 	fixture_do(&b->f, "outside 0 4243 unknown");
 	fixture_do(&b->f, "outside 0 4244 1MiB graphics");
+	assert_int_equal(fixture_run(&b->f, "outside 0 4245 1MiB film"), 1);
 	h = fixture_hold(&b->f, "0", "512MiB");
 	assert_int_equal(b->n.nvmlDeviceGetComputeRunningProcesses_v3(b->devs[0], &n, NULL),
 	        NVML_ERROR_INSUFFICIENT_SIZE);

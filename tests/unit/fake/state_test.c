@@ -50,20 +50,20 @@ static void test_use(void **state)
 	struct sim_state *st = &b->st;
 
 	look(b);
-	assert_true(sim_use(st, 100, 0, 5 * MIB, 0, false));
-	assert_true(sim_use(st, 101, 0, 6 * MIB, 0, false));
-	assert_true(sim_use(st, 100, 1, 7 * MIB, 0, false));
+	assert_true(sim_use(st, 100, 0, 5 * MIB, 0, SIM_COMPUTE));
+	assert_true(sim_use(st, 101, 0, 6 * MIB, 0, SIM_COMPUTE));
+	assert_true(sim_use(st, 100, 1, 7 * MIB, 0, SIM_COMPUTE));
 	assert_true(sim_used(st, 0) == 11 * MIB);
 	assert_true(sim_used(st, 1) == 7 * MIB);
-	assert_true(sim_use(st, 100, 0, MIB, 0, false));
+	assert_true(sim_use(st, 100, 0, MIB, 0, SIM_COMPUTE));
 	assert_true(sim_used(st, 0) == 7 * MIB);
-	assert_true(sim_use(st, 101, 0, 0, 0, false));
-	assert_true(sim_use(st, 102, 0, SIM_BYTES_UNKNOWN, 0, false));
+	assert_true(sim_use(st, 101, 0, 0, 0, SIM_COMPUTE));
+	assert_true(sim_use(st, 102, 0, SIM_BYTES_UNKNOWN, 0, SIM_COMPUTE));
 	assert_true(sim_used(st, 0) == MIB);
 	for (int i = 0; i < SIM_PROCESSES_MAX - 3; i++)
-		assert_true(sim_use(st, 1000 + i, 1, MIB, 0, false));
-	assert_false(sim_use(st, 9999, 1, MIB, 0, false));
-	assert_true(sim_use(st, 9999, 1, 0, 0, false));
+		assert_true(sim_use(st, 1000 + i, 1, MIB, 0, SIM_COMPUTE));
+	assert_false(sim_use(st, 9999, 1, MIB, 0, SIM_COMPUTE));
+	assert_true(sim_use(st, 9999, 1, 0, 0, SIM_COMPUTE));
 }
 
 /* What other processes change is seen here, and lasts. */
@@ -146,10 +146,10 @@ static void test_reused_pid(void **state)
 
 	look(b);
 	assert_true(started > 0);
-	assert_true(sim_use(&b->st, getpid(), 0, MIB, started, false));
+	assert_true(sim_use(&b->st, getpid(), 0, MIB, started, SIM_COMPUTE));
 	sim_drop_dead(&b->st);
 	assert_true(sim_used(&b->st, 0) == MIB);
-	assert_true(sim_use(&b->st, getpid(), 0, MIB, started - 1, false));
+	assert_true(sim_use(&b->st, getpid(), 0, MIB, started - 1, SIM_COMPUTE));
 	sim_drop_dead(&b->st);
 	assert_true(sim_used(&b->st, 0) == 0);
 }

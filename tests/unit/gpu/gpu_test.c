@@ -309,22 +309,24 @@ static void test_usage(void **state)
 	box_close(b);
 }
 
-/* Compute and graphics lists are one list, and what the driver does not tell is said. */
+/* Compute and graphics lists are one list with each process once, and what the driver does not tell is said. */
 static void test_usage_kinds(void **state)
 {
-	struct box *b = box_open(
-	        TWO_DEVICES "outside 10 1GiB\noutside 11 unknown\noutside 12 1MiB graphics\n");
+	struct box *b = box_open(TWO_DEVICES
+	        "outside 10 1GiB\noutside 11 unknown\noutside 12 1MiB graphics\noutside 13 2GiB both\n");
 	struct gpu_process list[8];
 	struct gpu_usage usage;
 	size_t n;
 
 	box_ok(b, gpu_usage(b->gpu, UUID1, &usage, list, 8, &n, &b->err));
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 4);
 	assert_int_equal(list[1].pid, 11);
 	assert_false(list[1].known);
 	assert_true(list[1].bytes == 0);
-	assert_int_equal(list[2].pid, 12);
-	assert_true(list[2].known && list[2].bytes == MIB);
+	assert_int_equal(list[2].pid, 13);
+	assert_true(list[2].known && list[2].bytes == 2 * GIB);
+	assert_int_equal(list[3].pid, 12);
+	assert_true(list[3].known && list[3].bytes == MIB);
 	box_close(b);
 }
 
