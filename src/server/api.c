@@ -1,0 +1,286 @@
+#include "server/api.h"
+#include "server/batch.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+struct route {
+	enum net_method method;
+	const char *path;
+	void (*fn)(struct call *c);
+	enum scope scope;
+};
+
+static const struct route routes[] = {
+#define ROUTE(method, path, handler, who, summary) {NET_##method, path, api_##handler, SCOPE_##who},
+#include "../../tables/routes.def"
+#undef ROUTE
+};
+
+/* Does the path fit the pattern; what stands for {x} goes to arg. */
+static bool match(const char *pattern, const char *path, char *arg, size_t size)
+{
+	while (*pattern && *path) {
+		if (*pattern == '{') {
+			size_t n = strcspn(path, "/");
+			if (n == 0 || n >= size)
+				return false;
+			memcpy(arg, path, n);
+			arg[n] = '\0';
+			path += n;
+			pattern = strchr(pattern, '}') + 1;
+		} else if (*pattern++ != *path++) {
+			return false;
+		}
+	}
+	return !*pattern && !*path;
+}
+
+static const struct route *find_route(
+        const struct net_request *r, char *arg, size_t size, bool *ret_path_exists)
+{
+	*ret_path_exists = false;
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		if (!match(routes[i].path, net_request_path(r), arg, size))
+			continue;
+		*ret_path_exists = true;
+		if (routes[i].method == net_request_method(r) ||
+		        (routes[i].method == NET_GET && net_request_method(r) == NET_HEAD))
+			return &routes[i];
+	}
+	return NULL;
+}
+
+static int check_scope(const struct caller *who, enum scope scope, struct err *err)
+{
+	static const char *const needs[] = {"anyone", "a user", "an administrator", "an agent"};
+
+	if (scope == SCOPE_ANYONE)
+		return 0;
+	if (!who->is_known) {
+		int rc = err_set(err, ERR_UNAUTHENTICATED, "a token is needed here");
+		return rc ? err_hint(err,
+		                    "send it as 'Authorization: Bearer TOKEN'; make one with: berth token create")
+		          : rc;
+	}
+	if ((scope == SCOPE_ADMIN && who->role != ROLE_ADMIN) ||
+	        (scope == SCOPE_USER && who->role == ROLE_AGENT) ||
+	        (scope == SCOPE_AGENT && who->role == ROLE_USER))
+		return err_set(err, ERR_FORBIDDEN, "%s is needed for this, and '%s' is not",
+		        needs[scope], who->name);
+	return 0;
+}
+
+static void on_close(void *data, struct net_request *r)
+{
+	struct call *c = data;
+
+	(void)r;
+	c->r = NULL;
+	if (c->on_gone)
+		c->on_gone(c);
+	call_drop(c);
+}
+
+void api_on_request(void *server, struct net_request *r)
+{
+	struct server *s = server;
+	bool path_exists;
+	char arg[sizeof(((struct call *)0)->arg)] = "";
+	const struct route *route = find_route(r, arg, sizeof(arg), &path_exists);
+	struct caller who = {0};
+	struct err err;
+	struct call *c;
+
+	if (!route) {
+		if (path_exists)
+			(void)!err_set(&err, ERR_METHOD, "%s does not take this method",
+			        net_request_path(r));
+		else
+			(void)!err_set(&err, ERR_NOT_FOUND, "there is nothing at %.100s",
+			        net_request_path(r));
+		net_request_fail(r, &err);
+		return;
+	}
+	if (auth_identify(s, r, &who, &err) || check_scope(&who, route->scope, &err)) {
+		net_request_fail(r, &err);
+		return;
+	}
+	c = talloc_zero(NULL, struct call);
+	*c = (struct call){.s = s, .r = r, .who = who, .ctx = c, .refs = 1};
+	memcpy(c->arg, arg, sizeof(arg));
+	net_request_on_close(r, on_close, c);
+	route->fn(c);
+}
+
+void call_hold(struct call *c)
+{
+	c->refs++;
+}
+
+void call_drop(struct call *c)
+{
+	if (--c->refs == 0)
+		talloc_free(c);
+}
+
+/* Answers wait at the barrier. */
+struct answer {
+	struct call *c;
+	int status;
+	const char *type;
+	char *body; /* malloc */
+};
+
+static void give_answer(struct server *s, void *data)
+{
+	struct answer *a = data;
+
+	(void)s;
+	if (a->c->r)
+		net_request_reply(a->c->r, a->status, a->type, a->body, strlen(a->body));
+	free(a->body);
+	call_drop(a->c);
+	free(a);
+}
+
+static void answer(struct call *c, int status, const char *type, char *take_body)
+{
+	struct answer *a = mem_zalloc(sizeof(*a));
+
+	call_hold(c);
+	*a = (struct answer){c, status, type, take_body};
+	batch_after(c->s, give_answer, a);
+}
+
+void call_reply_json(struct call *c, int status, json_t *take_json)
+{
+	char *text = json_dumps(take_json, JSON_COMPACT | JSON_ENSURE_ASCII);
+	size_t n = text ? strlen(text) : 0;
+
+	json_decref(take_json);
+	BUG_IF(!text);
+	text = mem_realloc(text, n + 2, 1);
+	memcpy(text + n, "\n", 2);
+	answer(c, status, "application/json", text);
+}
+
+void call_reply_text(struct call *c, int status, const char *type, const char *text)
+{
+	answer(c, status, type, mem_strdup(text));
+}
+
+void call_fail(struct call *c, const struct err *err)
+{
+	if (c->r)
+		net_request_fail(c->r, err);
+}
+
+struct json_reader {
+	struct call *c;
+	void (*fn)(struct call *c, json_t *body);
+};
+
+static void on_json_body(void *data, struct net_request *r, const void *body, size_t len)
+{
+	struct json_reader *reader = data;
+	json_error_t why;
+	json_t *json = len ? json_loadb(body, len, JSON_REJECT_DUPLICATES, &why) : json_object();
+	struct err err;
+
+	(void)r;
+	if (!json || !json_is_object(json)) {
+		(void)!err_set(&err, ERR_INVALID, "the body is not a JSON object: %s",
+		        json ? "something else stands there" : why.text);
+		call_fail(reader->c, &err);
+	} else {
+		reader->fn(reader->c, json);
+	}
+	json_decref(json);
+}
+
+void call_read_json(struct call *c, void (*fn)(struct call *c, json_t *body))
+{
+	struct json_reader *reader = talloc(c->ctx, struct json_reader);
+
+	*reader = (struct json_reader){c, fn};
+	net_request_read_all(c->r, c->s->conf->server_max_body_bytes, on_json_body, reader);
+}
+
+bool call_job_id(struct call *c, struct job_id *ret_id)
+{
+	struct err err;
+
+	if (job_id_parse(c->arg, ret_id, &err)) {
+		call_fail(c, &err);
+		return false;
+	}
+	return true;
+}
+
+struct job_wait_for {
+	struct call *c;
+	struct job_id id;
+	void (*fn)(struct call *c, struct job *j);
+};
+
+static void fail_no_job(struct call *c, struct job_id id)
+{
+	struct err err;
+	char text[48];
+
+	(void)!err_set(&err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(id, text));
+	(void)!err_hint(&err, "see what there is: berth ps -a");
+	call_fail(c, &err);
+}
+
+static void on_fetched(struct server *s, void *data, int rc, const struct err *err)
+{
+	struct job_wait_for *w = data;
+	struct job *j = world_find_job(s->world, w->id);
+
+	if (w->c->r) {
+		if (rc && err->kind != ERR_NOT_FOUND)
+			call_fail(w->c, err);
+		else if (j)
+			w->fn(w->c, j);
+		else
+			fail_no_job(w->c, w->id);
+	}
+	call_drop(w->c);
+}
+
+void call_with_job(struct call *c, struct job_id id, void (*fn)(struct call *c, struct job *j))
+{
+	struct job *j = world_find_job(c->s->world, id);
+	struct job_wait_for *w;
+
+	if (j) {
+		fn(c, j);
+		return;
+	}
+	w = talloc(c->ctx, struct job_wait_for);
+	*w = (struct job_wait_for){c, id, fn};
+	call_hold(c);
+	fetch_job(c->s, id, on_fetched, w);
+}
+
+bool caller_owns(const struct caller *who, const struct job *j)
+{
+	return who->role == ROLE_ADMIN || strcmp(who->account, j->req->user) == 0;
+}
+
+bool call_may_touch(struct call *c, const struct job *j)
+{
+	struct err err;
+	char id[48];
+
+	if (caller_owns(&c->who, j))
+		return true;
+	(void)!err_set(&err, ERR_FORBIDDEN, "job %s belongs to %s", job_id_format(j->id, id),
+	        j->req->user);
+	call_fail(c, &err);
+	return false;
+}

@@ -1,0 +1,69 @@
+/*
+ * One HTTP exchange inside the server: who calls, and how an answer is given. tables/routes.def names the handlers;
+ * each is `void api_NAME(struct call *c)` in the file of its noun (api_jobs.c, api_nodes.c, ...).
+ * A call is counted: it lives while its request does, and while somebody holds it for later. Loop thread.
+ */
+#pragma once
+
+#include "server/server.h"
+
+#include <jansson.h>
+
+enum scope { SCOPE_ANYONE, SCOPE_USER, SCOPE_ADMIN, SCOPE_AGENT };
+
+struct caller {
+	enum role role;
+	bool is_known; /* false: only ANYONE's routes */
+	bool over_socket;
+	uint32_t uid; /* over the socket */
+	uint32_t gid;
+	char name[64];    /* account over the socket, "token:NAME" otherwise */
+	char account[64]; /* what its jobs run as */
+};
+
+struct call {
+	struct server *s;
+	struct net_request *r; /* NULL: the peer has gone */
+	struct caller who;
+	char arg[128]; /* what stood for {id} or {name} */
+	void *ctx;     /* talloc, lives as long as the call */
+	unsigned refs;
+	void (*on_gone)(struct call *c); /* the peer has gone before the end, or NULL */
+	void *data;
+};
+
+void api_on_request(void *server, struct net_request *r);
+
+void call_hold(struct call *c);
+void call_drop(struct call *c);
+
+/* Answers, released when everything that happened before is durable. */
+void call_reply_json(struct call *c, int status, json_t *take_json);
+void call_reply_text(struct call *c, int status, const char *type, const char *text);
+void call_fail(struct call *c, const struct err *err);
+/* The body as JSON ({} when empty), then fn; malformed: answered here. The json is released after fn. */
+void call_read_json(struct call *c, void (*fn)(struct call *c, json_t *body));
+/* The {id} of the path; answered here when it is none. */
+bool call_job_id(struct call *c, struct job_id *ret_id);
+/* The job, brought back from the store when it has left memory; fn is not called when there is none (answered 404). */
+void call_with_job(struct call *c, struct job_id id, void (*fn)(struct call *c, struct job *j));
+/* Own jobs and administrators only; answered here otherwise. */
+bool call_may_touch(struct call *c, const struct job *j);
+bool caller_owns(const struct caller *who, const struct job *j);
+
+/* auth.c */
+MUST_CHECK int auth_identify(
+        const struct server *s, const struct net_request *r, struct caller *ret, struct err *err);
+void auth_token_hash(const char *secret, uint8_t out[32]);
+void auth_token_make(char out_secret[64]);
+MUST_CHECK int auth_account_of_uid(uint32_t uid, char *out, size_t size, struct err *err);
+MUST_CHECK int auth_uid_of_account(
+        const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err);
+
+/* fetch.c: an ended job out of the store into the world; done(found) later on the loop. */
+typedef void fetch_fn(struct server *s, void *data, int rc, const struct err *err);
+void fetch_job(struct server *s, struct job_id id, fetch_fn *done, void *data);
+
+#define ROUTE(method, path, handler, who, summary) void api_##handler(struct call *c);
+#include "../../tables/routes.def"
+#undef ROUTE

@@ -1,0 +1,193 @@
+/* The server itself: health, what it is, configuration, backup, going down; and the door for agents. */
+#include "server/batch.h"
+#include "server/links.h"
+#include "server/view.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <talloc.h>
+#include <unistd.h>
+
+void api_health(struct call *c)
+{
+	net_request_reply(c->r, 200, "text/plain", "ok\n", 3);
+}
+
+static const char *not_ready(const struct server *s)
+{
+	if (s->shutting_down)
+		return "going down";
+	if (s->store_trouble != ERR_NONE)
+		return "the store does not take anything now";
+	if (!links_has_local(s))
+		return "this machine's agent is not connected";
+	return NULL;
+}
+
+void api_ready(struct call *c)
+{
+	const char *why = not_ready(c->s);
+	char line[120];
+
+	snprintf(line, sizeof(line), "%s\n", why ? why : "ready");
+	net_request_reply(c->r, why ? 503 : 200, "text/plain", line, strlen(line));
+}
+
+void api_server(struct call *c)
+{
+	const struct server *s = c->s;
+	const struct node *n;
+	const struct queue *q, *next;
+	uint64_t running = 0, up = 0, waiting = 0;
+	json_t *o;
+
+	HASH_ITER (hh, s->world->queues, q, next)
+		running += q->n_running;
+	TAILQ_FOREACH (n, &s->world->nodes, link)
+		up += n->state == NODE_UP;
+	for (const struct job *j = world_next_job(s->world, NULL); j;
+	        j = world_next_job(s->world, j))
+		waiting += j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
+	o = json_pack("{s:i, s:s, s:i, s:s, s:o, s:b, s:I, s:I, s:I, s:s?, s:s?}", "schema", 1,
+	        "version", BERTH_VERSION, "pid", (int)getpid(), "data", s->data_dir, "started_at",
+	        view_time(s->started_ms), "ready", not_ready(s) == NULL, "jobs_waiting",
+	        (json_int_t)waiting, "jobs_running", (json_int_t)running, "nodes", (json_int_t)up,
+	        "listen", s->listen, "tls_pin", s->tls_pin[0] ? s->tls_pin : NULL);
+	if (not_ready(s))
+		json_object_set_new(o, "not_ready", json_string(not_ready(s)));
+	if (s->store_trouble != ERR_NONE)
+		json_object_set_new(o, "store_trouble", json_string(s->store_trouble_text));
+	call_reply_json(c, 200, o);
+}
+
+static void add_setting(const struct conf_row *row, void *list)
+{
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key", row->key, "value",
+	                                    row->value, "from", conf_source_name(row->source)));
+}
+
+void api_config(struct call *c)
+{
+	CLEANUP_BUF struct buf text = BUF_INIT(CONF_TEXT_MAX * 4);
+	json_t *list = json_array();
+
+	conf_each(c->s->conf, add_setting, list);
+	conf_show(c->s->conf, false, &text);
+	call_reply_json(c, 200,
+	        json_pack(
+	                "{s:i, s:o, s:s}", "schema", 1, "settings", list, "text", buf_str(&text)));
+}
+
+struct backup {
+	struct call *c;
+	char *path;
+	int rc;
+	struct err err;
+};
+
+static void backup_run(void *data)
+{
+	struct backup *b = data;
+
+	b->rc = store_backup(b->c->s->store, b->path, &b->err);
+}
+
+static void backup_done(void *data)
+{
+	struct backup *b = data;
+	struct stat st = {0};
+
+	if (b->rc) {
+		call_fail(b->c, &b->err);
+	} else {
+		(void)!stat(b->path, &st);
+		log_info("backup", "path=\"%s\" bytes=%lld", b->path, (long long)st.st_size);
+		call_reply_json(b->c, 200,
+		        json_pack("{s:i, s:s, s:I}", "schema", 1, "path", b->path, "bytes",
+		                (json_int_t)st.st_size));
+	}
+	call_drop(b->c);
+}
+
+static void on_backup(struct call *c, json_t *body)
+{
+	const char *path = json_string_value(json_object_get(body, "path"));
+	struct backup *b = talloc_zero(c->ctx, struct backup);
+	struct err err;
+
+	if (!path || path[0] != '/') {
+		(void)!err_set(&err, ERR_INVALID,
+		        "'path' must be an absolute path of a file that does not exist yet");
+		call_fail(c, &err);
+		return;
+	}
+	b->c = c;
+	b->path = talloc_strdup(c->ctx, path);
+	call_hold(c);
+	if (!worker_submit(c->s->worker, backup_run, backup_done, b)) {
+		(void)!err_set(&err, ERR_UNAVAILABLE, "the store is busy; try again");
+		call_fail(c, &err);
+		call_drop(c);
+	}
+}
+
+void api_backup(struct call *c)
+{
+	call_read_json(c, on_backup);
+}
+
+/* At most once: what runs is cancelled, not put back. */
+static void cancel_running(struct server *s, const char *actor)
+{
+	for (struct job *j = world_next_job(s->world, NULL); j; j = world_next_job(s->world, j)) {
+		struct event e = {.kind = EVENT_CANCEL,
+		        .id = j->id,
+		        .reason = REASON_CANCELLED,
+		        .actor = actor};
+		if (!j->is_array && job_state_holds(j->state))
+			server_apply_or_log(s, &e);
+	}
+}
+
+static void go_down(struct server *s, void *data)
+{
+	(void)data;
+	if (s->shutdown_keep || !links_has_local(s))
+		server_stop(s);
+	else
+		links_shutdown_local(s);
+}
+
+static void on_shutdown(struct call *c, json_t *body)
+{
+	struct server *s = c->s;
+
+	s->shutting_down = true;
+	s->shutdown_keep = json_is_true(json_object_get(body, "keep"));
+	log_info("shutdown", "by=\"%s\" keep=%d", c->who.name, (int)s->shutdown_keep);
+	if (!s->shutdown_keep && json_is_true(json_object_get(body, "no_retry")))
+		cancel_running(s, "berth down --no-retry");
+	call_reply_json(
+	        c, 202, json_pack("{s:i, s:b}", "schema", 1, "keep", (int)s->shutdown_keep));
+	batch_after(s, go_down, NULL);
+}
+
+void api_shutdown(struct call *c)
+{
+	call_read_json(c, on_shutdown);
+}
+
+void api_link(struct call *c)
+{
+	struct err err;
+
+	if (!net_request_wants_ws(c->r)) {
+		(void)!err_set(&err, ERR_INVALID, "agents connect here by WebSocket");
+		call_fail(c, &err);
+		return;
+	}
+	links_accept(c->s, c->r);
+	call_drop(c);
+}

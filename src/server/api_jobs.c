@@ -1,0 +1,264 @@
+/* One job: show, wait, cancel, hold, release, retry, edit. */
+#include "server/batch.h"
+#include "server/view.h"
+#include "server/watch.h"
+#include "base/num.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#define WAIT_MAX_S 60
+
+static void show(struct call *c, struct job *j)
+{
+	call_reply_json(c, 200, view_job_whole(c->s, j, caller_owns(&c->who, j)));
+}
+
+void api_job_show(struct call *c)
+{
+	struct job_id id;
+
+	if (call_job_id(c, &id))
+		call_with_job(c, id, show);
+}
+
+/* Long poll. */
+struct wait {
+	struct call *c;
+	struct job_id id;
+	struct watch *watch;
+	struct loop_timer *timer;
+};
+
+static void wait_over(struct wait *w)
+{
+	struct job *j = world_find_job(w->c->s->world, w->id);
+
+	loop_timer_free(STEAL(w->timer));
+	if (j && w->c->r)
+		call_reply_json(w->c, 200, view_job(w->c->s, j));
+}
+
+static bool wait_changed(struct server *s, void *data)
+{
+	struct wait *w = data;
+	const struct job *j = world_find_job(s->world, w->id);
+
+	if (j && !job_state_is_final(j->state))
+		return true;
+	w->watch = NULL;
+	wait_over(w);
+	return false;
+}
+
+static void wait_timeout(void *data)
+{
+	struct wait *w = data;
+
+	watch_remove(w->c->s, STEAL(w->watch));
+	wait_over(w);
+}
+
+static void wait_gone(struct call *c)
+{
+	struct wait *w = c->data;
+
+	watch_remove(c->s, STEAL(w->watch));
+	loop_timer_free(STEAL(w->timer));
+}
+
+static void begin_wait(struct call *c, struct job *j)
+{
+	const char *text = net_request_query(c->r, "timeout");
+	uint64_t seconds = 30;
+	struct wait *w;
+	struct err err;
+
+	if (text && num_parse_u64(text, 1000000, &seconds, &err)) {
+		call_fail(c, &err);
+		return;
+	}
+	if (job_state_is_final(j->state) || seconds == 0) {
+		call_reply_json(c, 200, view_job(c->s, j));
+		return;
+	}
+	w = talloc_zero(c->ctx, struct wait);
+	w->c = c;
+	w->id = j->id;
+	w->watch = watch_add(c->s, j->id, wait_changed, w);
+	w->timer = loop_timer_new(c->s->loop, wait_timeout, w);
+	loop_timer_start(w->timer, MIN(seconds, WAIT_MAX_S) * 1000, 0);
+	c->data = w;
+	c->on_gone = wait_gone;
+}
+
+void api_job_wait(struct call *c)
+{
+	struct job_id id;
+
+	if (call_job_id(c, &id))
+		call_with_job(c, id, begin_wait);
+}
+
+/* Commands: all of them one event about one job. */
+
+struct control {
+	enum event_kind kind;
+	struct job_id id;
+	bool force;
+};
+
+static void carry_out(struct call *c, struct job *j)
+{
+	struct control *k = c->data;
+	struct event e = {.kind = k->kind,
+	        .id = k->id,
+	        .reason = REASON_CANCELLED,
+	        .actor = c->who.name,
+	        .force = k->force};
+	struct applied out;
+	struct err err;
+
+	if (!call_may_touch(c, j))
+		return;
+	if (server_apply(c->s, &e, &out, &err))
+		call_fail(c, &err);
+	else
+		call_reply_json(c, 200, view_job(c->s, out.job));
+}
+
+/* A task that never was a job of its own is cancelled through its array. */
+static void control_job(struct call *c, enum event_kind kind, bool force)
+{
+	struct control *k = talloc(c->ctx, struct control);
+	struct job *parent;
+
+	*k = (struct control){.kind = kind, .force = force};
+	c->data = k;
+	if (!call_job_id(c, &k->id))
+		return;
+	parent = world_find_job(c->s->world, (struct job_id){k->id.num, TASK_NONE});
+	if (!world_find_job(c->s->world, k->id) && parent && parent->array &&
+	        kind == EVENT_CANCEL &&
+	        request_task_pos(parent->req, k->id.task) >= parent->array->next_pos &&
+	        request_task_pos(parent->req, k->id.task) < parent->array->cut)
+		carry_out(c, parent);
+	else
+		call_with_job(c, k->id, carry_out);
+}
+
+static void on_cancel(struct call *c, json_t *body)
+{
+	control_job(c, EVENT_CANCEL, json_is_true(json_object_get(body, "force")));
+}
+
+void api_job_cancel(struct call *c)
+{
+	call_read_json(c, on_cancel);
+}
+
+void api_job_hold(struct call *c)
+{
+	control_job(c, EVENT_HOLD, false);
+}
+
+void api_job_release(struct call *c)
+{
+	control_job(c, EVENT_RELEASE, false);
+}
+
+/* A task's array must be there too, since it counts its tasks. */
+static void retry_with_parent(struct call *c, struct job *parent)
+{
+	(void)parent;
+	control_job(c, EVENT_RETRY, false);
+}
+
+void api_job_retry(struct call *c)
+{
+	struct job_id id;
+
+	if (!call_job_id(c, &id))
+		return;
+	if (id.task != TASK_NONE)
+		call_with_job(c, (struct job_id){id.num, TASK_NONE}, retry_with_parent);
+	else
+		control_job(c, EVENT_RETRY, false);
+}
+
+static int parse_edit(struct call *c, json_t *body, struct event *e, struct err *err)
+{
+	const char *key;
+	json_t *v;
+	uint64_t seconds;
+	int rc;
+
+	json_object_foreach(body, key, v)
+	{
+		if (strcmp(key, "priority") == 0 && json_is_integer(v) &&
+		        llabs(json_integer_value(v)) <= INT32_MAX) {
+			e->set_priority = true;
+			e->priority = (int32_t)json_integer_value(v);
+		} else if (strcmp(key, "name") == 0 && json_is_string(v) && json_string_length(v) &&
+		           json_string_length(v) <= 255) {
+			e->set_name = true;
+			e->name = talloc_strdup(c->ctx, json_string_value(v));
+		} else if (strcmp(key, "time") == 0 && json_is_string(v)) {
+			rc = num_parse_duration(json_string_value(v), &seconds, err);
+			if (rc)
+				return err_wrap(err, "'time'");
+			e->set_time = true;
+			e->time_limit_ms = seconds * 1000;
+		} else {
+			return err_set(err, ERR_INVALID,
+			        "'%.60s' cannot be changed like this; priority (integer), name (string) and time (\"2h\") can",
+			        key);
+		}
+	}
+	return 0;
+}
+
+static void edit(struct call *c, struct job *j)
+{
+	struct event *e = c->data;
+	const struct queue *q = world_find_queue(c->s->world, j->req->queue);
+	struct applied out;
+	struct err err;
+	char limit[32];
+
+	if (!call_may_touch(c, j))
+		return;
+	if (e->set_time && q && q->time_limit_ms &&
+	        (e->time_limit_ms == 0 || e->time_limit_ms > q->time_limit_ms)) {
+		(void)!err_set(&err, ERR_LIMIT, "queue '%s' allows at most %s for a job", q->name,
+		        num_format_duration(q->time_limit_ms / 1000, limit));
+		call_fail(c, &err);
+	} else if (server_apply(c->s, e, &out, &err)) {
+		call_fail(c, &err);
+	} else {
+		call_reply_json(c, 200, view_job(c->s, out.job));
+	}
+}
+
+static void on_edit(struct call *c, json_t *body)
+{
+	struct event *e = talloc_zero(c->ctx, struct event);
+	struct err err;
+
+	e->kind = EVENT_EDIT;
+	e->actor = c->who.name;
+	if (!call_job_id(c, &e->id))
+		return;
+	if (parse_edit(c, body, e, &err)) {
+		call_fail(c, &err);
+		return;
+	}
+	c->data = e;
+	call_with_job(c, e->id, edit);
+}
+
+void api_job_edit(struct call *c)
+{
+	call_read_json(c, on_edit);
+}

@@ -1,0 +1,334 @@
+/*
+ * GET /v1/jobs. Living jobs come from memory: those that run, then those that wait in queue order. Ended ones come from the
+ * store, latest first. A cursor names the last entry that was shown, by the keys of its order, so that it may itself be gone.
+ */
+#include "server/batch.h"
+#include "server/view.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "wire/record.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#define LIST_DEFAULT 100
+#define LIST_MAX     1000000
+#define ENDED_PAGE   1000 /* rows read from the store at a time */
+
+struct place {
+	int phase; /* 0 runs, 1 waits, 2 ended */
+	int32_t queue_priority, priority;
+	uint64_t order;
+	int64_t task;
+	int64_t ended_ms; /* of ended ones, with num and task */
+	uint64_t num;
+};
+
+struct list {
+	struct call *c;
+	json_t *jobs;
+	size_t limit;
+	size_t total;
+	bool all;
+	uint64_t array; /* tasks of this one only; 0: jobs, arrays folded */
+	const char *queue, *user;
+	int state; /* -1: any */
+	bool has_after;
+	struct place after, last;
+	/* store thread */
+	struct job *parent;
+	struct job **found;
+	uint32_t n_found, cap_found;
+	bool more;
+	int rc;
+	struct err err;
+};
+
+static struct place place_of(const struct job *j)
+{
+	return (struct place){
+	        .phase = job_state_is_final(j->state) ? 2
+	                 : job_state_holds(j->state) || (j->is_array && j->state == JOB_RUNNING)
+	                         ? 0
+	                         : 1,
+	        .queue_priority = j->class ? j->class->shape.queue->priority : 0,
+	        .priority = j->priority,
+	        .order = j->order,
+	        .task = j->id.task,
+	        .ended_ms = j->ended_ms,
+	        .num = j->id.num};
+}
+
+static int place_cmp(const struct place *a, const struct place *b)
+{
+	if (a->phase != b->phase)
+		return a->phase - b->phase;
+	if (a->phase == 1 && a->queue_priority != b->queue_priority)
+		return a->queue_priority > b->queue_priority ? -1 : 1;
+	if (a->phase == 1 && a->priority != b->priority)
+		return a->priority > b->priority ? -1 : 1;
+	if (a->order != b->order)
+		return a->order < b->order ? -1 : 1;
+	return a->task < b->task ? -1 : a->task > b->task;
+}
+
+static int job_cmp(const void *a, const void *b)
+{
+	struct place pa = place_of(*(struct job *const *)a), pb = place_of(*(struct job *const *)b);
+
+	return place_cmp(&pa, &pb);
+}
+
+static bool fits(const struct list *l, const struct job *j)
+{
+	if (l->array ? j->id.num != l->array || j->id.task == TASK_NONE : j->id.task != TASK_NONE)
+		return false;
+	if (l->queue && strcmp(j->req->queue, l->queue) != 0)
+		return false;
+	if (l->user && strcmp(j->req->user, l->user) != 0)
+		return false;
+	return l->state < 0 || (int)j->state == l->state;
+}
+
+static void append(struct list *l, const struct job *j)
+{
+	json_array_append_new(l->jobs, view_job(l->c->s, j));
+	l->last = place_of(j);
+}
+
+static void list_living(struct list *l)
+{
+	struct world *w = l->c->s->world;
+	const struct job *from = NULL;
+	struct job **v = NULL, key = {.id = {l->array, TASK_NONE}};
+	uint32_t n = 0, cap = 0;
+
+	if (l->array)
+		from = RB_FIND(job_ids, &w->by_id, &key);
+	for (struct job *j = l->array && from ? world_next_job(w, from)
+	                     : l->array       ? NULL
+	                                      : world_next_job(w, NULL);
+	        j; j = world_next_job(w, j)) {
+		if (l->array && j->id.num != l->array)
+			break;
+		if (job_state_is_final(j->state) || !fits(l, j))
+			continue;
+		MEM_GROW(v, n, cap);
+		v[n++] = j;
+	}
+	l->total += n;
+	if (n)
+		qsort(v, n, sizeof(struct job *), job_cmp);
+	for (uint32_t i = 0; i < n; i++) {
+		struct place p = place_of(v[i]);
+		if (l->has_after && place_cmp(&p, &l->after) <= 0)
+			continue;
+		if (json_array_size(l->jobs) >= l->limit) {
+			l->more = true;
+			break;
+		}
+		append(l, v[i]);
+	}
+	free(v);
+}
+
+static void finish(struct list *l)
+{
+	char cursor[160];
+	json_t *next = json_null();
+
+	if (l->more) {
+		const struct place *p = &l->last;
+		snprintf(cursor, sizeof(cursor), "%d.%d.%d.%llu.%lld.%lld.%llu", p->phase,
+		        p->queue_priority, p->priority, (unsigned long long)p->order,
+		        (long long)p->task, (long long)p->ended_ms, (unsigned long long)p->num);
+		next = json_string(cursor);
+	}
+	call_reply_json(l->c, 200,
+	        json_pack("{s:i, s:O, s:o, s:I}", "schema", 1, "jobs", l->jobs, "next", next,
+	                "total", (json_int_t)l->total));
+}
+
+/* Ended ones, on the store thread: decoded there, shown on the loop. */
+
+static int take_ended(void *data, const struct store_row *row, struct err *err)
+{
+	struct list *l = data;
+	struct job *j;
+	int rc;
+
+	if (row->kind == ROW_TASK && !row->ended_ms)
+		return 0;
+	rc = record_get_job(row->data, row->len, l->parent, &j, err);
+	if (rc)
+		return rc;
+	if (!fits(l, j)) {
+		world_job_free(j);
+		l->last = (struct place){
+		        .phase = 2, .ended_ms = row->ended_ms, .num = row->key, .task = row->sub};
+		return 0;
+	}
+	MEM_GROW(l->found, l->n_found, l->cap_found);
+	l->found[l->n_found++] = j;
+	return 0;
+}
+
+static int take_parent(void *data, const struct store_row *row, struct err *err)
+{
+	return record_get_job(row->data, row->len, NULL, &((struct list *)data)->parent, err);
+}
+
+static void run_tasks(struct list *l)
+{
+	struct store *s = l->c->s->store;
+
+	l->rc = store_get(s, ROW_JOB, l->array, -1, take_parent, l, &l->err);
+	if (l->rc == 0)
+		l->rc = store_each_of_key(s, ROW_TASK, l->array, take_ended, l, &l->err);
+}
+
+static void run_ended(void *data)
+{
+	struct list *l = data;
+	size_t want = l->limit - json_array_size(l->jobs) + 1;
+
+	if (l->array) {
+		run_tasks(l);
+		return;
+	}
+	l->last = l->after;
+	if (!l->has_after || l->after.phase != 2)
+		l->last =
+		        (struct place){.ended_ms = INT64_MAX, .num = UINT64_MAX, .task = INT64_MAX};
+	/* Filters pass over rows, so pages are read until there is enough. */
+	while (l->n_found < want) {
+		struct place before = l->last;
+		l->rc = store_each_ended(l->c->s->store, ROW_JOB, before.ended_ms, before.num,
+		        before.task, MIN(want, ENDED_PAGE), take_ended, l, &l->err);
+		if (l->rc)
+			return;
+		if (l->n_found) {
+			struct place p = place_of(l->found[l->n_found - 1]);
+			if (p.ended_ms < l->last.ended_ms ||
+			        (p.ended_ms == l->last.ended_ms && p.num < l->last.num))
+				l->last = (struct place){.phase = 2,
+				        .ended_ms = p.ended_ms,
+				        .num = p.num,
+				        .task = p.task};
+		}
+		if (memcmp(&before, &l->last, sizeof(before)) == 0)
+			break;
+	}
+}
+
+static void ended_done(void *data)
+{
+	struct list *l = data;
+	uint32_t i = 0;
+
+	if (l->array && l->has_after && l->after.phase == 2)
+		while (i < l->n_found && l->found[i]->id.task <= l->after.task)
+			i++;
+	for (; i < l->n_found && l->rc == 0; i++) {
+		/* A retry may have brought it back to life since it was read. */
+		const struct job *now = world_find_job(l->c->s->world, l->found[i]->id);
+		if (now && !job_state_is_final(now->state))
+			continue;
+		if (json_array_size(l->jobs) >= l->limit) {
+			l->more = true;
+			break;
+		}
+		append(l, l->found[i]);
+		l->total++;
+	}
+	for (i = 0; i < l->n_found; i++)
+		world_job_free(l->found[i]);
+	free(l->found);
+	world_job_free(l->parent);
+	if (l->rc && l->err.kind != ERR_NOT_FOUND)
+		call_fail(l->c, &l->err);
+	else if (l->c->r)
+		finish(l);
+	json_decref(l->jobs);
+	call_drop(l->c);
+}
+
+static int parse_cursor(const char *text, struct place *p, struct err *err)
+{
+	long long task, ended;
+	unsigned long long order, num;
+
+	if (sscanf(text, "%d.%d.%d.%llu.%lld.%lld.%llu", &p->phase, &p->queue_priority,
+	            &p->priority, &order, &task, &ended, &num) != 7)
+		return err_set(err, ERR_INVALID, "'after' is not a cursor that a listing gave");
+	p->order = order;
+	p->task = task;
+	p->ended_ms = ended;
+	p->num = num;
+	return 0;
+}
+
+static int parse_list(struct list *l, struct err *err)
+{
+	struct net_request *r = l->c->r;
+	const char *limit = net_request_query(r, "limit"), *all = net_request_query(r, "all");
+	const char *state = net_request_query(r, "state"), *after = net_request_query(r, "after");
+	const char *array = net_request_query(r, "array");
+	uint64_t n = LIST_DEFAULT;
+	struct job_id id;
+	int rc = 0;
+
+	if (limit && strcmp(limit, "all") == 0)
+		n = LIST_MAX;
+	else if (limit)
+		rc = num_parse_u64(limit, LIST_MAX, &n, err);
+	if (rc)
+		return err_wrap(err, "'limit'");
+	l->limit = n ? n : 1;
+	l->all = all && strcmp(all, "0") != 0;
+	l->queue = net_request_query(r, "queue");
+	l->user = net_request_query(r, "user");
+	l->state = state ? strtab_find_nocase(job_state_names, state) : -1;
+	if (state && l->state < 0)
+		return err_set(err, ERR_INVALID, "'%.40s' is no state of a job", state);
+	if (l->state >= 0 && job_state_is_final((enum job_state)l->state))
+		l->all = true;
+	if (array) {
+		rc = job_id_parse(array, &id, err);
+		if (rc)
+			return rc;
+		l->array = id.num;
+	}
+	l->has_after = after != NULL;
+	return after ? parse_cursor(after, &l->after, err) : 0;
+}
+
+void api_jobs_list(struct call *c)
+{
+	struct list *l = talloc_zero(c->ctx, struct list);
+	struct err err;
+
+	l->c = c;
+	if (parse_list(l, &err)) {
+		call_fail(c, &err);
+		return;
+	}
+	l->jobs = json_array();
+	if (!l->has_after || l->after.phase != 2)
+		list_living(l);
+	if (!l->all || l->more) {
+		finish(l);
+		json_decref(l->jobs);
+		return;
+	}
+	call_hold(c);
+	if (!worker_submit(c->s->worker, run_ended, ended_done, l)) {
+		(void)!err_set(&err, ERR_UNAVAILABLE, "the store is busy; try again");
+		call_fail(c, &err);
+		json_decref(l->jobs);
+		call_drop(c);
+	}
+}

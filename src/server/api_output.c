@@ -1,0 +1,427 @@
+/*
+ * Output of jobs, over HTTP (logs) and as consoles (attach, exec).
+ *
+ * DESIGN. Bytes stay on the job's node and come by a stream of its link. A follower lives through everything that can happen
+ * to a job: it waits until an attempt runs, follows it, goes on with the next attempt after a retry, opens its stream again
+ * where it stopped when the link broke, and ends when the job is final. The window of a stream is given back only as the
+ * peer takes the bytes, so a slow reader holds its own stream and nothing else.
+ */
+#include "server/links.h"
+#include "server/watch.h"
+#include "server/view.h"
+#include "base/num.h"
+
+#include <string.h>
+#include <talloc.h>
+
+struct follower {
+	struct call *c;
+	struct job_id id;
+	uint32_t attempt; /* the one that is read; 0: none yet */
+	uint32_t only;    /* 0: the last, and further ones */
+	bool follow, framed, want_out, want_err, begun;
+	uint64_t skip; /* as asked, of the first attempt */
+	uint64_t tail;
+	uint64_t passed; /* bytes of the attempt that were sent on */
+	uint64_t owed;   /* taken from the stream, window not given back */
+	struct stream *stream;
+	struct watch *watch;
+	struct loop_timer *again;
+};
+
+static void advance(struct follower *f);
+
+static void finish(struct follower *f, const struct job *j)
+{
+	uint8_t code[4];
+	CLEANUP_BUF struct buf b = BUF_INIT(64);
+	uint32_t n = j && job_state_is_final(j->state) ? (uint32_t)job_result_code(j) : 0;
+
+	if (f->framed && j && job_state_is_final(j->state) && f->follow) {
+		for (int i = 0; i < 4; i++)
+			code[i] = (uint8_t)(n >> (24 - 8 * i));
+		console_put(&b, CONSOLE_EXIT, code, sizeof(code));
+		(void)net_request_send(f->c->r, b.data, b.len);
+	}
+	net_request_end(f->c->r);
+}
+
+static void give_window(struct follower *f)
+{
+	if (f->stream)
+		stream_taken(f->stream, f->owed);
+	f->owed = 0;
+}
+
+static void on_frame(void *data, enum console_frame frame, const void *bytes, size_t len)
+{
+	struct follower *f = data;
+	bool room;
+
+	if (frame != CONSOLE_STDOUT && frame != CONSOLE_STDERR)
+		return;
+	f->passed += len;
+	f->owed += len;
+	if (f->framed) {
+		CLEANUP_BUF struct buf b = BUF_INIT(CONSOLE_FRAME_MAX + 64);
+		console_put(&b, frame, bytes, (uint32_t)len);
+		room = net_request_send(f->c->r, b.data, b.len);
+	} else {
+		room = net_request_send(f->c->r, bytes, len);
+	}
+	if (room)
+		give_window(f);
+}
+
+static void on_drain(void *data, struct net_request *r)
+{
+	(void)r;
+	give_window(data);
+}
+
+static void on_stream_close(void *data, enum err_kind kind, const char *text)
+{
+	struct follower *f = data;
+
+	(void)text;
+	f->stream = NULL;
+	f->owed = 0;
+	if (kind == ERR_UNAVAILABLE) {
+		/* The link broke; it comes back. */
+		loop_timer_start(f->again, 100, 0);
+		return;
+	}
+	f->attempt = f->only ? f->attempt : f->attempt + 1;
+	f->passed = 0;
+	f->skip = 0;
+	f->tail = 0;
+	if (f->only || !f->follow)
+		finish(f, world_find_job(f->c->s->world, f->id));
+	else
+		advance(f);
+}
+
+static const struct stream_handlers log_handlers = {
+        .on_frame = on_frame, .on_close = on_stream_close};
+
+static bool open_stream(struct follower *f, const struct job *j)
+{
+	const struct attempt *a = &j->attempts[f->attempt - 1];
+	bool lives = job_attempt(j) == a;
+	struct link_stream_open o = {.kind = LINK_STREAM_LOG,
+	        .id = j->id,
+	        .attempt = a->n,
+	        .epoch = a->epoch,
+	        .output = j->req->output,
+	        .error = j->req->error,
+	        .want_stdout = f->want_out,
+	        .want_stderr = f->want_err,
+	        .follow = f->follow && lives,
+	        .ended = !lives,
+	        .offset = f->skip + f->passed,
+	        .tail_lines = f->passed ? 0 : f->tail};
+
+	f->stream = stream_open(f->c->s, a->node, &o, &log_handlers, f);
+	return f->stream != NULL;
+}
+
+static bool on_change(struct server *s, void *data)
+{
+	struct follower *f = data;
+
+	(void)s;
+	f->watch = NULL;
+	advance(f);
+	return false;
+}
+
+static void wait_for_change(struct follower *f)
+{
+	if (!f->watch)
+		f->watch = watch_add(f->c->s, f->id, on_change, f);
+}
+
+/* What there is to do now: read an attempt, wait for one, or end. */
+static void advance(struct follower *f)
+{
+	const struct job *j = world_find_job(f->c->s->world, f->id);
+
+	if (!f->c->r || f->stream)
+		return;
+	if (!f->attempt)
+		f->attempt = f->only ? f->only : 1;
+	if (!j) {
+		finish(f, NULL);
+	} else if (f->attempt <= j->n_attempts) {
+		if (!open_stream(f, j)) {
+			if (f->follow)
+				loop_timer_start(f->again, 100, 0);
+			else
+				finish(f, j);
+		}
+	} else if (job_state_is_final(j->state) || !f->follow) {
+		finish(f, j);
+	} else {
+		wait_for_change(f);
+	}
+}
+
+static void again(void *data)
+{
+	advance(data);
+}
+
+static void follower_gone(struct call *c)
+{
+	struct follower *f = c->data;
+
+	stream_close(STEAL(f->stream));
+	watch_remove(c->s, STEAL(f->watch));
+	loop_timer_free(STEAL(f->again));
+}
+
+static int parse_follow(struct follower *f, const struct job *j, struct err *err)
+{
+	struct net_request *r = f->c->r;
+	const char *stream = net_request_query(r, "stream"), *text;
+	uint64_t n = 0;
+
+	f->follow =
+	        net_request_query(r, "follow") && strcmp(net_request_query(r, "follow"), "0") != 0;
+	f->framed =
+	        net_request_query(r, "framed") && strcmp(net_request_query(r, "framed"), "0") != 0;
+	f->want_out = !stream || strcmp(stream, "stderr") != 0;
+	f->want_err = !stream || strcmp(stream, "stdout") != 0;
+	if (stream && strcmp(stream, "all") != 0 && f->want_out && f->want_err)
+		return err_set(err, ERR_INVALID, "'stream' must be stdout, stderr or all");
+	if ((text = net_request_query(r, "offset")) &&
+	        num_parse_u64(text, INT64_MAX, &f->skip, err))
+		return err_wrap(err, "'offset'");
+	if ((text = net_request_query(r, "tail")) && num_parse_u64(text, 1000000000, &f->tail, err))
+		return err_wrap(err, "'tail'");
+	if ((text = net_request_query(r, "attempt")) && num_parse_u64(text, 1000000, &n, err))
+		return err_wrap(err, "'attempt'");
+	if (n && n > j->n_attempts)
+		return err_set(err, ERR_NOT_FOUND,
+		        "attempt %llu does not exist; there are %u so far", (unsigned long long)n,
+		        j->n_attempts);
+	f->only = (uint32_t)n;
+	/* Without a wish: the last one, and when followed what comes after it. */
+	f->attempt = n ? (uint32_t)n : MAX(j->n_attempts, 1);
+	return 0;
+}
+
+static void begin_logs(struct call *c, struct job *j)
+{
+	struct follower *f = talloc_zero(c->ctx, struct follower);
+	struct err err;
+
+	f->c = c;
+	f->id = j->id;
+	if (!call_may_touch(c, j))
+		return;
+	if (j->is_array) {
+		(void)!err_set(&err, ERR_INVALID,
+		        "job %llu is an array; name one of its tasks, like %llu_%lld",
+		        (unsigned long long)j->id.num, (unsigned long long)j->id.num,
+		        (long long)request_task_at(j->req, 0));
+		call_fail(c, &err);
+		return;
+	}
+	if (parse_follow(f, j, &err)) {
+		call_fail(c, &err);
+		return;
+	}
+	f->again = loop_timer_new(c->s->loop, again, f);
+	c->data = f;
+	c->on_gone = follower_gone;
+	net_request_on_drain(c->r, on_drain, f);
+	net_request_begin(c->r, 200,
+	        f->framed ? "application/vnd.berth.console" : "application/octet-stream");
+	advance(f);
+}
+
+void api_job_logs(struct call *c)
+{
+	struct job_id id;
+
+	if (call_job_id(c, &id))
+		call_with_job(c, id, begin_logs);
+}
+
+/* Consoles: a WebSocket on one side, a stream on the other. */
+
+struct console {
+	struct server *s;
+	struct net_ws *ws;
+	struct stream *stream;
+	uint64_t owed;
+};
+
+static void console_send(struct console *k, enum console_frame frame, const void *bytes, size_t len)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(CONSOLE_FRAME_MAX + 64);
+
+	buf_add_byte(&b, (uint8_t)frame);
+	buf_add(&b, bytes, len);
+	k->owed += len;
+	if (net_ws_send(k->ws, b.data, b.len, false)) {
+		stream_taken(k->stream, k->owed);
+		k->owed = 0;
+	}
+}
+
+static void console_frame_in(void *data, enum console_frame frame, const void *bytes, size_t len)
+{
+	console_send(data, frame, bytes, len);
+}
+
+static void console_stream_closed(void *data, enum err_kind kind, const char *text)
+{
+	struct console *k = data;
+
+	k->stream = NULL;
+	if (kind != ERR_NONE) {
+		CLEANUP_BUF struct buf b = BUF_INIT(1024);
+		buf_add_byte(&b, CONSOLE_ERROR);
+		buf_addf(&b, "%.900s", text ? text : err_code(kind));
+		(void)net_ws_send(k->ws, b.data, b.len, false);
+	}
+	net_ws_close(k->ws, 1000, "");
+}
+
+static const struct stream_handlers console_stream_handlers = {
+        .on_frame = console_frame_in, .on_close = console_stream_closed};
+
+static void console_message(
+        void *data, struct net_ws *ws, const void *bytes, size_t len, bool is_text)
+{
+	struct console *k = data;
+	const uint8_t *p = bytes;
+
+	(void)ws;
+	(void)is_text;
+	if (len && k->stream &&
+	        (p[0] == CONSOLE_STDIN || p[0] == CONSOLE_STDIN_EOF || p[0] == CONSOLE_RESIZE))
+		stream_send(k->stream, (enum console_frame)p[0], p + 1, len - 1);
+}
+
+static void console_drain(void *data, struct net_ws *ws)
+{
+	struct console *k = data;
+
+	(void)ws;
+	if (k->stream)
+		stream_taken(k->stream, k->owed);
+	k->owed = 0;
+}
+
+static void console_closed(void *data, struct net_ws *ws, const struct err *why)
+{
+	struct console *k = data;
+
+	(void)ws;
+	(void)why;
+	stream_close(STEAL(k->stream));
+	talloc_free(k);
+}
+
+static const struct net_ws_handlers console_handlers = {
+        .on_message = console_message, .on_drain = console_drain, .on_close = console_closed};
+
+/* The words of the query that are called `arg`, in their order. */
+static char **args_of(struct call *c, uint32_t *ret_n)
+{
+	char **v = NULL;
+	uint32_t n = 0;
+	char key[24];
+	const char *value;
+
+	for (;; n++) {
+		snprintf(key, sizeof(key), "arg%u", n);
+		value = net_request_query(c->r, key);
+		v = talloc_realloc(c->ctx, v, char *, n + 1);
+		v[n] = NULL;
+		if (!value)
+			break;
+		v[n] = talloc_strdup(v, value);
+	}
+	*ret_n = n;
+	return v;
+}
+
+static void open_console(struct call *c, struct job *j, enum link_stream_kind kind)
+{
+	const struct attempt *a = job_attempt(j);
+	struct link_stream_open o = {.kind = kind, .id = j->id, .rows = 24, .columns = 80};
+	const char *text;
+	struct console *k;
+	struct err err;
+	uint64_t n;
+	uint32_t n_args = 0;
+	int rc = 0;
+
+	if (!call_may_touch(c, j))
+		return;
+	if (!net_request_wants_ws(c->r))
+		rc = err_set(&err, ERR_INVALID, "a terminal is a WebSocket");
+	else if (!a)
+		rc = err_set(&err, ERR_CONFLICT, "job %s does not run (%s)", c->arg,
+		        strtab_name(job_state_names, j->state));
+	if (rc) {
+		call_fail(c, &err);
+		return;
+	}
+	o.attempt = a->n;
+	o.epoch = a->epoch;
+	if (kind == LINK_STREAM_EXEC)
+		o.argv = args_of(c, &n_args);
+	o.tty = (text = net_request_query(c->r, "tty")) && strcmp(text, "0") != 0;
+	if ((text = net_request_query(c->r, "rows")) && num_parse_u64(text, 10000, &n, &err) == 0)
+		o.rows = (uint32_t)n;
+	if ((text = net_request_query(c->r, "columns")) &&
+	        num_parse_u64(text, 10000, &n, &err) == 0)
+		o.columns = (uint32_t)n;
+	if (kind == LINK_STREAM_EXEC && n_args == 0) {
+		(void)!err_set(&err, ERR_INVALID, "exec needs a command: arg0, arg1, ...");
+		call_fail(c, &err);
+		return;
+	}
+	k = talloc_zero(NULL, struct console);
+	k->s = c->s;
+	if (net_request_accept_ws(c->r, "berth-console", &console_handlers, k, &k->ws, &err)) {
+		call_fail(c, &err);
+		talloc_free(k);
+		return;
+	}
+	k->stream = stream_open(c->s, a->node, &o, &console_stream_handlers, k);
+	if (!k->stream)
+		console_stream_closed(k, ERR_UNAVAILABLE, "the job's node is not connected");
+	call_drop(c);
+}
+
+static void begin_attach(struct call *c, struct job *j)
+{
+	open_console(c, j, LINK_STREAM_ATTACH);
+}
+
+static void begin_exec(struct call *c, struct job *j)
+{
+	open_console(c, j, LINK_STREAM_EXEC);
+}
+
+void api_job_attach(struct call *c)
+{
+	struct job_id id;
+
+	if (call_job_id(c, &id))
+		call_with_job(c, id, begin_attach);
+}
+
+void api_job_exec(struct call *c)
+{
+	struct job_id id;
+
+	if (call_job_id(c, &id))
+		call_with_job(c, id, begin_exec);
+}

@@ -1,0 +1,322 @@
+/* POST /v1/jobs: one job, or one per line while the lines still come; POST /v1/environments. */
+#include "server/batch.h"
+#include "server/submit.h"
+#include "server/view.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+/* One job. */
+
+struct single {
+	struct call *c;
+	json_t *json;
+	bool fetched; /* the last round brought something; the same id again means that it does not exist */
+	struct job_id last;
+};
+
+static void single_try(struct single *one);
+
+static void single_fetched(struct server *s, void *data, int rc, const struct err *err)
+{
+	struct single *one = data;
+
+	(void)s;
+	if (!one->c->r) {
+		json_decref(one->json);
+	} else if (rc && err->kind != ERR_NOT_FOUND) {
+		call_fail(one->c, err);
+		json_decref(one->json);
+	} else {
+		single_try(one);
+	}
+	call_drop(one->c);
+}
+
+static void no_dep(struct job_id id, struct err *err)
+{
+	char text[48];
+
+	(void)!err_set(err, ERR_NOT_FOUND, "job %s, which is depended on, does not exist",
+	        job_id_format(id, text));
+}
+
+static void single_try(struct single *one)
+{
+	struct call *c = one->c;
+	struct submitted out;
+	struct err err;
+	json_t *o;
+
+	if (submit_one(c->s, &c->who, one->json, net_request_header_in(c->r, "Idempotency-Key"),
+	            &out, &err)) {
+		call_fail(c, &err);
+	} else if (out.fetch.num && one->fetched && job_id_eq(out.fetch, one->last)) {
+		no_dep(out.fetch, &err);
+		call_fail(c, &err);
+	} else if (out.fetch.num) {
+		one->fetched = true;
+		one->last = out.fetch;
+		call_hold(c);
+		fetch_job(c->s, out.fetch, single_fetched, one);
+		return;
+	} else if (out.dry_run) {
+		call_reply_json(c, 200, out.dry_run);
+	} else {
+		o = view_job(c->s, out.job);
+		json_object_set_new(o, "resolved", view_resolved(c->s, &out.job->req->gpu));
+		call_reply_json(c, out.is_repeat ? 200 : 201, o);
+	}
+	json_decref(one->json);
+}
+
+static void on_single(struct call *c, json_t *body)
+{
+	struct single *one = talloc_zero(c->ctx, struct single);
+
+	one->c = c;
+	one->json = json_incref(body);
+	single_try(one);
+}
+
+/* Lines. Answers go out in the order of the lines: each batch of lines is answered when it is durable. */
+
+#define ANSWER_MAX (1 * MIB)
+
+struct lines {
+	struct call *c;
+	struct buf in;      /* the line that is not whole yet */
+	struct buf answers; /* of the lines since the last barrier */
+	uint64_t line;
+	unsigned unsent; /* pieces at the barrier */
+	bool ended;
+	bool waiting; /* for a fetch: the rest of `in` waits too */
+	bool begun;
+	struct job_id last_fetch;
+};
+
+struct piece {
+	struct lines *l;
+	struct buf bytes;
+};
+
+static int lines_free(struct lines *l)
+{
+	buf_done(&l->in);
+	buf_done(&l->answers);
+	return 0;
+}
+
+static void lines_finish(struct lines *l)
+{
+	if (l->c->r && l->ended && !l->waiting && !l->unsent && !l->in.len && !l->answers.len)
+		net_request_end(l->c->r);
+}
+
+static void lines_send(struct server *s, void *data)
+{
+	struct piece *p = data;
+	struct lines *l = p->l;
+
+	(void)s;
+	l->unsent--;
+	if (l->c->r) {
+		(void)net_request_send(l->c->r, p->bytes.data, p->bytes.len);
+		if (l->unsent < 4)
+			net_request_pause(l->c->r, l->waiting);
+		lines_finish(l);
+	}
+	buf_done(&p->bytes);
+	call_drop(l->c);
+	free(p);
+}
+
+/* What was answered since the last time goes to the barrier. */
+static void lines_push(struct lines *l)
+{
+	struct piece *p;
+
+	if (!l->answers.len)
+		return;
+	p = mem_zalloc(sizeof(*p));
+	p->l = l;
+	p->bytes = l->answers;
+	l->answers = BUF_INIT(64 * MIB);
+	l->unsent++;
+	call_hold(l->c);
+	if (l->c->r && l->unsent >= 4)
+		net_request_pause(l->c->r, true);
+	batch_after(l->c->s, lines_send, p);
+}
+
+static void line_error(struct lines *l, const struct err *err)
+{
+	json_t *o = json_pack("{s:{s:s, s:s}, s:I}", "error", "code", err_code(err->kind),
+	        "message", err->text, "line", (json_int_t)l->line);
+	char *text;
+
+	if (!o)
+		o = json_pack("{s:{s:s, s:s}, s:I}", "error", "code", err_code(err->kind),
+		        "message", "not UTF-8", "line", (json_int_t)l->line);
+	if (err->hint[0])
+		json_object_set_new(json_object_get(o, "error"), "hint", json_string(err->hint));
+	text = json_dumps(o, JSON_COMPACT | JSON_ENSURE_ASCII);
+	buf_add_str(&l->answers, text);
+	buf_add_byte(&l->answers, '\n');
+	free(text);
+	json_decref(o);
+}
+
+/* False: the line must wait for a fetch and come again. */
+static bool line_submit(struct lines *l, const char *text, size_t len)
+{
+	json_error_t why;
+	json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+	struct submitted out;
+	struct err err;
+	char id[48];
+	int rc;
+
+	if (!json)
+		rc = err_set(&err, ERR_INVALID, "line %llu is not JSON: %s",
+		        (unsigned long long)l->line, why.text);
+	else
+		rc = submit_one(l->c->s, &l->c->who, json, NULL, &out, &err);
+	json_decref(json);
+	if (rc == 0 && out.fetch.num) {
+		if (!job_id_eq(out.fetch, l->last_fetch)) {
+			l->last_fetch = out.fetch;
+			return false;
+		}
+		no_dep(out.fetch, &err);
+		rc = -1;
+	}
+	if (rc) {
+		line_error(l, &err);
+	} else if (out.dry_run) {
+		char *dumped = json_dumps(out.dry_run, JSON_COMPACT);
+		buf_addf(&l->answers, "%s\n", dumped);
+		free(dumped);
+		json_decref(out.dry_run);
+	} else {
+		buf_addf(&l->answers, "{\"id\":\"%s\"}\n", job_id_format(out.job->id, id));
+	}
+	return true;
+}
+
+static void lines_work(struct lines *l);
+
+static void line_fetched(struct server *s, void *data, int rc, const struct err *err)
+{
+	struct lines *l = data;
+
+	(void)s;
+	(void)rc;
+	(void)err;
+	l->waiting = false;
+	if (l->c->r) {
+		net_request_pause(l->c->r, l->unsent >= 4);
+		lines_work(l);
+	}
+	call_drop(l->c);
+}
+
+static void line_wait(struct lines *l)
+{
+	l->waiting = true;
+	net_request_pause(l->c->r, true);
+	call_hold(l->c);
+	fetch_job(l->c->s, l->last_fetch, line_fetched, l);
+}
+
+/* Every whole line that is there. */
+static void lines_work(struct lines *l)
+{
+	size_t at = 0;
+
+	while (!l->waiting && at < l->in.len) {
+		const char *from = (const char *)l->in.data + at;
+		const char *nl = memchr(from, '\n', l->in.len - at);
+		size_t len = nl ? (size_t)(nl - from) : l->in.len - at;
+		if (!nl && !l->ended)
+			break;
+		l->line++;
+		if (strspn(from, " \t\r") < len && !line_submit(l, from, len)) {
+			l->line--;
+			line_wait(l);
+			break;
+		}
+		l->last_fetch = (struct job_id){0};
+		at += len + (nl ? 1 : 0);
+		if (l->answers.len > ANSWER_MAX)
+			lines_push(l);
+	}
+	buf_consume(&l->in, at);
+	lines_push(l);
+	lines_finish(l);
+}
+
+static void on_lines(void *data, struct net_request *r, const void *bytes, size_t len)
+{
+	struct lines *l = data;
+	struct err err;
+
+	if (!l->begun) {
+		net_request_begin(r, 200, "application/x-ndjson");
+		l->begun = true;
+	}
+	if (len == 0)
+		l->ended = true;
+	buf_add(&l->in, bytes, len);
+	if (l->in.overflow) {
+		(void)!err_set(&err, ERR_TOO_LARGE, "line %llu is larger than a line may be",
+		        (unsigned long long)l->line + 1);
+		l->line++;
+		line_error(l, &err);
+		buf_reset(&l->in);
+		l->ended = true;
+		lines_push(l);
+		return;
+	}
+	/* buf_str: the bytes end in NUL, so that no scan runs past them. */
+	(void)buf_str(&l->in);
+	lines_work(l);
+}
+
+void api_jobs_submit(struct call *c)
+{
+	const char *type = net_request_header_in(c->r, "Content-Type");
+	struct lines *l;
+
+	if (!type || strncmp(type, "application/x-ndjson", 20) != 0) {
+		call_read_json(c, on_single);
+		return;
+	}
+	l = talloc_zero(c->ctx, struct lines);
+	talloc_set_destructor(l, lines_free);
+	l->c = c;
+	l->in = BUF_INIT(c->s->conf->server_max_body_bytes + 64 * KIB);
+	l->answers = BUF_INIT(64 * MIB);
+	net_request_read_stream(c->r, on_lines, l);
+}
+
+static void on_environment(struct call *c, json_t *body)
+{
+	uint64_t num;
+	struct err err;
+	char id[32];
+
+	if (submit_keep_env(c->s, json_object_get(body, "environment"), &num, &err)) {
+		call_fail(c, &err);
+		return;
+	}
+	snprintf(id, sizeof(id), "e%llu", (unsigned long long)num);
+	call_reply_json(c, 201, json_pack("{s:i, s:s}", "schema", 1, "environment", id));
+}
+
+void api_environments(struct call *c)
+{
+	call_read_json(c, on_environment);
+}

@@ -1,0 +1,354 @@
+#include "server/batch.h"
+#include "server/links.h"
+#include "server/watch.h"
+#include "base/mem.h"
+#include "wire/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_BYTES_MAX (256 * MIB)
+#define PLAN_MAX        256
+
+struct batch_row {
+	enum row_kind kind;
+	uint64_t key;
+	int64_t sub;
+	int64_t ended_ms;
+	bool removed;
+	size_t at, len; /* in bytes */
+};
+
+struct batch_call {
+	barrier_fn *fn;
+	void *data;
+};
+
+struct batch {
+	struct server *s;
+	struct effects fx;
+	struct buf bytes;
+	struct batch_row *rows;
+	size_t n_rows, cap_rows;
+	struct batch_row *events;
+	size_t n_events, cap_events;
+	struct batch_call *calls;
+	size_t n_calls, cap_calls;
+	/* for the store thread */
+	uint64_t seq;
+	struct store_row *store_rows;
+	struct store_event *store_events;
+	struct err err;
+	int rc;
+};
+
+static struct batch *batch_new(struct server *s)
+{
+	struct batch *b = mem_zalloc(sizeof(*b));
+
+	b->s = s;
+	b->bytes = BUF_INIT(BATCH_BYTES_MAX);
+	return b;
+}
+
+static void batch_free(struct batch *b)
+{
+	if (!b)
+		return;
+	effects_done(&b->fx);
+	buf_done(&b->bytes);
+	free(b->rows);
+	free(b->events);
+	free(b->calls);
+	free(b->store_rows);
+	free(b->store_events);
+	free(b);
+}
+
+void batch_init(struct server *s)
+{
+	s->gathering = batch_new(s);
+}
+
+void batch_done(struct server *s)
+{
+	batch_free(s->gathering);
+	batch_free(s->in_flight);
+	s->gathering = s->in_flight = NULL;
+}
+
+struct effects *batch_effects(struct server *s)
+{
+	return &s->gathering->fx;
+}
+
+static bool has_changes(const struct server *s)
+{
+	return s->world->n_dirty || s->world->counters_dirty || s->gathering->n_rows ||
+	       s->gathering->fx.n;
+}
+
+bool batch_is_idle(const struct server *s)
+{
+	return !has_changes(s) && !s->gathering->n_calls && !s->in_flight;
+}
+
+static void add_call(struct batch *b, barrier_fn *fn, void *data)
+{
+	MEM_GROW(b->calls, b->n_calls, b->cap_calls);
+	b->calls[b->n_calls++] = (struct batch_call){fn, data};
+}
+
+void batch_after(struct server *s, barrier_fn *fn, void *data)
+{
+	if (has_changes(s) || s->gathering->n_calls) {
+		add_call(s->gathering, fn, data);
+		loop_wake(s->loop);
+	} else if (s->in_flight) {
+		add_call(s->in_flight, fn, data);
+	} else {
+		fn(s, data);
+	}
+}
+
+static struct batch_row *add_row(struct batch *b, enum row_kind kind, uint64_t key, int64_t sub)
+{
+	struct batch_row *r;
+
+	MEM_GROW(b->rows, b->n_rows, b->cap_rows);
+	r = &b->rows[b->n_rows++];
+	*r = (struct batch_row){.kind = kind, .key = key, .sub = sub, .at = b->bytes.len};
+	return r;
+}
+
+void batch_add_node(struct server *s, uint64_t num)
+{
+	struct batch *b = s->gathering;
+	const struct node *n = world_find_node_num(s->world, num);
+	struct batch_row *r;
+
+	if (!n)
+		return;
+	r = add_row(b, ROW_NODE, num, -1);
+	record_put_node(&b->bytes, n);
+	r->len = b->bytes.len - r->at;
+}
+
+void batch_add_queue(struct server *s, const char *name)
+{
+	struct batch *b = s->gathering;
+	const struct queue *q = world_find_queue(s->world, name);
+	uint64_t key = 14695981039346656037ULL;
+	struct batch_row *r;
+
+	if (!q)
+		return;
+	for (const char *c = name; *c; c++)
+		key = (key ^ (uint8_t)*c) * 1099511628211ULL;
+	r = add_row(b, ROW_QUEUE, key, -1);
+	record_put_queue(&b->bytes, q);
+	r->len = b->bytes.len - r->at;
+}
+
+void batch_add_token(struct server *s, uint64_t num, bool removed)
+{
+	struct batch *b = s->gathering;
+	const struct token *t;
+	struct batch_row *r = add_row(b, ROW_TOKEN, num, -1);
+
+	r->removed = removed;
+	TAILQ_FOREACH (t, &s->world->tokens, link)
+		if (t->num == num && !removed)
+			record_put_token(&b->bytes, t);
+	r->len = b->bytes.len - r->at;
+}
+
+void batch_add_blob(struct server *s, uint64_t num)
+{
+	struct batch *b = s->gathering;
+	const struct blob *x = world_find_blob_num(s->world, num);
+	struct batch_row *r;
+
+	if (!x)
+		return;
+	r = add_row(b, ROW_BLOB, num, -1);
+	record_put_blob(&b->bytes,
+	        &(struct record_blob){
+	                .hash = x->hash, .used_ms = x->used_ms, .data = x->data, .len = x->len});
+	r->len = b->bytes.len - r->at;
+}
+
+static void add_job(struct batch *b, const struct job *j)
+{
+	bool is_task = j->id.task != TASK_NONE;
+	struct batch_row *r = add_row(b, is_task ? ROW_TASK : ROW_JOB, j->id.num, j->id.task);
+
+	r->ended_ms = job_state_is_final(j->state) ? MAX(j->ended_ms, 1) : 0;
+	record_put_job(&b->bytes, j);
+	r->len = b->bytes.len - r->at;
+	MEM_GROW(b->events, b->n_events, b->cap_events);
+	b->events[b->n_events] =
+	        (struct batch_row){.key = j->id.num, .sub = j->id.task, .at = b->bytes.len};
+	record_put_history(&b->bytes, j);
+	b->events[b->n_events].len = b->bytes.len - b->events[b->n_events].at;
+	b->n_events++;
+}
+
+/* Everything that changed, as bytes; the pointers are made when no byte moves any more. */
+static void seal(struct server *s, struct batch *b)
+{
+	struct job **jobs;
+	uint32_t n = world_take_dirty(s->world, &jobs);
+	int64_t now_ms = server_now(s).wall_ms;
+
+	for (uint32_t i = 0; i < n; i++)
+		add_job(b, jobs[i]);
+	if (s->world->counters_dirty) {
+		struct batch_row *r = add_row(b, ROW_META, 0, -1);
+		record_put_meta(&b->bytes, s->world);
+		r->len = b->bytes.len - r->at;
+		s->world->counters_dirty = false;
+	}
+	BUG_IF(b->bytes.overflow);
+	b->store_rows = mem_zalloc(b->n_rows * sizeof(*b->store_rows));
+	for (size_t i = 0; i < b->n_rows; i++)
+		b->store_rows[i] = (struct store_row){.kind = b->rows[i].kind,
+		        .key = b->rows[i].key,
+		        .sub = b->rows[i].sub,
+		        .ended_ms = b->rows[i].ended_ms,
+		        .data = b->rows[i].removed ? NULL : b->bytes.data + b->rows[i].at,
+		        .len = b->rows[i].len};
+	b->store_events = mem_zalloc(b->n_events * sizeof(*b->store_events));
+	for (size_t i = 0; i < b->n_events; i++)
+		b->store_events[i] = (struct store_event){.time_ms = now_ms,
+		        .key = b->events[i].key,
+		        .sub = b->events[i].sub,
+		        .data = b->bytes.data + b->events[i].at,
+		        .len = b->events[i].len};
+}
+
+static void commit_run(void *data)
+{
+	struct batch *b = data;
+
+	b->rc = store_commit(b->s->store, b->s->store_epoch, b->seq, b->store_events, b->n_events,
+	        b->store_rows, b->n_rows, &b->err);
+	if (b->rc == -(int)ERR_NO_SPACE) {
+		/* The ends of jobs must be taken: the reserve is given up for them. */
+		struct err ignored;
+		if (store_reserve_release(b->s->store, &ignored) == 0)
+			b->rc = store_commit(b->s->store, b->s->store_epoch, b->seq,
+			        b->store_events, b->n_events, b->store_rows, b->n_rows, &b->err);
+	}
+}
+
+static void release(struct server *s, struct batch *b)
+{
+	for (size_t i = 0; i < b->fx.n; i++) {
+		links_carry_out(s, &b->fx.v[i]);
+		if (b->fx.v[i].kind == EFFECT_CHANGED)
+			watch_notify(s, b->fx.v[i].id);
+	}
+	for (size_t i = 0; i < b->n_calls; i++)
+		b->calls[i].fn(s, b->calls[i].data);
+}
+
+static void on_committed(void *data);
+
+static void hand_over(struct server *s)
+{
+	if (!worker_submit(s->worker, commit_run, on_committed, s->in_flight))
+		loop_timer_start(s->retry_timer, 50, 0);
+}
+
+static void on_trouble(struct server *s, struct batch *b)
+{
+	if (b->err.kind == ERR_CONFLICT) {
+		log_error("store.fenced", "text=\"%s\"", b->err.text);
+		s->stopped = true;
+		loop_stop(s->loop);
+		return;
+	}
+	if (s->store_trouble == ERR_NONE)
+		log_error("store.commit", "text=\"%s\" retrying_ms=500", b->err.text);
+	s->store_trouble = b->err.kind;
+	memcpy(s->store_trouble_text, b->err.text, sizeof(s->store_trouble_text) - 1);
+	loop_timer_start(s->retry_timer, 500, 0);
+}
+
+static void on_committed(void *data)
+{
+	struct batch *b = data;
+	struct server *s = b->s;
+
+	if (b->rc) {
+		on_trouble(s, b);
+		return;
+	}
+	if (s->store_trouble != ERR_NONE) {
+		log_info("store.commit", "text=\"works again\"");
+		s->store_trouble = ERR_NONE;
+	}
+	s->in_flight = NULL;
+	release(s, b);
+	batch_free(b);
+	world_trim(s->world, batch_effects(s));
+}
+
+/* A failed batch goes again as it was: memory is never rolled back. */
+void batch_retry(void *server)
+{
+	struct server *s = server;
+
+	if (s->in_flight)
+		hand_over(s);
+}
+
+static void plan(struct server *s)
+{
+	struct sched_plan p = {0};
+	struct err err;
+
+	if (s->shutting_down || s->store_trouble != ERR_NONE)
+		return;
+	s->world->plan_wanted = false;
+	sched_plan_make(s->world, PLAN_MAX, &p);
+	for (size_t i = 0; i < p.n; i++) {
+		struct event e = {.kind = EVENT_START, .id = p.v[i].id, .placement = &p.v[i]};
+		struct applied out;
+		if (server_apply(s, &e, &out, &err))
+			log_error("plan.refused", "job=%llu text=\"%s\"",
+			        (unsigned long long)p.v[i].id.num, err.text);
+	}
+	s->world->plan_wanted = p.n == PLAN_MAX;
+	if (s->world->plan_wanted)
+		loop_wake(s->loop);
+	sched_plan_done(&p);
+}
+
+void batch_turn_end(void *server)
+{
+	struct server *s = server;
+
+	if (s->stopped)
+		return;
+	if (s->world->plan_wanted)
+		plan(s);
+	links_flush(s);
+	if (s->in_flight || (!has_changes(s) && !s->gathering->n_calls))
+		return;
+	s->in_flight = s->gathering;
+	s->gathering = batch_new(s);
+	seal(s, s->in_flight);
+	if (s->in_flight->n_rows == 0) {
+		/* Nothing to keep; what waits was only waiting for its turn. */
+		struct batch *b = s->in_flight;
+		s->in_flight = NULL;
+		release(s, b);
+		batch_free(b);
+		links_flush(s);
+		return;
+	}
+	s->in_flight->seq = ++s->seq;
+	hand_over(s);
+}

@@ -1,0 +1,26 @@
+/*
+ * The barrier: nothing that follows from a change is let out before the change is durable. One batch gathers while
+ * another is being committed. Loop thread; the store thread sees only the finished bytes.
+ */
+#pragma once
+
+#include "server/server.h"
+
+typedef void barrier_fn(struct server *s, void *data);
+
+/* Calls fn when everything applied so far is durable: at once when it is already. */
+void batch_after(struct server *s, barrier_fn *fn, void *data);
+/* The effects of the batch that gathers, for core_apply(). */
+struct effects *batch_effects(struct server *s);
+/* Rows beside those of jobs, which the world lists by itself. */
+void batch_add_node(struct server *s, uint64_t num);
+void batch_add_queue(struct server *s, const char *name);
+void batch_add_token(struct server *s, uint64_t num, bool removed);
+void batch_add_blob(struct server *s, uint64_t num);
+/* End of a turn of the loop: plan, then hand over if the store is free. */
+void batch_turn_end(void *server);
+/* Timer: hands a batch that failed to the store again. */
+void batch_retry(void *server);
+bool batch_is_idle(const struct server *s); /* nothing gathered, nothing in flight */
+void batch_init(struct server *s);
+void batch_done(struct server *s);

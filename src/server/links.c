@@ -1,0 +1,640 @@
+#include "server/links.h"
+#include "server/batch.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <talloc.h>
+#include <uthash.h>
+
+#define LINK_OUT_MAX (64 * MIB)
+
+struct stream {
+	struct uplink *up; /* NULL: its link is gone */
+	uint64_t num;
+	const struct stream_handlers *h;
+	void *data;
+	UT_hash_handle hh;
+};
+
+/* Blobs that this agent has. */
+struct sent_blob {
+	uint64_t num;
+	UT_hash_handle hh;
+};
+
+struct uplink {
+	struct server *s;
+	struct net_ws *ws;
+	uint64_t node; /* 0: HELLO has not come */
+	char name[64];
+	bool is_local;
+	struct buf out;
+	uint64_t next_stream;
+	struct stream *streams;
+	struct sent_blob *blobs;
+	struct uplink *next;
+};
+
+static struct uplink *find_uplink(const struct server *s, uint64_t node)
+{
+	struct uplink *u = s->uplinks;
+
+	while (u && u->node != node)
+		u = u->next;
+	return u;
+}
+
+bool links_has_node(const struct server *s, uint64_t node)
+{
+	return find_uplink(s, node) != NULL;
+}
+
+static struct uplink *find_local(const struct server *s)
+{
+	struct uplink *u = s->uplinks;
+
+	while (u && !(u->is_local && u->node))
+		u = u->next;
+	return u;
+}
+
+bool links_has_local(const struct server *s)
+{
+	return find_local(s) != NULL;
+}
+
+static void flush(struct uplink *u)
+{
+	if (!u->out.len)
+		return;
+	(void)net_ws_send(u->ws, u->out.data, u->out.len, false);
+	buf_reset(&u->out);
+}
+
+void links_flush(struct server *s)
+{
+	for (struct uplink *u = s->uplinks; u; u = u->next)
+		flush(u);
+}
+
+/* Messages to an agent. */
+
+static void send_blob(struct uplink *u, uint64_t num)
+{
+	const struct blob *b = world_find_blob_num(u->s->world, num);
+	struct sent_blob *sent;
+
+	HASH_FIND(hh, u->blobs, &num, sizeof(num), sent);
+	if (sent || !b)
+		return;
+	sent = mem_zalloc(sizeof(*sent));
+	sent->num = num;
+	HASH_ADD(hh, u->blobs, num, sizeof(sent->num), sent);
+	link_put_blob(&u->out, &(struct link_blob){.num = num, .data = b->data, .len = b->len});
+}
+
+static void send_start(struct uplink *u, const struct job *j)
+{
+	const struct request *r = j->req;
+	const struct attempt *a = job_attempt(j);
+	struct link_start m = {.id = j->id,
+	        .attempt = a->n,
+	        .epoch = a->epoch,
+	        .name = (char *)(uintptr_t)job_name(j),
+	        .queue = r->queue,
+	        .user = r->user,
+	        .uid = r->uid,
+	        .argv = r->argv,
+	        .env_blob = r->env_blob,
+	        .chdir = r->chdir,
+	        .output = r->output,
+	        .error = r->error,
+	        .tty = r->tty,
+	        .rows = 24,
+	        .columns = 80,
+	        .time_limit_ms = r->time_limit_ms,
+	        .mem_bytes = r->mem_bytes,
+	        .n_cpus = r->cpus,
+	        .slices = a->slices,
+	        .n_slices = a->n_slices,
+	        .array_size = request_n_tasks(r)};
+
+	if (j->cpus)
+		m.cpus = *j->cpus;
+	if (r->env_blob)
+		send_blob(u, r->env_blob);
+	link_put_start(&u->out, &m);
+}
+
+static enum spool_cause cause_of(enum reason r)
+{
+	switch (r) {
+	case REASON_TIME_LIMIT:
+		return SPOOL_TIMEOUT;
+	case REASON_SHUTDOWN:
+		return SPOOL_SHUTDOWN;
+	case REASON_GPU_MEMORY_LIMIT:
+		return SPOOL_GPU_MEMORY;
+	default:
+		return SPOOL_STOPPED;
+	}
+}
+
+void links_carry_out(struct server *s, const struct effect *fx)
+{
+	struct uplink *u = fx->node ? find_uplink(s, fx->node) : NULL;
+	const struct job *j;
+
+	if (!u)
+		return;
+	switch (fx->kind) {
+	case EFFECT_START:
+		j = world_find_job(s->world, fx->id);
+		if (j && job_attempt(j) && j->epoch == fx->epoch)
+			send_start(u, j);
+		break;
+	case EFFECT_STOP:
+		link_put_stop(&u->out, &(struct link_stop){.id = fx->id,
+		                               .epoch = fx->epoch,
+		                               .cause = cause_of(fx->reason),
+		                               .force = fx->force});
+		break;
+	default:
+		break;
+	}
+}
+
+void links_remove_output(struct server *s, uint64_t node, const struct link_attempt *v, uint32_t n)
+{
+	struct uplink *u = find_uplink(s, node);
+
+	if (u && n)
+		link_put_remove(&u->out,
+		        &(struct link_remove){
+		                .attempts = (struct link_attempt *)(uintptr_t)v, .n_attempts = n});
+}
+
+void links_shutdown_local(struct server *s)
+{
+	struct uplink *u = find_local(s);
+
+	if (u)
+		link_put_empty(&u->out, LINK_SHUTDOWN);
+}
+
+/* Reports of an agent. */
+
+static enum reason reason_of(const struct spool_record *r)
+{
+	switch (r->cause) {
+	case SPOOL_STOPPED:
+		return REASON_CANCELLED;
+	case SPOOL_TIMEOUT:
+		return REASON_TIME_LIMIT;
+	case SPOOL_SHUTDOWN:
+		return REASON_SHUTDOWN;
+	case SPOOL_GPU_MEMORY:
+		return REASON_GPU_MEMORY_LIMIT;
+	case SPOOL_OOM:
+		return REASON_MEMORY_LIMIT;
+	case SPOOL_EXEC_FAILED:
+	case SPOOL_SETUP_FAILED:
+		return REASON_EXEC_FAILED;
+	case SPOOL_KEEPER_KILLED:
+		return REASON_KEEPER_KILLED;
+	default:
+		return WIFSIGNALED(r->wait_status) ? REASON_SIGNALLED : REASON_EXITED;
+	}
+}
+
+static struct attempt_end end_of(const struct spool_record *r)
+{
+	struct attempt_end e = {.reason = reason_of(r),
+	        .wall_ms = r->wall_ms,
+	        .peak_mem_bytes = r->peak_mem_bytes,
+	        .cpu_ms = r->cpu_ms,
+	        .output_bytes = r->output_bytes,
+	        .dropped_bytes = r->dropped_bytes,
+	        .text = r->text[0] ? r->text : NULL};
+
+	if (r->cause == SPOOL_KEEPER_KILLED)
+		return e;
+	e.has_code = WIFEXITED(r->wait_status) || WIFSIGNALED(r->wait_status);
+	e.exit_code = WIFSIGNALED(r->wait_status) ? 128 + WTERMSIG(r->wait_status)
+	                                          : WEXITSTATUS(r->wait_status);
+	return e;
+}
+
+struct ack {
+	uint64_t node, epoch;
+};
+
+static void send_ack(struct server *s, void *data)
+{
+	struct ack *a = data;
+	struct uplink *u = find_uplink(s, a->node);
+
+	if (u)
+		link_put_ack(&u->out, a->epoch);
+	free(a);
+}
+
+static void on_record(struct uplink *u, const struct spool_record *r)
+{
+	struct attempt_end end = end_of(r);
+	struct event e = {.kind = r->kind == SPOOL_STARTED ? EVENT_STARTED : EVENT_ENDED,
+	        .id = {r->job, r->task},
+	        .epoch = r->epoch,
+	        .pid = r->pid,
+	        .end = &end};
+	struct ack *a;
+
+	server_apply_or_log(u->s, &e);
+	if (r->kind != SPOOL_ENDED)
+		return;
+	a = mem_zalloc(sizeof(*a));
+	*a = (struct ack){u->node, r->epoch};
+	batch_after(u->s, send_ack, a);
+}
+
+static const struct link_attempt *find_reported(const struct link_hello *h, uint64_t epoch)
+{
+	for (uint32_t i = 0; i < h->n_attempts; i++)
+		if (h->attempts[i].epoch == epoch)
+			return &h->attempts[i];
+	return NULL;
+}
+
+/* What the store says of this node against what the agent says: see the DESIGN of wire/link.h. */
+static void reconcile(
+        struct uplink *u, const struct node *n, const struct link_hello *h, bool rebooted)
+{
+	struct job **held = NULL;
+	uint32_t n_held = 0, cap = 0;
+	struct job *j;
+
+	LIST_FOREACH (j, &n->jobs, on_node) {
+		MEM_GROW(held, n_held, cap);
+		held[n_held++] = j;
+	}
+	for (uint32_t i = 0; i < n_held; i++) {
+		const struct link_attempt *a = find_reported(h, held[i]->epoch);
+		const struct attempt *t = job_attempt(held[i]);
+		struct effect again = {.kind = EFFECT_START,
+		        .id = held[i]->id,
+		        .node = n->num,
+		        .epoch = held[i]->epoch};
+		struct event lost = {
+		        .kind = EVENT_LOST, .id = held[i]->id, .epoch = held[i]->epoch};
+		bool stopping = held[i]->state == JOB_COMPLETING;
+		if (!a && (rebooted || t->started_ms)) {
+			lost.reason = rebooted ? REASON_REBOOTED : REASON_KEEPER_KILLED;
+			server_apply_or_log(u->s, &lost);
+			continue;
+		}
+		if (a && a->phase == LINK_LIVING && rebooted) {
+			lost.reason = REASON_REBOOTED;
+			server_apply_or_log(u->s, &lost);
+			continue;
+		}
+		if (!a)
+			effects_add(batch_effects(u->s), again);
+		if (stopping) {
+			again.kind = EFFECT_STOP;
+			again.reason = held[i]->stop_reason;
+			again.force = held[i]->stop_force;
+			effects_add(batch_effects(u->s), again);
+		}
+	}
+	free(held);
+	for (uint32_t i = 0; i < h->n_attempts; i++) {
+		const struct link_attempt *a = &h->attempts[i];
+		j = world_find_job(u->s->world, a->id);
+		if (a->phase == LINK_LIVING && (!j || !job_attempt(j) || j->epoch != a->epoch))
+			link_put_stop(&u->out, &(struct link_stop){.id = a->id,
+			                               .epoch = a->epoch,
+			                               .cause = SPOOL_STOPPED,
+			                               .force = true});
+	}
+}
+
+static void send_welcome(struct uplink *u)
+{
+	const struct conf *c = u->s->conf;
+
+	link_put_welcome(&u->out, &(struct link_welcome){.node = u->node,
+	                                  .heartbeat_ms = (uint32_t)c->agent_heartbeat_ms,
+	                                  .grace_ms = (uint64_t)c->job_grace_ms,
+	                                  .output_max = c->job_output_max_bytes,
+	                                  .start_burst = c->agent_start_burst,
+	                                  .watchdog = (uint32_t)c->gpu_watchdog,
+	                                  .server_program = (char *)(uintptr_t)BERTH_VERSION});
+}
+
+/* An agent of the same name that is connected already is the older one: its link is closed. */
+static void replace_older(struct uplink *u)
+{
+	for (struct uplink *o = u->s->uplinks; o; o = o->next)
+		if (o != u && o->node == u->node) {
+			o->node = 0;
+			net_ws_close(o->ws, 4000, "replaced by a newer link");
+			return;
+		}
+}
+
+static void on_hello(struct uplink *u, const struct link_hello *h)
+{
+	struct server *s = u->s;
+	const struct node *known = h->name ? world_find_node(s->world, h->name) : NULL;
+	struct node n = {.is_local = u->is_local, .cpus = h->cpus, .mem_bytes = h->mem_bytes};
+	struct event e = {.kind = EVENT_NODE_UP,
+	        .node = &n,
+	        .devices = h->devices,
+	        .n_devices = h->n_devices};
+	struct applied out;
+	struct err err;
+	bool rebooted;
+
+	if (h->version != LINK_VERSION || !h->name || !h->boot_id ||
+	        strlen(h->name) >= sizeof(n.name)) {
+		log_error("link.hello", "node=\"%s\" text=\"speaks version %u, not %u\"",
+		        h->name ? h->name : "", h->version, LINK_VERSION);
+		net_ws_close(u->ws, 4001, "another version of the link");
+		return;
+	}
+	memcpy(n.name, h->name, strlen(h->name));
+	memcpy(n.boot_id, h->boot_id, MIN(strlen(h->boot_id), sizeof(n.boot_id) - 1));
+	rebooted = known && known->boot_id[0] && strcmp(known->boot_id, n.boot_id) != 0;
+	n.mem_bytes -= MIN(n.mem_bytes, s->conf->agent_withhold_mem_bytes);
+	if (server_apply(s, &e, &out, &err)) {
+		log_error("link.hello", "node=\"%s\" text=\"%s\"", n.name, err.text);
+		net_ws_close(u->ws, 4002, err.text);
+		return;
+	}
+	u->node = out.num;
+	memcpy(u->name, n.name, sizeof(u->name));
+	replace_older(u);
+	batch_add_node(s, u->node);
+	log_info("node.up", "node=%s devices=%u attempts=%u%s", n.name, h->n_devices, h->n_attempts,
+	        rebooted ? " rebooted=1" : "");
+	send_welcome(u);
+	reconcile(u, world_find_node_num(s->world, u->node), h, rebooted);
+	if (s->shutting_down && u->is_local)
+		links_shutdown_local(s);
+}
+
+static void on_devices(struct uplink *u, const struct link_devices *m)
+{
+	struct event e = {.kind = EVENT_DEVICE,
+	        .name = u->name,
+	        .devices = m->devices,
+	        .n_devices = m->n_devices};
+
+	server_apply_or_log(u->s, &e);
+	for (uint32_t i = 0; i < m->n_devices; i++)
+		if (m->devices[i].health != DEVICE_OK)
+			log_warn("device.health", "node=%s dev=%s text=\"%s\"", u->name,
+			        m->devices[i].uuid, m->devices[i].health_text);
+	batch_add_node(u->s, u->node);
+}
+
+static void on_bye(struct uplink *u)
+{
+	log_info("node.bye", "node=%s", u->name);
+	if (u->s->shutting_down && u->is_local)
+		server_stop(u->s);
+}
+
+/* Streams. */
+
+static struct stream *find_stream(const struct uplink *u, uint64_t num)
+{
+	struct stream *t;
+
+	HASH_FIND(hh, u->streams, &num, sizeof(num), t);
+	return t;
+}
+
+static void drop_stream(struct stream *t)
+{
+	if (t->up)
+		HASH_DEL(t->up->streams, t);
+	free(t);
+}
+
+struct stream *stream_open(struct server *s, uint64_t node, struct link_stream_open *o,
+        const struct stream_handlers *h, void *data)
+{
+	struct uplink *u = find_uplink(s, node);
+	struct stream *t;
+
+	if (!u)
+		return NULL;
+	t = mem_zalloc(sizeof(*t));
+	*t = (struct stream){.up = u, .num = ++u->next_stream, .h = h, .data = data};
+	HASH_ADD(hh, u->streams, num, sizeof(t->num), t);
+	o->stream = t->num;
+	link_put_stream_open(&u->out, o);
+	loop_wake(s->loop);
+	return t;
+}
+
+void stream_send(struct stream *t, enum console_frame frame, const void *bytes, size_t len)
+{
+	const uint8_t *p = bytes;
+
+	if (!t->up)
+		return;
+	do {
+		size_t n = MIN(len, CONSOLE_FRAME_MAX);
+		link_put_stream_data(&t->up->out,
+		        &(struct link_stream_data){
+		                .stream = t->num, .frame = frame, .data = p, .len = n});
+		p += n;
+		len -= n;
+	} while (len);
+	loop_wake(t->up->s->loop);
+}
+
+void stream_taken(struct stream *t, size_t bytes)
+{
+	if (t->up && bytes)
+		link_put_stream_window(&t->up->out,
+		        &(struct link_stream_window){.stream = t->num, .bytes = bytes});
+}
+
+void stream_close(struct stream *t)
+{
+	if (!t)
+		return;
+	if (t->up) {
+		link_put_stream_close(&t->up->out, &(struct link_stream_close){.stream = t->num});
+		loop_wake(t->up->s->loop);
+	}
+	drop_stream(t);
+}
+
+static void end_stream(struct stream *t, enum err_kind kind, const char *text)
+{
+	const struct stream_handlers *h = t->h;
+	void *data = t->data;
+
+	drop_stream(t);
+	h->on_close(data, kind, text);
+}
+
+static void on_stream(struct uplink *u, const struct link_message *m)
+{
+	struct stream *t;
+
+	if (m->type == LINK_STREAM_DATA) {
+		t = find_stream(u, m->stream_data.stream);
+		if (t)
+			t->h->on_frame(t->data, m->stream_data.frame, m->stream_data.data,
+			        m->stream_data.len);
+	} else if (m->type == LINK_STREAM_CLOSE) {
+		t = find_stream(u, m->stream_close.stream);
+		if (t)
+			end_stream(t, m->stream_close.kind, m->stream_close.text);
+	}
+}
+
+static void on_link_message(struct uplink *u, const struct link_message *m)
+{
+	struct node *n = u->node ? world_find_node_num(u->s->world, u->node) : NULL;
+
+	if (m->type == LINK_HELLO) {
+		on_hello(u, &m->hello);
+		return;
+	}
+	if (!n) {
+		net_ws_close(u->ws, 4003, "HELLO comes first");
+		return;
+	}
+	n->seen_mono_ms = server_now(u->s).mono_ms;
+	switch (m->type) {
+	case LINK_STARTED:
+	case LINK_ENDED:
+		on_record(u, &m->record);
+		break;
+	case LINK_DEVICES:
+		on_devices(u, &m->devices);
+		break;
+	case LINK_BEAT:
+		link_put_empty(&u->out, LINK_BEAT);
+		break;
+	case LINK_BYE:
+		on_bye(u);
+		break;
+	default:
+		on_stream(u, m);
+		break;
+	}
+}
+
+static void on_message(void *data, struct net_ws *ws, const void *bytes, size_t len, bool is_text)
+{
+	struct uplink *u = data;
+	const uint8_t *p = bytes, *end = p + len;
+	void *ctx = talloc_new(NULL);
+	struct link_message m;
+	struct err err;
+	int rc;
+
+	(void)is_text;
+	while ((rc = link_next(&p, end, ctx, &m, &err)) > 0)
+		on_link_message(u, &m);
+	if (rc < 0) {
+		log_error("link.message", "node=\"%s\" text=\"%s\"", u->name, err.text);
+		net_ws_close(ws, 4004, "a malformed message");
+	}
+	talloc_free(ctx);
+}
+
+static void on_close(void *data, struct net_ws *ws, const struct err *why)
+{
+	struct uplink *u = data, **at = &u->s->uplinks;
+	struct server *s = u->s;
+	struct sent_blob *b, *next;
+
+	(void)ws;
+	while (*at && *at != u)
+		at = &(*at)->next;
+	if (*at)
+		*at = u->next;
+	while (u->streams)
+		end_stream(u->streams, ERR_UNAVAILABLE, "the link to the node broke");
+	HASH_ITER (hh, u->blobs, b, next) {
+		HASH_DEL(u->blobs, b);
+		free(b);
+	}
+	if (u->node) {
+		struct event e = {.kind = EVENT_NODE_DOWN, .name = u->name};
+		log_warn("node.down", "node=%s text=\"%s\"", u->name,
+		        why->kind ? why->text : "closed");
+		server_apply_or_log(s, &e);
+		server_arm_tick(s);
+	}
+	buf_done(&u->out);
+	free(u);
+}
+
+static const struct net_ws_handlers handlers = {.on_message = on_message, .on_close = on_close};
+
+void links_accept(struct server *s, struct net_request *r)
+{
+	struct uplink *u = mem_zalloc(sizeof(*u));
+	struct err err;
+
+	u->s = s;
+	u->out = BUF_INIT(LINK_OUT_MAX);
+	u->is_local = net_request_peer(r)->is_unix;
+	if (net_request_accept_ws(r, "berth-link-1", &handlers, u, &u->ws, &err)) {
+		net_request_fail(r, &err);
+		free(u);
+		return;
+	}
+	u->next = s->uplinks;
+	s->uplinks = u;
+}
+
+void links_close_all(struct server *s)
+{
+	for (struct uplink *u = s->uplinks; u; u = u->next)
+		net_ws_close(u->ws, 1001, "the server stops");
+}
+
+static void lose_node(struct server *s, const struct node *n)
+{
+	struct job *j;
+
+	log_error("node.lost", "node=%s silent_ms=%lld", n->name,
+	        (long long)(server_now(s).mono_ms - n->seen_mono_ms));
+	while ((j = LIST_FIRST(&n->jobs)) != NULL) {
+		struct event e = {.kind = EVENT_LOST,
+		        .id = j->id,
+		        .epoch = j->epoch,
+		        .reason = REASON_NODE_LOST};
+		server_apply_or_log(s, &e);
+		if (LIST_FIRST(&n->jobs) == j)
+			return;
+	}
+}
+
+void links_check_silence(struct server *s)
+{
+	struct node *n;
+	int64_t now = server_now(s).mono_ms;
+
+	TAILQ_FOREACH (n, &s->world->nodes, link) {
+		struct uplink *u = find_uplink(s, n->num);
+		if (n->is_local || LIST_EMPTY(&n->jobs) ||
+		        now - n->seen_mono_ms < s->world->policy.silence_ms)
+			continue;
+		if (u)
+			net_ws_close(u->ws, 4005, "silent for too long");
+		lose_node(s, n);
+	}
+}

@@ -1,0 +1,37 @@
+/*
+ * The server's end of the links: one `struct uplink` per connected agent. Turns effects into messages and reports into
+ * events. Loop thread. A link that breaks takes its streams with it; the node stays, and is told from a silent one by time.
+ */
+#pragma once
+
+#include "server/server.h"
+#include "wire/link.h"
+
+/* GET /v1/link: takes the request over. */
+void links_accept(struct server *s, struct net_request *r);
+void links_close_all(struct server *s);
+/* Released by the barrier. */
+void links_carry_out(struct server *s, const struct effect *fx);
+/* End of a turn: what gathered for each agent goes out as one message. */
+void links_flush(struct server *s);
+/* Nodes silent for too long are lost (never the local one). */
+void links_check_silence(struct server *s);
+bool links_has_node(const struct server *s, uint64_t node);
+bool links_has_local(const struct server *s);
+/* Every attempt on the local node ends with cause SHUTDOWN; the agent says BYE, and server_stop() follows. */
+void links_shutdown_local(struct server *s);
+/* The output of these attempts may be forgotten. */
+void links_remove_output(struct server *s, uint64_t node, const struct link_attempt *v, uint32_t n);
+
+/* Streams: bytes of a job from its node. The owner gets frames until on_close, which comes exactly once unless it let go. */
+struct stream;
+struct stream_handlers {
+	void (*on_frame)(void *data, enum console_frame frame, const void *bytes, size_t len);
+	void (*on_close)(void *data, enum err_kind kind, const char *text);
+};
+/* NULL when the node is not connected. o->stream is chosen here. */
+struct stream *stream_open(struct server *s, uint64_t node, struct link_stream_open *o,
+        const struct stream_handlers *h, void *data);
+void stream_send(struct stream *t, enum console_frame frame, const void *bytes, size_t len);
+void stream_taken(struct stream *t, size_t bytes); /* so many bytes of frames were passed on */
+void stream_close(struct stream *t);               /* lets go; no more callbacks */

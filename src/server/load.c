@@ -1,0 +1,164 @@
+/* The world as the store has it, before the first request is taken. */
+#include "server/batch.h"
+#include "base/mem.h"
+#include "wire/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+struct loader {
+	struct server *s;
+	struct world *w;
+	struct job **ended; /* latest first */
+	uint32_t n_ended, cap_ended;
+};
+
+static int take_meta(void *data, const struct store_row *row, struct err *err)
+{
+	return record_get_meta(row->data, row->len, ((struct loader *)data)->w, err);
+}
+
+static int take_blob(void *data, const struct store_row *row, struct err *err)
+{
+	struct loader *l = data;
+	struct record_blob b;
+	int rc = record_get_blob(row->data, row->len, &b, err);
+
+	if (rc == 0 && !world_find_blob(l->w, b.hash))
+		(void)world_adopt_blob(l->w, row->key, b.hash, b.used_ms, b.data, b.len);
+	return rc;
+}
+
+static int take_node(void *data, const struct store_row *row, struct err *err)
+{
+	struct loader *l = data;
+	void *ctx = talloc_new(NULL);
+	struct node n;
+	struct event e = {.kind = EVENT_NODE_UP, .node = &n, .force = true};
+	struct device_info *devices = NULL;
+	struct applied out;
+	int rc = record_get_node(row->data, row->len, ctx, &n, &devices, &e.n_devices, err);
+
+	e.devices = devices;
+	if (rc == 0)
+		rc = server_apply(l->s, &e, &out, err);
+	talloc_free(ctx);
+	return rc;
+}
+
+static int take_queue(void *data, const struct store_row *row, struct err *err)
+{
+	struct loader *l = data;
+	struct queue q;
+	struct event e = {.kind = EVENT_QUEUE_PAUSE};
+	struct applied out;
+	int rc = record_get_queue(row->data, row->len, &q, err);
+
+	if (rc || !q.paused || !world_find_queue(l->w, q.name))
+		return rc;
+	e.name = q.name;
+	return server_apply(l->s, &e, &out, err);
+}
+
+static int take_token(void *data, const struct store_row *row, struct err *err)
+{
+	struct loader *l = data;
+	struct token t;
+	struct event e = {.kind = EVENT_TOKEN_ADD, .token = &t};
+	struct applied out;
+	int rc = record_get_token(row->data, row->len, &t, err);
+
+	return rc ? rc : server_apply(l->s, &e, &out, err);
+}
+
+static int take_job(void *data, const struct store_row *row, struct err *err)
+{
+	struct loader *l = data;
+	const struct job *parent =
+	        row->kind == ROW_TASK ? world_find_job(l->w, (struct job_id){row->key, TASK_NONE})
+	                              : NULL;
+	struct job *j;
+	int rc;
+
+	if (row->kind == ROW_TASK && !parent)
+		return err_set(err, ERR_CORRUPT, "a task of job %llu has no job",
+		        (unsigned long long)row->key);
+	rc = record_get_job(row->data, row->len, parent, &j, err);
+	return rc ? err_wrap(err, "job %llu", (unsigned long long)row->key)
+	          : world_adopt_job(l->w, j, err);
+}
+
+static int take_ended(void *data, const struct store_row *row, struct err *err)
+{
+	struct loader *l = data;
+	struct job *j;
+	int rc = record_get_job(row->data, row->len, NULL, &j, err);
+
+	if (rc)
+		return rc;
+	MEM_GROW(l->ended, l->n_ended, l->cap_ended);
+	l->ended[l->n_ended++] = j;
+	return 0;
+}
+
+/* The latest ended jobs come back too: their idempotency keys hold, and people ask for them. */
+static int load_ended(struct loader *l, struct err *err)
+{
+	int rc = store_each_ended(l->s->store, ROW_JOB, INT64_MAX, UINT64_MAX, INT64_MAX,
+	        MIN(l->w->policy.keep_ended, 1000), take_ended, l, err);
+
+	while (l->n_ended) {
+		struct job *j = l->ended[--l->n_ended];
+		if (rc == 0)
+			rc = world_adopt_job(l->w, j, err);
+		else
+			world_job_free(j);
+	}
+	free(l->ended);
+	return rc;
+}
+
+static int load_queues(struct server *s, struct err *err)
+{
+	struct applied out;
+	int rc = 0;
+
+	for (size_t i = 0; i < s->conf->queues.n && rc == 0; i++) {
+		const struct conf_queue *c = &s->conf->queues.v[i];
+		struct queue q = {.priority = c->priority,
+		        .default_cpus = c->default_cpus,
+		        .time_limit_ms = (uint64_t)c->time_limit_ms,
+		        .default_time_ms = (uint64_t)c->default_time_ms,
+		        .default_retry = c->retry,
+		        .configured = true};
+		struct event e = {.kind = EVENT_QUEUE_SET, .queue = &q};
+		memcpy(q.name, c->name, strlen(c->name));
+		rc = server_apply(s, &e, &out, err);
+	}
+	return rc;
+}
+
+int server_load(struct server *s, struct err *err)
+{
+	struct loader l = {.s = s, .w = s->world};
+	int rc = load_queues(s, err);
+
+	if (rc == 0)
+		rc = store_each(s->store, ROW_META, STORE_LIVING, take_meta, &l, err);
+	if (rc == 0)
+		rc = store_each(s->store, ROW_BLOB, STORE_LIVING, take_blob, &l, err);
+	if (rc == 0)
+		rc = store_each(s->store, ROW_NODE, STORE_LIVING, take_node, &l, err);
+	if (rc == 0)
+		rc = store_each(s->store, ROW_QUEUE, STORE_LIVING, take_queue, &l, err);
+	if (rc == 0)
+		rc = store_each(s->store, ROW_TOKEN, STORE_LIVING, take_token, &l, err);
+	if (rc == 0)
+		rc = store_each(s->store, ROW_JOB, STORE_LIVING, take_job, &l, err);
+	if (rc == 0)
+		rc = store_each(s->store, ROW_TASK, STORE_LIVING, take_job, &l, err);
+	if (rc == 0)
+		rc = load_ended(&l, err);
+	return rc;
+}

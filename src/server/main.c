@@ -1,0 +1,97 @@
+/* `berth server`: serves one data directory until it is told to stop. */
+#include "server/server.h"
+#include "server/links.h"
+#include "base/num.h"
+
+#include <argp.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+struct args {
+	const char *data, *config, *listen;
+	bool insecure;
+};
+
+enum { OPT_INSECURE = 1000 };
+
+static const struct argp_option options[] = {
+        {"data", 'd', "DIR", 0, "The data directory", 0},
+        {"config", 'c', "FILE", 0, "The configuration, instead of DIR/berth.yaml", 0},
+        {"listen", 'l', "HOST:PORT", 0, "Serve TCP too, with TLS", 0},
+        {"insecure", OPT_INSECURE, NULL, 0, "Take plain HTTP beyond loopback too", 0},
+        {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct args *a = state->input;
+
+	switch (key) {
+	case 'd':
+		a->data = arg;
+		return 0;
+	case 'c':
+		a->config = arg;
+		return 0;
+	case 'l':
+		a->listen = arg;
+		return 0;
+	case OPT_INSECURE:
+		a->insecure = true;
+		return 0;
+	case ARGP_KEY_END:
+		if (!a->data)
+			argp_error(state, "--data DIR is missing");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static void on_signal(void *server, int signo)
+{
+	struct server *s = server;
+
+	log_info("signal", "signo=%d", signo);
+	s->shutting_down = true;
+	server_stop(s);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {.options = options,
+	        .parser = parse,
+	        .doc = "The control plane of Berth. Started by `berth up`."};
+	struct args a = {0};
+	struct server *s;
+	struct loop_signal *term = NULL, *intr = NULL;
+	struct err err;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	(void)prctl(PR_SET_NAME, "berth server");
+	signal(SIGPIPE, SIG_IGN);
+	/* Freed memory goes back soon: an idle server is small. */
+	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+	if (sodium_init() < 0)
+		return 1;
+	if (server_open(a.data, a.config, a.listen, a.insecure, &s, &err)) {
+		fprintf(stderr, "berth server: %s\n", err.text);
+		return err.kind == ERR_CONFLICT ? 3 : err_exit_code(err.kind);
+	}
+	if (loop_signal_new(s->loop, SIGTERM, on_signal, s, &term, &err) ||
+	        loop_signal_new(s->loop, SIGINT, on_signal, s, &intr, &err))
+		log_error("signal", "text=\"%s\"", err.text);
+	log_info("server.up", "version=%s data=\"%s\" jobs=%llu", BERTH_VERSION, s->data_dir,
+	        (unsigned long long)s->world->n_living);
+	loop_run(s->loop);
+	log_info("server.down", "data=\"%s\"", s->data_dir);
+	loop_signal_free(term);
+	loop_signal_free(intr);
+	server_close(s);
+	return 0;
+}

@@ -1,0 +1,324 @@
+#include "server/server.h"
+#include "server/api.h"
+#include "server/batch.h"
+#include "server/links.h"
+#include "server/prune.h"
+#include "server/watch.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "plat/clock.h"
+#include "plat/fs.h"
+
+#include <grp.h>
+#include <malloc.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STORE_QUEUE_MAX 64 /* jobs of the store thread at once: one batch, and reads */
+#define TICK_MS         1000
+
+struct now server_now(const struct server *s)
+{
+	(void)s;
+	return (struct now){.wall_ms = clock_wall_ms(), .mono_ms = (int64_t)clock_mono_ms()};
+}
+
+int server_apply(
+        struct server *s, const struct event *e, struct applied *ret_applied, struct err *err)
+{
+	return core_apply(s->world, e, server_now(s), batch_effects(s), ret_applied, err);
+}
+
+void server_apply_or_log(struct server *s, const struct event *e)
+{
+	struct applied out;
+	struct err err;
+
+	if (server_apply(s, e, &out, &err))
+		log_warn("event", "kind=%d job=%llu text=\"%s\"", (int)e->kind,
+		        (unsigned long long)e->id.num, err.text);
+}
+
+static void stop_now(struct server *s, void *data)
+{
+	(void)data;
+	s->stopped = true;
+	loop_stop(s->loop);
+}
+
+void server_stop(struct server *s)
+{
+	batch_after(s, stop_now, NULL);
+}
+
+static void on_tick(void *data)
+{
+	struct server *s = data;
+
+	server_apply_or_log(s, &(struct event){.kind = EVENT_TICK});
+	links_check_silence(s);
+	server_arm_tick(s);
+}
+
+/* Ticks only while there is something that time can change: waiting for a back-off, or remote nodes with work. */
+void server_arm_tick(struct server *s)
+{
+	int64_t due = world_next_tick(s->world), in_ms = TICK_MS;
+	const struct node *n;
+	bool watching = false;
+
+	TAILQ_FOREACH (n, &s->world->nodes, link)
+		watching = watching || (!n->is_local && !LIST_EMPTY(&n->jobs));
+	if (due == INT64_MAX && !watching) {
+		loop_timer_stop(s->tick_timer);
+		return;
+	}
+	if (due != INT64_MAX)
+		in_ms = MIN(MAX(due - server_now(s).wall_ms, 1), TICK_MS);
+	loop_timer_start(s->tick_timer, (uint64_t)in_ms, 0);
+}
+
+static void arm_at_turn_end(void *data)
+{
+	struct server *s = data;
+
+	if (!loop_timer_is_running(s->tick_timer))
+		server_arm_tick(s);
+}
+
+static int load_conf(struct server *s, struct err *err)
+{
+	CLEANUP_BUF struct buf text = BUF_INIT(CONF_TEXT_MAX);
+	char path[4200];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/berth.yaml", s->data_dir);
+	if (s->config_path || access(path, F_OK) == 0) {
+		rc = fs_read(s->config_path ? s->config_path : path, &text, err);
+		if (rc == 0)
+			rc = conf_parse((const char *)text.data, text.len, &s->conf, err);
+		if (rc)
+			return err_wrap(err, "%s", s->config_path ? s->config_path : path);
+	} else {
+		s->conf = conf_defaults();
+	}
+	return conf_override_all(s->conf, environ, err);
+}
+
+static struct policy policy_of(const struct conf *c)
+{
+	struct policy p = {.fgpu_per_device = c->gpu_fgpu_per_device,
+	        .n_models = (uint32_t)c->gpu_models.n,
+	        .backoff_min_ms = c->job_retry_backoff_ms,
+	        .backoff_max_ms = c->job_retry_backoff_max_ms,
+	        .silence_ms = c->agent_silence_ms,
+	        .keep_ended = c->server_keep_ended};
+
+	p.models = mem_zalloc(c->gpu_models.n * sizeof(*p.models));
+	for (size_t i = 0; i < c->gpu_models.n; i++) {
+		memcpy(p.models[i].model, c->gpu_models.v[i].name, sizeof(p.models[i].model) - 1);
+		p.models[i].fgpu_per_device = c->gpu_models.v[i].fgpu_per_device;
+	}
+	return p;
+}
+
+static int open_store(struct server *s, struct err *err)
+{
+	char url[4200];
+	int rc;
+
+	snprintf(url, sizeof(url), "sqlite:%s/berth.db", s->data_dir);
+	rc = store_open(url, &s->store, err);
+	if (rc == 0)
+		rc = store_lead(s->store, &s->store_epoch, err);
+	if (rc == 0)
+		s->seq = store_last_seq(s->store);
+	return rc;
+}
+
+static uint32_t group_of(const char *name)
+{
+	const struct group *g = name[0] ? getgrnam(name) : NULL;
+
+	return g ? g->gr_gid : UINT32_MAX;
+}
+
+static bool is_loopback(const char *host)
+{
+	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+	       strcmp(host, "localhost") == 0;
+}
+
+/* "HOST:PORT" or "[V6]:PORT". */
+static int split_address(
+        const char *text, char *host, size_t size, uint16_t *ret_port, struct err *err)
+{
+	const char *colon = strrchr(text, ':');
+	size_t n = colon ? (size_t)(colon - text) : 0;
+	uint64_t port;
+
+	if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
+		text++;
+		n -= 2;
+	}
+	if (n == 0 || n >= size || num_parse_u64(colon + 1, 65535, &port, err))
+		return err_set(err, ERR_INVALID, "'%.100s' is not HOST:PORT", text);
+	memcpy(host, text, n);
+	host[n] = '\0';
+	*ret_port = (uint16_t)port;
+	return 0;
+}
+
+static int tls_files(struct server *s, char *cert, char *key, size_t size, struct err *err)
+{
+	char dir[4200], name[256] = "localhost";
+	const char *names[] = {"localhost", "127.0.0.1", "::1", name};
+	int rc;
+
+	if (s->conf->server_tls_cert[0]) {
+		snprintf(cert, size, "%s", s->conf->server_tls_cert);
+		snprintf(key, size, "%s", s->conf->server_tls_key);
+		return 0;
+	}
+	snprintf(dir, sizeof(dir), "%s/tls", s->data_dir);
+	snprintf(cert, size, "%s/tls/cert.pem", s->data_dir);
+	snprintf(key, size, "%s/tls/key.pem", s->data_dir);
+	if (access(cert, R_OK) == 0 && access(key, R_OK) == 0)
+		return 0;
+	(void)!gethostname(name, sizeof(name) - 1);
+	rc = fs_mkdir_p(dir, 0700, err);
+	return rc ? rc : net_make_certificate(cert, key, names, ARRAY_LEN(names), err);
+}
+
+static int listen_tcp(struct server *s, struct err *err)
+{
+	char host[256], cert[4200], key[4200];
+	struct net_tcp_options o = {.host = host, .cert_path = cert, .key_path = key};
+	int rc = split_address(s->conf->server_listen, host, sizeof(host), &o.port, err);
+
+	if (rc == 0)
+		rc = tls_files(s, cert, key, sizeof(cert), err);
+	if (rc)
+		return rc;
+	o.plain = is_loopback(host) || s->conf->server_insecure;
+	rc = net_server_listen_tcp(s->net, &o, err);
+	if (rc == 0)
+		rc = net_certificate_pin(cert, s->tls_pin, err);
+	if (rc)
+		return rc;
+	s->listen = mem_zalloc(strlen(host) + 16);
+	snprintf(s->listen, strlen(host) + 16, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
+	        net_server_port(s->net));
+	log_info("listen", "address=%s tls=1 plain=%d pin=%s", s->listen, (int)o.plain, s->tls_pin);
+	return 0;
+}
+
+static int listen_all(struct server *s, struct err *err)
+{
+	static const struct net_handlers handlers = {.on_request = api_on_request};
+	struct net_limits limits = {.body_bytes = s->conf->server_max_body_bytes};
+	char path[4200];
+	int rc = net_server_new(s->loop, &limits, &handlers, s, &s->net, err);
+
+	snprintf(path, sizeof(path), "%s/berth.sock", s->data_dir);
+	if (rc == 0)
+		rc = net_server_listen_unix(
+		        s->net, path, s->conf->socket_mode, group_of(s->conf->socket_group), err);
+	if (rc == 0 && s->conf->server_listen[0])
+		rc = listen_tcp(s, err);
+	return rc;
+}
+
+static int open_world(struct server *s, struct err *err)
+{
+	struct policy policy = policy_of(s->conf);
+	int rc;
+
+	s->world = world_new(&policy);
+	watch_init(s);
+	batch_init(s);
+	s->retry_timer = loop_timer_new(s->loop, batch_retry, s);
+	s->tick_timer = loop_timer_new(s->loop, on_tick, s);
+	s->prune_timer = loop_timer_new(s->loop, prune_begin, s);
+	rc = open_store(s, err);
+	if (rc == 0)
+		rc = server_load(s, err);
+	if (rc == 0)
+		rc = worker_new(s->loop, "store", STORE_QUEUE_MAX, &s->worker, err);
+	return rc;
+}
+
+int server_open(const char *data_dir, const char *config_path, const char *listen, bool insecure,
+        struct server **ret_server, struct err *err)
+{
+	struct server *s = mem_zalloc(sizeof(*s));
+	char helper[4200];
+	int rc;
+
+	s->data_dir = mem_strdup(data_dir);
+	s->config_path = mem_strdup(config_path);
+	s->owner_uid = geteuid();
+	snprintf(helper, sizeof(helper), "%s/run/helper.sock", data_dir);
+	s->is_root_install = geteuid() == 0 || access(helper, F_OK) == 0;
+	s->started_ms = clock_wall_ms();
+	rc = load_conf(s, err);
+	if (rc == 0 && listen)
+		rc = conf_set(s->conf, "server.listen", listen, CONF_FROM_FLAG, err);
+	if (rc == 0 && insecure)
+		rc = conf_set(s->conf, "server.insecure", "true", CONF_FROM_FLAG, err);
+	if (rc == 0)
+		rc = conf_check(s->conf, err);
+	if (rc == 0)
+		log_init((enum log_level)s->conf->log_level);
+	if (rc == 0)
+		rc = loop_new(&s->loop, err);
+	if (rc == 0)
+		rc = open_world(s, err);
+	if (rc == 0)
+		rc = listen_all(s, err);
+	if (rc) {
+		server_close(s);
+		return rc;
+	}
+	loop_on_turn_end(s->loop, arm_at_turn_end, s);
+	loop_on_turn_end(s->loop, batch_turn_end, s);
+	loop_timer_start(s->prune_timer, 60 * 1000, 0);
+	*ret_server = s;
+	return 0;
+}
+
+void server_close(struct server *s)
+{
+	if (!s)
+		return;
+	if (s->net) {
+		links_close_all(s);
+		net_server_close(s->net);
+		s->stopped = true;
+		loop_off_turn_end(s->loop, batch_turn_end, s);
+		loop_off_turn_end(s->loop, arm_at_turn_end, s);
+		loop_timer_free(STEAL(s->prune_timer));
+		loop_timer_free(STEAL(s->tick_timer));
+		loop_timer_free(STEAL(s->retry_timer));
+		loop_run(s->loop);
+	}
+	worker_free(s->worker);
+	loop_timer_free(s->retry_timer);
+	loop_timer_free(s->tick_timer);
+	loop_timer_free(s->prune_timer);
+	watch_done(s);
+	batch_done(s);
+	store_close(s->store);
+	if (s->world)
+		free(s->world->policy.models);
+	world_free(s->world);
+	loop_free(s->loop);
+	conf_free(s->conf);
+	free(s->listen);
+	free(s->config_path);
+	free(s->data_dir);
+	free(s);
+}

@@ -1,0 +1,72 @@
+/*
+ * The control plane: one process, one loop thread that owns the world, one store thread. Shared by the files of this
+ * folder; nobody else includes it. Loop thread unless said otherwise.
+ *
+ * DESIGN. Requests and agents' reports become events; server_apply() hands them to the core. At the end of a turn of the loop
+ * the plan is made, and everything that changed becomes one batch (batch.h). What follows from it (answers, messages to
+ * agents, wake-ups) is released when the store has committed that batch, never before. While a batch is on its way,
+ * the next one gathers.
+ */
+#pragma once
+
+#include "conf/conf.h"
+#include "core/apply.h"
+#include "plat/log.h"
+#include "plat/loop.h"
+#include "plat/net.h"
+#include "plat/worker.h"
+#include "sched/sched.h"
+#include "store/store.h"
+
+struct batch;
+struct uplink;
+struct watch_set;
+
+struct server {
+	struct loop *loop;
+	struct conf *conf;
+	struct world *world;
+	struct store *store;
+	struct worker *worker; /* the store thread */
+	struct net_server *net;
+	char *data_dir;
+	char *config_path; /* NULL: none */
+	char *listen;      /* "127.0.0.1:7311" as it came out, or NULL */
+	char tls_pin[65];
+	int64_t started_ms;
+	uint32_t owner_uid;
+	bool is_root_install; /* jobs may run as other accounts */
+
+	/* batches */
+	uint64_t store_epoch;
+	uint64_t seq; /* of the last batch handed to the store */
+	struct batch *gathering;
+	struct batch *in_flight;
+	struct loop_timer *retry_timer; /* a batch that failed is tried again */
+	enum err_kind store_trouble;    /* ERR_NONE: the last commit succeeded */
+	char store_trouble_text[200];
+
+	struct uplink *uplinks; /* connected agents */
+	struct watch_set *watches;
+	struct loop_timer *tick_timer; /* back-off, silence */
+	struct loop_timer *prune_timer;
+	bool shutting_down;
+	bool shutdown_keep;
+	bool stopped;
+};
+
+struct now server_now(const struct server *s);
+/* core_apply() with this server's world and effects; whatever changed joins the batch that gathers. */
+MUST_CHECK int server_apply(
+        struct server *s, const struct event *e, struct applied *ret_applied, struct err *err);
+/* The same where failing can only be a bug or a report that came too late: logged, not returned. */
+void server_apply_or_log(struct server *s, const struct event *e);
+void server_stop(struct server *s); /* after what is gathered is durable */
+void server_arm_tick(struct server *s);
+
+/* load.c: the world as the store has it. */
+MUST_CHECK int server_load(struct server *s, struct err *err);
+/* main.c's work in server.c */
+MUST_CHECK int server_open(const char *data_dir, const char *config_path, const char *listen,
+        bool insecure, struct server **ret_server, struct err *err);
+void server_close(struct server *s);

@@ -1,0 +1,331 @@
+#include "server/submit.h"
+#include "server/batch.h"
+#include "server/view.h"
+#include "base/num.h"
+#include "wire/job_json.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#define ENV_MAX (2 * MIB)
+
+static void add_pair(struct buf *b, const char *name, const char *value)
+{
+	buf_add_str(b, name);
+	buf_add_byte(b, '=');
+	buf_add(b, value, strlen(value) + 1);
+}
+
+/* One environment per content: the same bytes are kept once. */
+static int keep_blob(struct server *s, const struct buf *b, uint64_t *ret_num, struct err *err)
+{
+	struct event e = {.kind = EVENT_BLOB, .data = b->data, .len = b->len};
+	struct blob *known;
+	struct applied out;
+	int rc;
+
+	if (b->overflow)
+		return err_set(err, ERR_TOO_LARGE, "the environment is larger than 2 MiB");
+	if (b->len == 0) {
+		*ret_num = 0;
+		return 0;
+	}
+	crypto_generichash(e.hash, 16, b->data, b->len, NULL, 0);
+	known = world_find_blob(s->world, e.hash);
+	if (known) {
+		*ret_num = known->num;
+		return 0;
+	}
+	rc = server_apply(s, &e, &out, err);
+	if (rc)
+		return rc;
+	batch_add_blob(s, out.num);
+	*ret_num = out.num;
+	return 0;
+}
+
+static void add_object(struct buf *b, json_t *env, const struct conf *filter)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(env, name,
+	        value) if (json_is_string(value) && !(filter && conf_excludes_env(filter, name)))
+	        add_pair(b, name, json_string_value(value));
+}
+
+int submit_keep_env(struct server *s, json_t *env, uint64_t *ret_num, struct err *err)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(ENV_MAX);
+
+	if (!json_is_object(env))
+		return err_set(err, ERR_INVALID, "'environment' must be an object of strings");
+	add_object(&b, env, s->conf);
+	return keep_blob(s, &b, ret_num, err);
+}
+
+/* What is taken along, without what is set for this job. */
+static int add_taken(struct server *s, const struct job_spec *spec, struct buf *b, struct err *err)
+{
+	const struct blob *base;
+	struct err why;
+	uint64_t num;
+	const char *p, *end;
+
+	if (spec->taken_env) {
+		const char *name;
+		json_t *value;
+		json_object_foreach(
+		        spec->taken_env, name, value) if (!conf_excludes_env(s->conf, name) &&
+		                                          !json_object_get(spec->env, name))
+		        add_pair(b, name, json_string_value(value));
+		return 0;
+	}
+	if (!spec->environment)
+		return 0;
+	if (spec->environment[0] != 'e' ||
+	        num_parse_u64(spec->environment + 1, UINT64_MAX, &num, &why) ||
+	        (base = world_find_blob_num(s->world, num)) == NULL)
+		return err_set(
+		        err, ERR_NOT_FOUND, "environment '%.40s' is not known", spec->environment);
+	p = (const char *)base->data;
+	end = p + base->len;
+	while (p < end) {
+		size_t n = strnlen(p, (size_t)(end - p));
+		char name[256];
+		size_t k = MIN(strcspn(p, "="), sizeof(name) - 1);
+		memcpy(name, p, k);
+		name[k] = '\0';
+		if (!json_object_get(spec->env, name))
+			buf_add(b, p, n + 1);
+		p += n + 1;
+	}
+	return 0;
+}
+
+static int fill_env(struct server *s, struct job_spec *spec, struct err *err)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(ENV_MAX);
+	struct err why;
+	uint64_t num;
+	int rc;
+
+	/* An environment kept before and nothing beside it: that one. */
+	if (spec->environment && !spec->env && spec->environment[0] == 'e' &&
+	        num_parse_u64(spec->environment + 1, UINT64_MAX, &num, &why) == 0 &&
+	        world_find_blob_num(s->world, num)) {
+		spec->request.env_blob = num;
+		return 0;
+	}
+	rc = add_taken(s, spec, &b, err);
+	if (rc)
+		return rc;
+	add_object(&b, spec->env, NULL);
+	return keep_blob(s, &b, &spec->request.env_blob, err);
+}
+
+/* As whom it runs. Root's own account only for root over the socket. */
+static int fill_account(const struct server *s, const struct caller *who, struct job_spec *spec,
+        void *ctx, struct err *err)
+{
+	struct request *r = &spec->request;
+	const char *user = spec->user ? spec->user : who->account;
+	int rc = auth_uid_of_account(user, &r->uid, &r->gid, err);
+
+	if (rc)
+		return rc;
+	if (spec->user && strcmp(spec->user, who->account) != 0 &&
+	        !(who->over_socket && who->uid == 0))
+		return err_set(err, ERR_FORBIDDEN,
+		        "jobs of '%s' run as '%s'; only root may name another account", who->name,
+		        who->account);
+	if (!s->is_root_install && r->uid != s->owner_uid)
+		return err_set(err, ERR_FORBIDDEN,
+		        "this Berth was not started by root and runs jobs only as its own account");
+	if (r->uid == 0 && s->is_root_install && !(who->over_socket && who->uid == 0))
+		return err_set(err, ERR_FORBIDDEN,
+		        "only root itself may run jobs as root, over the socket");
+	r->user = talloc_strdup(ctx, user);
+	return 0;
+}
+
+static int fill_queue(const struct server *s, struct job_spec *spec, void *ctx, struct err *err)
+{
+	struct request *r = &spec->request;
+	const struct queue *q;
+	char limit[32];
+
+	if (!r->queue)
+		r->queue = talloc_strdup(ctx, "default");
+	q = world_find_queue(s->world, r->queue);
+	if (!q || !q->configured) {
+		int rc = err_set(err, ERR_NOT_FOUND, "queue '%.60s' does not exist", r->queue);
+		return rc ? err_hint(err, "see what there is: berth queues") : rc;
+	}
+	if (!spec->has_cpus)
+		r->cpus = q->default_cpus;
+	if (!spec->has_retry && !r->no_retry)
+		r->retry_max = q->default_retry;
+	if (!spec->has_time)
+		r->time_limit_ms = q->default_time_ms ? q->default_time_ms : q->time_limit_ms;
+	if (q->time_limit_ms && (r->time_limit_ms == 0 || r->time_limit_ms > q->time_limit_ms))
+		return err_set(err, ERR_LIMIT, "queue '%s' allows at most %s for a job", q->name,
+		        num_format_duration(q->time_limit_ms / 1000, limit));
+	return 0;
+}
+
+/* fGPU of more than one device are whole devices; how many depends on what an fGPU is, which must then be one thing only. */
+static int settle_fgpu(const struct server *s, struct gpu_ask *g, struct err *err)
+{
+	const struct node *n;
+	uint32_t per = s->conf->gpu_fgpu_per_device, low = per, high = per;
+
+	TAILQ_FOREACH (n, &s->world->nodes, link)
+		for (uint32_t i = 0; i < n->n_devices; i++) {
+			if (!device_matches(g, &n->devices[i]))
+				continue;
+			low = MIN(low, n->devices[i].fgpu_per_device);
+			high = MAX(high, n->devices[i].fgpu_per_device);
+		}
+	if (g->fgpu_milli <= low * 1000) {
+		if (low == high && g->fgpu_milli == low * 1000) {
+			g->count = 1;
+			g->fgpu_milli = 0;
+		}
+		return 0;
+	}
+	if (low != high)
+		return err_set(err, ERR_INVALID,
+		        "an fGPU is 1/%u to 1/%u of a device here, by its model; more than one device is asked for with --gpu",
+		        high, low);
+	if (g->fgpu_milli % (per * 1000))
+		return err_set(err, ERR_INVALID,
+		        "%u fGPU are one device; above it only whole devices are given", per);
+	g->count = g->fgpu_milli / (per * 1000);
+	g->fgpu_milli = 0;
+	return 0;
+}
+
+/* Every job that is depended on must exist; one that is only in the store is asked for. */
+static int check_deps(
+        const struct server *s, const struct request *r, struct job_id *ret_fetch, struct err *err)
+{
+	char id[48];
+
+	(void)err;
+	(void)id;
+	for (uint32_t i = 0; i < r->n_deps; i++) {
+		struct job_id on = r->deps[i].on;
+		const struct job *parent;
+		if (world_find_job(s->world, on))
+			continue;
+		parent = on.task == TASK_NONE
+		                 ? NULL
+		                 : world_find_job(s->world, (struct job_id){on.num, TASK_NONE});
+		if (parent && !parent->array)
+			return err_set(err, ERR_INVALID, "job %llu is no array",
+			        (unsigned long long)on.num);
+		if (parent && request_task_pos(parent->req, on.task) == UINT64_MAX)
+			return err_set(err, ERR_NOT_FOUND, "job %llu has no task %lld",
+			        (unsigned long long)on.num, (long long)on.task);
+		if (parent && request_task_pos(parent->req, on.task) >= parent->array->next_pos)
+			continue;
+		*ret_fetch = on;
+		return 0;
+	}
+	return 0;
+}
+
+static json_t *dry_run(const struct server *s, const struct request *r)
+{
+	struct placement p;
+	bool fits = sched_fit_request(s->world, r, &p);
+	const struct node *n = fits ? world_find_node_num(s->world, p.node) : NULL;
+	json_t *slices = json_array();
+
+	for (uint32_t i = 0; n && i < p.n_slices; i++)
+		json_array_append_new(
+		        slices, json_pack("{s:s, s:s, s:I, s:i}", "node", n->name, "device",
+		                        n->devices[p.slices[i].device].info.uuid, "mem_bytes",
+		                        (json_int_t)p.slices[i].mem_bytes, "share_milli",
+		                        (int)p.slices[i].share_milli));
+	return json_pack("{s:i, s:b, s:s?, s:o, s:s, s:o}", "schema", 1, "dry_run", 1, "node",
+	        n ? n->name : NULL, "slices", slices, "starts", n ? "now" : "later", "resolved",
+	        view_resolved(s, &r->gpu));
+}
+
+static int prepare(struct server *s, const struct caller *who, struct job_spec *spec, void *ctx,
+        struct err *err)
+{
+	int rc = fill_account(s, who, spec, ctx, err);
+
+	if (rc == 0)
+		rc = fill_queue(s, spec, ctx, err);
+	if (rc == 0 && spec->request.gpu.fgpu_milli)
+		rc = settle_fgpu(s, &spec->request.gpu, err);
+	if (rc == 0)
+		rc = sched_check_possible(s->world, &spec->request, err);
+	return rc;
+}
+
+static int submit_in(struct server *s, const struct caller *who, json_t *json,
+        const char *default_key, void *ctx, struct submitted *ret, struct err *err)
+{
+	struct job_spec spec;
+	struct event e = {.kind = EVENT_SUBMIT, .actor = who->name};
+	struct applied out;
+	uint64_t known;
+	int rc;
+
+	if (s->shutting_down)
+		return err_set(err, ERR_UNAVAILABLE, "Berth is going down");
+	if (s->store_trouble != ERR_NONE) {
+		rc = err_set(err, s->store_trouble == ERR_NO_SPACE ? ERR_NO_SPACE : ERR_IO,
+		        "nothing can be kept now: %s", s->store_trouble_text);
+		return rc;
+	}
+	rc = job_spec_from_json(json, ctx, &spec, err);
+	if (rc == 0)
+		rc = prepare(s, who, &spec, ctx, err);
+	if (rc)
+		return rc;
+	if (!spec.request.idempotency_key && default_key)
+		spec.request.idempotency_key = talloc_strdup(ctx, default_key);
+	if (spec.dry_run) {
+		ret->dry_run = dry_run(s, &spec.request);
+		return 0;
+	}
+	known = spec.request.idempotency_key
+	                ? world_find_idem(s->world, spec.request.user, spec.request.idempotency_key)
+	                : 0;
+	if (known) {
+		ret->job = world_find_job(s->world, (struct job_id){known, TASK_NONE});
+		ret->is_repeat = true;
+		return 0;
+	}
+	rc = check_deps(s, &spec.request, &ret->fetch, err);
+	if (rc || ret->fetch.num)
+		return rc;
+	rc = fill_env(s, &spec, err);
+	if (rc)
+		return rc;
+	e.request = &spec.request;
+	rc = server_apply(s, &e, &out, err);
+	if (rc == 0)
+		ret->job = out.job;
+	return rc;
+}
+
+int submit_one(struct server *s, const struct caller *who, json_t *json, const char *default_key,
+        struct submitted *ret, struct err *err)
+{
+	void *ctx = talloc_new(NULL);
+	int rc;
+
+	*ret = (struct submitted){0};
+	rc = submit_in(s, who, json, default_key, ctx, ret, err);
+	talloc_free(ctx);
+	return rc;
+}

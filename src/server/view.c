@@ -1,0 +1,377 @@
+#include "server/view.h"
+#include "server/links.h"
+#include "base/num.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HELD_BY "none" /* nothing holds a fraction yet inside the process; it is said everywhere */
+
+json_t *view_time(int64_t wall_ms)
+{
+	char text[32];
+
+	return wall_ms ? json_string(num_format_time(wall_ms, text)) : json_null();
+}
+
+static json_t *text_or_null(const char *s)
+{
+	json_t *t = s && *s ? json_string(s) : NULL;
+
+	/* What is not UTF-8 cannot stand in JSON as it is. */
+	if (s && *s && !t) {
+		char shown[4096];
+		size_t n = 0;
+		for (; *s && n + 1 < sizeof(shown); s++)
+			shown[n++] = (unsigned char)*s < 0x80 ? *s : '?';
+		shown[n] = '\0';
+		t = json_string(shown);
+	}
+	return t ? t : json_null();
+}
+
+static json_t *view_slices(const char *node, const struct slice_record *v, uint32_t n)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < n; i++)
+		json_array_append_new(list,
+		        json_pack("{s:s, s:s, s:I, s:i, s:s}", "node", node ? node : "", "device",
+		                v[i].device, "mem_bytes", (json_int_t)v[i].mem_bytes, "share_milli",
+		                (int)v[i].share_milli, "held_by",
+		                v[i].share_milli == 1000 ? "whole" : HELD_BY));
+	return list;
+}
+
+static json_t *view_reasons(const struct server *s, const struct job *j)
+{
+	struct sched_reason v[SCHED_REASONS_MAX];
+	size_t n = sched_reasons(s->world, j, v);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list,
+		        json_pack("{s:s, s:s}", "code", reason_code(v[i].code), "text", v[i].text));
+	/* An ended job's reason is why it ended. */
+	if (job_state_is_final(j->state) && j->n_transitions) {
+		const struct transition *t = &j->transitions[j->n_transitions - 1];
+		json_array_append_new(
+		        list, json_pack("{s:s, s:o}", "code", reason_code(t->reason), "text",
+		                      text_or_null(t->text ? t->text : reason_text(t->reason))));
+	}
+	return list;
+}
+
+static json_t *view_array(const struct job *j)
+{
+	json_t *states;
+	uint64_t counts[JOB_STATE_MAX];
+
+	if (!j->is_array)
+		return json_null();
+	memcpy(counts, j->array->by_state, sizeof(counts));
+	counts[JOB_PENDING] += array_unstarted(j->array);
+	states = json_object();
+	for (unsigned i = 0; i < JOB_STATE_MAX; i++)
+		if (counts[i])
+			json_object_set_new(states, strtab_name(job_state_names, i),
+			        json_integer((json_int_t)counts[i]));
+	return json_pack("{s:I, s:o, s:i}", "tasks", (json_int_t)j->array->n, "states", states,
+	        "throttle", (int)j->req->throttle);
+}
+
+static json_t *exit_code(const struct job *j)
+{
+	if (j->is_array)
+		return job_state_is_final(j->state) ? json_integer(job_result_code(j))
+		                                    : json_null();
+	return j->has_code && job_state_is_final(j->state) ? json_integer(j->exit_code)
+	                                                   : json_null();
+}
+
+json_t *view_job(const struct server *s, const struct job *j)
+{
+	const struct attempt *last = j->n_attempts ? &j->attempts[j->n_attempts - 1] : NULL;
+	const struct attempt *now = job_attempt(j);
+	char id[48];
+	json_t *o = json_object();
+
+	json_object_set_new(o, "schema", json_integer(1));
+	json_object_set_new(o, "id", json_string(job_id_format(j->id, id)));
+	json_object_set_new(o, "name", text_or_null(job_name(j)));
+	json_object_set_new(o, "queue", json_string(j->req->queue));
+	json_object_set_new(o, "user", json_string(j->req->user));
+	json_object_set_new(o, "state", json_string(strtab_name(job_state_names, j->state)));
+	json_object_set_new(o, "reasons", view_reasons(s, j));
+	json_object_set_new(o, "priority", json_integer(j->priority));
+	json_object_set_new(o, "slices",
+	        now ? view_slices(now->node_name, now->slices, now->n_slices) : json_array());
+	json_object_set_new(o, "attempt", json_integer(j->n_attempts));
+	json_object_set_new(o, "exit_code", exit_code(j));
+	json_object_set_new(o, "submitted_at", view_time(j->submitted_ms));
+	json_object_set_new(o, "started_at", view_time(j->started_ms));
+	json_object_set_new(o, "ended_at", view_time(j->ended_ms));
+	json_object_set_new(o, "node", last ? text_or_null(last->node_name) : json_null());
+	json_object_set_new(o, "array", view_array(j));
+	return o;
+}
+
+static json_t *view_env(const struct server *s, const struct request *r)
+{
+	const struct blob *b = r->env_blob ? world_find_blob_num(s->world, r->env_blob) : NULL;
+	json_t *o = json_object();
+	const char *p, *end;
+
+	if (!b)
+		return o;
+	p = (const char *)b->data;
+	end = p + b->len;
+	while (p < end) {
+		size_t n = strnlen(p, (size_t)(end - p));
+		const char *eq = memchr(p, '=', n);
+		char name[256];
+		if (eq && (size_t)(eq - p) < sizeof(name)) {
+			memcpy(name, p, (size_t)(eq - p));
+			name[eq - p] = '\0';
+			json_object_set_new(o, name, text_or_null(eq + 1));
+		}
+		p += n + 1;
+	}
+	return o;
+}
+
+static json_t *view_gpu_ask(const struct gpu_ask *g)
+{
+	json_t *o = json_object();
+	char text[32];
+
+	if (!gpu_ask_any(g))
+		return json_null();
+	if (g->count)
+		json_object_set_new(o, "count", json_integer(g->count));
+	if (g->milli)
+		json_object_set_new(o, "milli", json_integer(g->milli));
+	if (g->fgpu_milli)
+		json_object_set_new(o, "fgpu_milli", json_integer(g->fgpu_milli));
+	if (g->mem_bytes)
+		json_object_set_new(o, "mem_bytes", json_integer((json_int_t)g->mem_bytes));
+	if (g->share_milli)
+		json_object_set_new(o, "share_milli", json_integer(g->share_milli));
+	if (g->model)
+		json_object_set_new(o, "model", text_or_null(g->model));
+	if (g->cc_min) {
+		snprintf(text, sizeof(text), "%u.%u+", g->cc_min / 10, g->cc_min % 10);
+		json_object_set_new(o, "compute_capability", json_string(text));
+	}
+	return o;
+}
+
+static json_t *view_deps(const struct job *j)
+{
+	static const char *const kinds[] = {"after", "after_any", "after_ok"};
+	json_t *list = json_array();
+	char id[48];
+
+	for (uint32_t i = 0; i < j->req->n_deps; i++)
+		json_array_append_new(
+		        list, json_pack("{s:s, s:s, s:b}", "kind", kinds[j->req->deps[i].kind],
+		                      "job", job_id_format(j->req->deps[i].on, id), "met",
+		                      j->dep_met ? (int)j->dep_met[i] : 1));
+	return list;
+}
+
+static json_t *view_request(const struct server *s, const struct job *j, bool with_env)
+{
+	const struct request *r = j->req;
+	json_t *command = json_array(), *o = json_object();
+
+	for (uint32_t i = 0; i < r->n_argv; i++)
+		json_array_append_new(
+		        command, r->argv[i][0] ? text_or_null(r->argv[i]) : json_string(""));
+	json_object_set_new(o, "command", command);
+	json_object_set_new(o, "gpu", view_gpu_ask(&r->gpu));
+	json_object_set_new(o, "resolved", view_resolved(s, &r->gpu));
+	json_object_set_new(o, "cpus", json_integer(r->cpus));
+	json_object_set_new(o, "mem", json_integer((json_int_t)r->mem_bytes));
+	json_object_set_new(o, "time",
+	        r->time_limit_ms ? json_integer((json_int_t)(r->time_limit_ms / 1000))
+	                         : json_null());
+	json_object_set_new(o, "retry", json_integer(r->retry_max));
+	json_object_set_new(o, "no_retry", json_boolean(r->no_retry));
+	json_object_set_new(o, "hold", json_boolean(j->held));
+	json_object_set_new(o, "tty", json_boolean(r->tty));
+	json_object_set_new(o, "chdir", text_or_null(r->chdir));
+	json_object_set_new(o, "output", text_or_null(r->output));
+	json_object_set_new(o, "error", text_or_null(r->error));
+	json_object_set_new(o, "dependencies", view_deps(j));
+	if (with_env)
+		json_object_set_new(o, "env", view_env(s, r));
+	return o;
+}
+
+static json_t *view_attempt(const struct attempt *a)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "attempt", json_integer(a->n));
+	json_object_set_new(o, "epoch", json_integer((json_int_t)a->epoch));
+	json_object_set_new(o, "node", text_or_null(a->node_name));
+	json_object_set_new(o, "state", json_string(strtab_name(job_state_names, a->state)));
+	json_object_set_new(o, "reason", json_string(reason_code(a->reason)));
+	json_object_set_new(o, "exit_code", a->has_code ? json_integer(a->exit_code) : json_null());
+	json_object_set_new(o, "pid", a->pid ? json_integer(a->pid) : json_null());
+	json_object_set_new(o, "placed_at", view_time(a->placed_ms));
+	json_object_set_new(o, "started_at", view_time(a->started_ms));
+	json_object_set_new(o, "ended_at", view_time(a->ended_ms));
+	json_object_set_new(o, "peak_mem_bytes", json_integer((json_int_t)a->peak_mem_bytes));
+	json_object_set_new(o, "cpu_seconds", json_real((double)a->cpu_ms / 1000));
+	json_object_set_new(o, "output_bytes", json_integer((json_int_t)a->output_bytes));
+	json_object_set_new(o, "dropped_bytes", json_integer((json_int_t)a->dropped_bytes));
+	json_object_set_new(o, "slices", view_slices(a->node_name, a->slices, a->n_slices));
+	return o;
+}
+
+json_t *view_job_whole(const struct server *s, const struct job *j, bool with_env)
+{
+	json_t *o = view_job(s, j), *transitions = json_array(), *attempts = json_array();
+
+	for (uint32_t i = 0; i < j->n_transitions; i++) {
+		const struct transition *t = &j->transitions[i];
+		json_array_append_new(transitions,
+		        json_pack("{s:o, s:s, s:s, s:o, s:i}", "at", view_time(t->wall_ms), "state",
+		                strtab_name(job_state_names, t->state), "reason",
+		                reason_code(t->reason), "text", text_or_null(t->text), "attempt",
+		                (int)t->attempt));
+	}
+	for (uint32_t i = 0; i < j->n_attempts; i++)
+		json_array_append_new(attempts, view_attempt(&j->attempts[i]));
+	json_object_set_new(o, "request", view_request(s, j, with_env));
+	json_object_set_new(o, "transitions", transitions);
+	json_object_set_new(o, "attempts", attempts);
+	return o;
+}
+
+static json_t *device_slices(const struct node *n, uint32_t place)
+{
+	json_t *list = json_array();
+	const struct job *j;
+	char id[48];
+
+	LIST_FOREACH (j, &n->jobs, on_node)
+		for (uint32_t i = 0; i < j->n_slices; i++)
+			if (j->slices[i].device == place)
+				json_array_append_new(list,
+				        json_pack("{s:s, s:I, s:i}", "job",
+				                job_id_format(j->id, id), "mem_bytes",
+				                (json_int_t)j->slices[i].mem_bytes, "share_milli",
+				                (int)j->slices[i].share_milli));
+	return list;
+}
+
+json_t *view_device(const struct node *n, const struct device *d, uint32_t place)
+{
+	static const char *const health[] = {"ok", "degraded", "lost"};
+	char cc[16], cuda[16];
+	json_t *o = json_object();
+
+	snprintf(cc, sizeof(cc), "%u.%u", d->info.cc / 10, d->info.cc % 10);
+	snprintf(cuda, sizeof(cuda), "%u.%u", d->info.cuda / 1000, d->info.cuda % 1000 / 10);
+	json_object_set_new(o, "node", json_string(n->name));
+	json_object_set_new(o, "device", text_or_null(d->info.uuid));
+	json_object_set_new(o, "index", json_integer(d->info.index));
+	json_object_set_new(o, "model", text_or_null(d->info.model));
+	json_object_set_new(o, "mem_bytes", json_integer((json_int_t)d->info.mem_bytes));
+	json_object_set_new(o, "free_bytes", json_integer((json_int_t)device_free_bytes(d)));
+	json_object_set_new(o, "free_milli", json_integer(device_free_milli(d)));
+	json_object_set_new(o, "withheld_bytes", json_integer((json_int_t)d->info.withheld_bytes));
+	json_object_set_new(o, "simulated", json_boolean(d->info.simulated));
+	json_object_set_new(o, "health", json_string(d->absent ? "lost" : health[d->info.health]));
+	json_object_set_new(o, "health_text",
+	        text_or_null(d->absent ? "no longer there" : d->info.health_text));
+	json_object_set_new(o, "fgpu", json_integer(d->fgpu_per_device));
+	json_object_set_new(o, "compute_capability", json_string(cc));
+	json_object_set_new(o, "driver", text_or_null(d->info.driver));
+	json_object_set_new(o, "cuda", json_string(cuda));
+	json_object_set_new(o, "held_by", json_string(HELD_BY));
+	json_object_set_new(o, "slices", device_slices(n, place));
+	return o;
+}
+
+json_t *view_node(const struct server *s, const struct node *n)
+{
+	const char *state = n->state == NODE_DOWN ? "down" : n->drained ? "drained" : "up";
+	const struct job *j;
+	uint32_t jobs = 0, devices = 0;
+	struct now now = server_now(s);
+
+	LIST_FOREACH (j, &n->jobs, on_node)
+		jobs++;
+	for (uint32_t i = 0; i < n->n_devices; i++)
+		devices += !n->devices[i].absent;
+	return json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:i, s:i, s:o}", "node", n->name, "state",
+	        state, "cpus", (int)n->n_cpus, "cpus_used", (int)n->n_cpus_used, "mem_bytes",
+	        (json_int_t)n->mem_bytes, "mem_used", (json_int_t)n->mem_used, "devices",
+	        (int)devices, "jobs", (int)jobs, "seen_at",
+	        view_time(now.wall_ms - (now.mono_ms - n->seen_mono_ms)));
+}
+
+json_t *view_queue(const struct server *s, const struct queue *q)
+{
+	uint64_t waiting = 0;
+
+	for (const struct job *j = world_next_job(s->world, NULL); j;
+	        j = world_next_job(s->world, j)) {
+		if (job_state_is_final(j->state) || strcmp(j->req->queue, q->name) != 0)
+			continue;
+		waiting += j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
+	}
+	return json_pack("{s:s, s:b, s:I, s:I, s:i, s:i, s:o, s:o, s:i}", "queue", q->name,
+	        "paused", (int)q->paused, "waiting", (json_int_t)waiting, "running",
+	        (json_int_t)q->n_running, "priority", (int)q->priority, "default_cpus",
+	        (int)q->default_cpus, "time_limit",
+	        q->time_limit_ms ? json_integer((json_int_t)(q->time_limit_ms / 1000))
+	                         : json_null(),
+	        "default_time",
+	        q->default_time_ms ? json_integer((json_int_t)(q->default_time_ms / 1000))
+	                           : json_null(),
+	        "retry", (int)q->default_retry);
+}
+
+json_t *view_token(const struct token *t)
+{
+	static const char *const roles[] = {"user", "admin", "agent"};
+
+	return json_pack("{s:s, s:s, s:o, s:o, s:o}", "name", t->name, "role", roles[t->role],
+	        "user", text_or_null(t->user), "created_at", view_time(t->made_ms), "expires_at",
+	        view_time(t->expires_ms));
+}
+
+json_t *view_resolved(const struct server *s, const struct gpu_ask *ask)
+{
+	json_t *list = json_array();
+	const struct node *n;
+
+	if (!gpu_ask_any(ask))
+		return list;
+	TAILQ_FOREACH (n, &s->world->nodes, link)
+		for (uint32_t i = 0; i < n->n_devices; i++) {
+			const struct device *d = &n->devices[i];
+			struct slice x;
+			bool said = false;
+			size_t k;
+			json_t *other;
+			if (d->absent || !slice_resolve(ask, d, &x))
+				continue;
+			json_array_foreach(list, k, other) said =
+			        said || (strcmp(json_string_value(json_object_get(other, "model")),
+			                         d->info.model) == 0 &&
+			                        json_integer_value(json_object_get(other,
+			                                "mem_bytes")) == (json_int_t)x.mem_bytes);
+			if (!said)
+				json_array_append_new(
+				        list, json_pack("{s:s, s:I, s:i}", "model", d->info.model,
+				                      "mem_bytes", (json_int_t)x.mem_bytes,
+				                      "share_milli", (int)x.share_milli));
+		}
+	return list;
+}
