@@ -506,6 +506,17 @@ static char *read_file(const char *path, size_t *ret_len, char error[SIM_ERROR_S
 	return text;
 }
 
+/* Of a description that names no seed: its own place, however it was called. The end tells places apart. */
+static void seed_of_path(const char *path, char *seed, size_t size)
+{
+	char *whole = realpath(path, NULL);
+	const char *text = whole ? whole : path;
+	size_t len = strlen(text);
+
+	snprintf(seed, size, "%s", len < size ? text : text + len - size + 1);
+	free(whole);
+}
+
 bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
 {
 	struct reader r = {.s = s, .path = path, .error = error};
@@ -517,7 +528,7 @@ bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
 	s->state_fd = -1;
 	s->cuda_version = 12040;
 	snprintf(s->driver, sizeof(s->driver), "550.54.15");
-	snprintf(r.seed, sizeof(r.seed), "%.120s", path);
+	seed_of_path(path, r.seed, sizeof(r.seed));
 	text = read_file(path, &len, error);
 	if (!text)
 		return false;

@@ -210,6 +210,28 @@ static void test_uuids(void **state)
 	free(b);
 }
 
+/* Without a seed the place of the file decides, by whichever way it was reached. */
+static void test_uuid_of_place(void **state)
+{
+	struct sim *a = malloc(sizeof(*a)), *b = malloc(sizeof(*b));
+	char error[SIM_ERROR_SIZE], detour[400];
+	struct fixture f, g;
+
+	assert_true(a && b);
+	fixture_new(&f, "device\nmemory 8G\n");
+	fixture_new(&g, "device\nmemory 8G\n");
+	snprintf(detour, sizeof(detour), "%s/.././%s/d.sim", f.dir, strrchr(f.dir, '/') + 1);
+	assert_true(sim_describe(a, f.path, error));
+	assert_true(sim_describe(b, detour, error));
+	assert_string_equal(a->cards[0].uuid, b->cards[0].uuid);
+	assert_true(sim_describe(b, g.path, error));
+	assert_string_not_equal(a->cards[0].uuid, b->cards[0].uuid);
+	fixture_free(&f);
+	fixture_free(&g);
+	free(a);
+	free(b);
+}
+
 static void test_sizes(void **state)
 {
 	static const struct {
@@ -247,6 +269,7 @@ int main(void)
 	        cmocka_unit_test(test_too_many),
 	        cmocka_unit_test(test_not_a_file),
 	        cmocka_unit_test(test_uuids),
+	        cmocka_unit_test(test_uuid_of_place),
 	        cmocka_unit_test(test_sizes),
 	};
 
