@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -509,12 +510,15 @@ static char *read_file(const char *path, size_t *ret_len, char error[SIM_ERROR_S
 /* Of a description that names no seed: its own place, however it was called. The end tells places apart. */
 static void seed_of_path(const char *path, char *seed, size_t size)
 {
-	char *whole = realpath(path, NULL);
-	const char *text = whole ? whole : path;
-	size_t len = strlen(text);
+	char whole[PATH_MAX];
+	size_t len;
 
-	snprintf(seed, size, "%s", len < size ? text : text + len - size + 1);
-	free(whole);
+	if (!realpath(path, whole))
+		snprintf(whole, sizeof(whole), "%s", path);
+	len = strlen(whole);
+	if (len >= size)
+		memmove(whole, whole + len - size + 1, size);
+	memcpy(seed, whole, strlen(whole) + 1);
 }
 
 bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
