@@ -23,7 +23,7 @@ NORETURN void bug_at(const char *file, int line, const char *what)
 	abort();
 }
 
-int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
+void err_fill(struct err *err, enum err_kind kind, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -33,7 +33,6 @@ int err_set(struct err *err, enum err_kind kind, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
-	return -(int)kind;
 }
 
 static enum err_kind kind_of_errno(int sys)

@@ -25,7 +25,9 @@ struct err {
 };
 
 /* Fill err; all return -(int)kind so that failing is one line. */
-MUST_CHECK PRINTF_LIKE(3, 4) int err_set(struct err *err, enum err_kind kind, const char *fmt, ...);
+#define err_set(err, kind, ...) (err_fill((err), (kind), __VA_ARGS__), -(int)(kind))
+/* What err_set() does before it returns; a macro, so that the compiler sees that failing is never 0. */
+PRINTF_LIKE(3, 4) void err_fill(struct err *err, enum err_kind kind, const char *fmt, ...);
 /*
  * The same with errno: its text is appended. ENOSPC, EDQUOT become NO_SPACE; EACCES, EPERM FORBIDDEN; ENOENT NOT_FOUND;
  * ETIMEDOUT TIMEOUT; ECONNREFUSED, ECONNRESET, EPIPE UNAVAILABLE; the rest IO.
