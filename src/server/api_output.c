@@ -6,7 +6,7 @@
  * where it stopped when the link broke, and ends when the job is final. The window of a stream is given back only as the
  * peer takes the bytes, so a slow reader holds its own stream and nothing else.
  */
-#include "server/links.h"
+#include "server/streams.h"
 #include "server/watch.h"
 #include "server/view.h"
 #include "base/num.h"
@@ -69,7 +69,8 @@ static void on_frame(void *data, enum console_frame frame, const void *bytes, si
 	} else {
 		room = net_request_send(f->c->r, bytes, len);
 	}
-	if (room)
+	/* Given back in pieces: most of the window is open meanwhile. */
+	if (room && f->owed >= LINK_WINDOW / 4)
 		give_window(f);
 }
 
@@ -265,7 +266,7 @@ static void console_send(struct console *k, enum console_frame frame, const void
 	buf_add_byte(&b, (uint8_t)frame);
 	buf_add(&b, bytes, len);
 	k->owed += len;
-	if (net_ws_send(k->ws, b.data, b.len, false)) {
+	if (net_ws_send(k->ws, b.data, b.len, false) && k->owed >= LINK_WINDOW / 4) {
 		stream_taken(k->stream, k->owed);
 		k->owed = 0;
 	}

@@ -1,5 +1,6 @@
 #include "server/links.h"
 #include "server/batch.h"
+#include "server/streams.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -9,14 +10,6 @@
 #include <uthash.h>
 
 #define LINK_OUT_MAX (64 * MIB)
-
-struct stream {
-	struct uplink *up; /* NULL: its link is gone */
-	uint64_t num;
-	const struct stream_handlers *h;
-	void *data;
-	UT_hash_handle hh;
-};
 
 /* Blobs that this agent has. */
 struct sent_blob {
@@ -31,8 +24,7 @@ struct uplink {
 	char name[64];
 	bool is_local;
 	struct buf out;
-	uint64_t next_stream;
-	struct stream *streams;
+	struct stream_set *streams;
 	struct sent_blob *blobs;
 	struct uplink *next;
 };
@@ -44,6 +36,13 @@ static struct uplink *find_uplink(const struct server *s, uint64_t node)
 	while (u && u->node != node)
 		u = u->next;
 	return u;
+}
+
+struct stream_set *links_streams(const struct server *s, uint64_t node)
+{
+	struct uplink *u = find_uplink(s, node);
+
+	return u ? u->streams : NULL;
 }
 
 bool links_has_node(const struct server *s, uint64_t node)
@@ -407,100 +406,6 @@ static void on_bye(struct uplink *u)
 		server_stop(u->s);
 }
 
-/* Streams. */
-
-static struct stream *find_stream(const struct uplink *u, uint64_t num)
-{
-	struct stream *t;
-
-	HASH_FIND(hh, u->streams, &num, sizeof(num), t);
-	return t;
-}
-
-static void drop_stream(struct stream *t)
-{
-	if (t->up)
-		HASH_DEL(t->up->streams, t);
-	free(t);
-}
-
-struct stream *stream_open(struct server *s, uint64_t node, struct link_stream_open *o,
-        const struct stream_handlers *h, void *data)
-{
-	struct uplink *u = find_uplink(s, node);
-	struct stream *t;
-
-	if (!u)
-		return NULL;
-	t = mem_zalloc(sizeof(*t));
-	*t = (struct stream){.up = u, .num = ++u->next_stream, .h = h, .data = data};
-	HASH_ADD(hh, u->streams, num, sizeof(t->num), t);
-	o->stream = t->num;
-	link_put_stream_open(&u->out, o);
-	loop_wake(s->loop);
-	return t;
-}
-
-void stream_send(struct stream *t, enum console_frame frame, const void *bytes, size_t len)
-{
-	const uint8_t *p = bytes;
-
-	if (!t->up)
-		return;
-	do {
-		size_t n = MIN(len, CONSOLE_FRAME_MAX);
-		link_put_stream_data(&t->up->out,
-		        &(struct link_stream_data){
-		                .stream = t->num, .frame = frame, .data = p, .len = n});
-		p += n;
-		len -= n;
-	} while (len);
-	loop_wake(t->up->s->loop);
-}
-
-void stream_taken(struct stream *t, size_t bytes)
-{
-	if (t->up && bytes)
-		link_put_stream_window(&t->up->out,
-		        &(struct link_stream_window){.stream = t->num, .bytes = bytes});
-}
-
-void stream_close(struct stream *t)
-{
-	if (!t)
-		return;
-	if (t->up) {
-		link_put_stream_close(&t->up->out, &(struct link_stream_close){.stream = t->num});
-		loop_wake(t->up->s->loop);
-	}
-	drop_stream(t);
-}
-
-static void end_stream(struct stream *t, enum err_kind kind, const char *text)
-{
-	const struct stream_handlers *h = t->h;
-	void *data = t->data;
-
-	drop_stream(t);
-	h->on_close(data, kind, text);
-}
-
-static void on_stream(struct uplink *u, const struct link_message *m)
-{
-	struct stream *t;
-
-	if (m->type == LINK_STREAM_DATA) {
-		t = find_stream(u, m->stream_data.stream);
-		if (t)
-			t->h->on_frame(t->data, m->stream_data.frame, m->stream_data.data,
-			        m->stream_data.len);
-	} else if (m->type == LINK_STREAM_CLOSE) {
-		t = find_stream(u, m->stream_close.stream);
-		if (t)
-			end_stream(t, m->stream_close.kind, m->stream_close.text);
-	}
-}
-
 static void on_link_message(struct uplink *u, const struct link_message *m)
 {
 	struct node *n = u->node ? world_find_node_num(u->s->world, u->node) : NULL;
@@ -529,7 +434,7 @@ static void on_link_message(struct uplink *u, const struct link_message *m)
 		on_bye(u);
 		break;
 	default:
-		on_stream(u, m);
+		stream_set_take(u->streams, m);
 		break;
 	}
 }
@@ -564,8 +469,7 @@ static void on_close(void *data, struct net_ws *ws, const struct err *why)
 		at = &(*at)->next;
 	if (*at)
 		*at = u->next;
-	while (u->streams)
-		end_stream(u->streams, ERR_UNAVAILABLE, "the link to the node broke");
+	stream_set_free(u->streams);
 	HASH_ITER (hh, u->blobs, b, next) {
 		HASH_DEL(u->blobs, b);
 		free(b);
@@ -591,8 +495,10 @@ void links_accept(struct server *s, struct net_request *r)
 	u->s = s;
 	u->out = BUF_INIT(LINK_OUT_MAX);
 	u->is_local = net_request_peer(r)->is_unix;
+	u->streams = stream_set_new(s, &u->out);
 	if (net_request_accept_ws(r, "berth-link-1", &handlers, u, &u->ws, &err)) {
 		net_request_fail(r, &err);
+		stream_set_free(u->streams);
 		free(u);
 		return;
 	}

@@ -23,15 +23,6 @@ void links_shutdown_local(struct server *s);
 /* The output of these attempts may be forgotten. */
 void links_remove_output(struct server *s, uint64_t node, const struct link_attempt *v, uint32_t n);
 
-/* Streams: bytes of a job from its node. The owner gets frames until on_close, which comes exactly once unless it let go. */
-struct stream;
-struct stream_handlers {
-	void (*on_frame)(void *data, enum console_frame frame, const void *bytes, size_t len);
-	void (*on_close)(void *data, enum err_kind kind, const char *text);
-};
-/* NULL when the node is not connected. o->stream is chosen here. */
-struct stream *stream_open(struct server *s, uint64_t node, struct link_stream_open *o,
-        const struct stream_handlers *h, void *data);
-void stream_send(struct stream *t, enum console_frame frame, const void *bytes, size_t len);
-void stream_taken(struct stream *t, size_t bytes); /* so many bytes of frames were passed on */
-void stream_close(struct stream *t);               /* lets go; no more callbacks */
+/* The streams of a node's link, NULL when it is not connected. */
+struct stream_set;
+struct stream_set *links_streams(const struct server *s, uint64_t node);
