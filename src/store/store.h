@@ -38,19 +38,27 @@ struct store_event {
 	size_t len;
 };
 
-/* url: "sqlite:PATH" (the file is made, mode 0600) or "memory:". Refuses a schema newer than this program with VERSION. */
+/* A row's or an event's bytes; more is refused with TOO_LARGE. */
+#define STORE_DATA_MAX (64 * MIB)
+
+/* url: "sqlite:PATH" (the file is made, mode 0600; PATH-wal, PATH-shm, PATH.lock and PATH.reserve stand beside it), or for tests
+ * "memory:" or "memory:NAME", whose content is shared by all of that name in the process and goes with the last of them.
+ * Refuses a schema newer than this program with VERSION, and what is no store of ours with CORRUPT. */
 MUST_CHECK int store_open(const char *url, struct store **ret_store, struct err *err);
 void store_close(struct store *s);
 
-/* Become the one writer: durable before it returns. A second process that holds the same store open as leader: CONFLICT. */
+/* Become the one writer: durable before it returns. A second holder of the same store as leader: CONFLICT, naming its process.
+ * Asked again, it raises the epoch again. */
 MUST_CHECK int store_lead(struct store *s, uint64_t *ret_epoch, struct err *err);
 
-/* All or nothing, synced to the disk before it returns. */
-MUST_CHECK int store_commit(struct store *s, uint64_t epoch, uint64_t seq, const struct store_event *events,
-	size_t n_events, const struct store_row *rows, size_t n_rows, struct err *err);
+/* All or nothing, synced to the disk before it returns. Rows are written in order: the last one of a (kind, key, sub) stays. */
+MUST_CHECK int store_commit(struct store *s, uint64_t epoch, uint64_t seq,
+        const struct store_event *events, size_t n_events, const struct store_row *rows,
+        size_t n_rows, struct err *err);
 
 /* Free space that store_commit may fall back on when the disk is full is kept in a reserve file beside the store;
- * giving it up is asked for here (to take the ends of jobs), and it is made again when there is room. */
+ * giving it up is asked for here (to take the ends of jobs), and it is made again when there is room: for itself and as
+ * much again, else NO_SPACE. Both may be asked for at any time. */
 MUST_CHECK int store_reserve_release(struct store *s, struct err *err);
 MUST_CHECK int store_reserve_make(struct store *s, struct err *err);
 
@@ -58,27 +66,40 @@ uint64_t store_last_seq(struct store *s); /* of the last commit, 0 when there wa
 
 /* Called for each row, in order of (key, sub); data is borrowed for the call. Return 0, or negative with err set to stop. */
 typedef int store_row_fn(void *data, const struct store_row *row, struct err *err);
-typedef int store_event_fn(void *data, uint64_t seq, const struct store_event *event, struct err *err);
+typedef int store_event_fn(
+        void *data, uint64_t seq, const struct store_event *event, struct err *err);
 
 enum store_which { STORE_LIVING, STORE_ALL };
-MUST_CHECK int store_each(struct store *s, enum row_kind kind, enum store_which which, store_row_fn *fn, void *data,
-	struct err *err);
+MUST_CHECK int store_each(struct store *s, enum row_kind kind, enum store_which which,
+        store_row_fn *fn, void *data, struct err *err);
 /* One row; NOT_FOUND when absent. */
-MUST_CHECK int store_get(struct store *s, enum row_kind kind, uint64_t key, int64_t sub, store_row_fn *fn,
-	void *data, struct err *err);
+MUST_CHECK int store_get(struct store *s, enum row_kind kind, uint64_t key, int64_t sub,
+        store_row_fn *fn, void *data, struct err *err);
 /* Every row of one key (a job with all its tasks), in order of sub. */
-MUST_CHECK int store_each_of_key(struct store *s, enum row_kind kind, uint64_t key, store_row_fn *fn, void *data,
-	struct err *err);
+MUST_CHECK int store_each_of_key(struct store *s, enum row_kind kind, uint64_t key,
+        store_row_fn *fn, void *data, struct err *err);
 /* Ended rows, latest first, strictly before (ended_ms, key, sub); INT64_MAX, UINT64_MAX, INT64_MAX begins. */
-MUST_CHECK int store_each_ended(struct store *s, enum row_kind kind, int64_t before_ms, uint64_t before_key,
-	int64_t before_sub, size_t limit, store_row_fn *fn, void *data, struct err *err);
-/* Journal after seq, oldest first, at most limit. */
-MUST_CHECK int store_each_event(struct store *s, uint64_t after_seq, size_t limit, store_event_fn *fn, void *data,
-	struct err *err);
+MUST_CHECK int store_each_ended(struct store *s, enum row_kind kind, int64_t before_ms,
+        uint64_t before_key, int64_t before_sub, size_t limit, store_row_fn *fn, void *data,
+        struct err *err);
+/* Journal after seq, oldest first: whole batches, until limit events or more were given. Batches without events are not in it. */
+MUST_CHECK int store_each_event(struct store *s, uint64_t after_seq, size_t limit,
+        store_event_fn *fn, void *data, struct err *err);
 
-/* Removes ended rows (of kind) and journal entries older than before_ms, at most limit of each; says how many rows went. */
-MUST_CHECK int store_prune(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit, size_t *ret_removed,
-	struct err *err);
+/* Removes ended rows (of kind) that ended before before_ms, oldest first, and batches of the journal from its old end as long as all of
+ * their events are older; at most limit of each. Says how many rows and batches went: 0 when nothing is left to remove. */
+MUST_CHECK int store_prune(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit,
+        size_t *ret_removed, struct err *err);
 
-/* A consistent copy at path (a new file, mode 0600) while the store is in use. */
+/* A consistent copy at path (a new file, mode 0600; CONFLICT when there is one) while the store is in use. The memory store
+ * says UNSUPPORTED. */
 MUST_CHECK int store_backup(struct store *s, const char *path, struct err *err);
+
+/* The same in steps of a few milliseconds, between which the store may be used; the copy is of the moment of the last step.
+ * One at a time, and it is ended before the store is closed. PATH.part is what has been copied so far. */
+struct store_copy;
+MUST_CHECK int store_copy_begin(
+        struct store *s, const char *path, struct store_copy **ret_copy, struct err *err);
+MUST_CHECK int store_copy_step(struct store_copy *copy, bool *ret_is_complete, struct err *err);
+/* Frees it always. Complete: the file stands under its name, durable. Not complete: it is removed, and 0 returned. */
+MUST_CHECK int store_copy_end(struct store_copy *copy, struct err *err);
