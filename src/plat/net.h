@@ -20,7 +20,7 @@ enum net_method { NET_GET, NET_HEAD, NET_POST, NET_PUT, NET_PATCH, NET_DELETE, N
 
 /* Who is at the other end. */
 struct net_peer {
-	bool is_unix;  /* uid, gid, pid are true then (SO_PEERCRED) */
+	bool is_unix; /* uid, gid, pid are true then (SO_PEERCRED) */
 	uint32_t uid;
 	uint32_t gid;
 	int32_t pid;
@@ -30,14 +30,18 @@ struct net_peer {
 
 /* 0 means the default in brackets. */
 struct net_limits {
-	size_t head_bytes;     /* request line and headers [32 KiB] */
-	size_t body_bytes;     /* of a request read whole [8 MiB]; a streamed body has no limit */
-	size_t send_bytes;     /* unsent bytes of one connection above which net_request_send reports it [256 KiB] */
-	unsigned connections;  /* all together; beyond it the oldest one without a whole request goes [1024] */
-	unsigned head_ms;      /* to send a whole head [10 s] */
-	unsigned idle_ms;      /* kept alive without a request [75 s] */
-	unsigned stall_ms;     /* a peer that takes no bytes of an answer, or sends none of a body [30 s] */
+	size_t head_bytes; /* request line and headers [32 KiB] */
+	size_t body_bytes; /* of a request read whole [8 MiB]; a streamed body has no limit */
+	size_t send_bytes; /* unsent bytes of one connection above which net_request_send reports it [256 KiB] */
+	unsigned
+	        connections; /* all together; beyond it the oldest one without a whole request goes [1024] */
+	unsigned head_ms; /* to send a whole head [10 s] */
+	unsigned idle_ms; /* kept alive without a request [75 s] */
+	unsigned
+	        stall_ms; /* a peer that takes no bytes of an answer, or sends none of a body [30 s] */
 	size_t ws_message_bytes; /* [16 MiB] */
+	unsigned
+	        ws_ping_ms; /* of silence before a ping; three times as much ends the WebSocket [15 s] */
 };
 
 struct net_handlers {
@@ -47,20 +51,22 @@ struct net_handlers {
 };
 
 struct net_tcp_options {
-	const char *host; /* "127.0.0.1", "0.0.0.0", "::", a name */
-	uint16_t port;    /* 0: any; ask net_server_port */
+	const char *host;      /* "127.0.0.1", "0.0.0.0", "::", a name */
+	uint16_t port;         /* 0: any; ask net_server_port */
 	const char *cert_path; /* PEM; NULL: no TLS here */
 	const char *key_path;
 	bool plain; /* plain HTTP is served too: the first byte decides. Without it a plain request gets 400 with a hint */
 };
 
 /* Life */
-MUST_CHECK int net_server_new(struct loop *loop, const struct net_limits *limits, const struct net_handlers *handlers,
-	void *data, struct net_server **ret_server, struct err *err);
+MUST_CHECK int net_server_new(struct loop *loop, const struct net_limits *limits,
+        const struct net_handlers *handlers, void *data, struct net_server **ret_server,
+        struct err *err);
 /* A stale socket file is replaced; a live one is CONFLICT. gid UINT32_MAX: unchanged. */
-MUST_CHECK int net_server_listen_unix(struct net_server *s, const char *path, uint32_t mode, uint32_t gid,
-	struct err *err);
-MUST_CHECK int net_server_listen_tcp(struct net_server *s, const struct net_tcp_options *o, struct err *err);
+MUST_CHECK int net_server_listen_unix(
+        struct net_server *s, const char *path, uint32_t mode, uint32_t gid, struct err *err);
+MUST_CHECK int net_server_listen_tcp(
+        struct net_server *s, const struct net_tcp_options *o, struct err *err);
 uint16_t net_server_port(const struct net_server *s); /* of the first TCP listener, 0 when none */
 /* Back-pressure from above: while paused no socket is read (and none accepted). */
 void net_server_pause(struct net_server *s, bool paused);
@@ -69,9 +75,14 @@ void net_server_close(struct net_server *s);
 
 /* What was asked. Pointers live as long as the request. */
 enum net_method net_request_method(const struct net_request *r);
-const char *net_request_path(const struct net_request *r);  /* decoded, normalised, begins with '/'; never "..": those got 400 */
-const char *net_request_query(const struct net_request *r, const char *key); /* decoded value of the first, or NULL */
-const char *net_request_header_in(const struct net_request *r, const char *name); /* any case; NULL when absent */
+const char *net_request_path(const struct net_request
+                *r); /* decoded, normalised, begins with '/'; never "..": those got 400 */
+const char *net_request_query(
+        const struct net_request *r, const char *key); /* decoded value of the first, or NULL */
+/* The nth value of a key that may come several times, from 0; NULL when there are not so many. */
+const char *net_request_query_nth(const struct net_request *r, const char *key, unsigned nth);
+const char *net_request_header_in(
+        const struct net_request *r, const char *name); /* any case; NULL when absent */
 const struct net_peer *net_request_peer(const struct net_request *r);
 bool net_request_wants_ws(const struct net_request *r);
 
@@ -81,23 +92,29 @@ void *net_request_data(const struct net_request *r);
 void *net_request_ctx(struct net_request *r); /* talloc context of the exchange */
 
 /* Called once, last: the exchange is over (answer sent) or the peer has gone. After it r is dead. */
-void net_request_on_close(struct net_request *r, void (*on_close)(void *data, struct net_request *r), void *data);
+void net_request_on_close(
+        struct net_request *r, void (*on_close)(void *data, struct net_request *r), void *data);
 
 /* The body whole, at most max bytes (0: the server's limit): on_body once; over it net answers 413. */
 void net_request_read_all(struct net_request *r, size_t max,
-	void (*on_body)(void *data, struct net_request *r, const void *body, size_t len), void *data);
+        void (*on_body)(void *data, struct net_request *r, const void *body, size_t len),
+        void *data);
 /* The body as it comes; len 0 is its end. Pause to keep the peer waiting (nothing more is read from it). */
 void net_request_read_stream(struct net_request *r,
-	void (*on_data)(void *data, struct net_request *r, const void *bytes, size_t len), void *data);
+        void (*on_data)(void *data, struct net_request *r, const void *bytes, size_t len),
+        void *data);
 void net_request_pause(struct net_request *r, bool paused);
 
 /* The answer, now or later. Header first, then either one reply or begin, send..., end. */
 void net_request_header(struct net_request *r, const char *name, const char *value);
-void net_request_reply(struct net_request *r, int status, const char *type, const void *body, size_t len);
-void net_request_begin(struct net_request *r, int status, const char *type); /* chunked, or until close for HTTP/1.0 */
+void net_request_reply(
+        struct net_request *r, int status, const char *type, const void *body, size_t len);
+void net_request_begin(struct net_request *r, int status,
+        const char *type); /* chunked, or until close for HTTP/1.0 */
 /* False: more than send_bytes are unsent; the bytes are taken all the same, but wait for on_drain before the next. */
 bool net_request_send(struct net_request *r, const void *data, size_t len);
-void net_request_on_drain(struct net_request *r, void (*on_drain)(void *data, struct net_request *r), void *data);
+void net_request_on_drain(
+        struct net_request *r, void (*on_drain)(void *data, struct net_request *r), void *data);
 void net_request_end(struct net_request *r);
 /* {"error":{...}} with the status of the kind; the text of err and its hint. */
 void net_request_fail(struct net_request *r, const struct err *err);
@@ -106,14 +123,17 @@ void net_request_fail(struct net_request *r, const struct err *err);
  * a peer silent for 45 s is closed. on_close comes exactly once, after it the ws is dead. */
 struct net_ws_handlers {
 	void (*on_open)(void *data, struct net_ws *ws); /* client only */
-	void (*on_message)(void *data, struct net_ws *ws, const void *bytes, size_t len, bool is_text);
+	void (*on_message)(
+	        void *data, struct net_ws *ws, const void *bytes, size_t len, bool is_text);
 	void (*on_drain)(void *data, struct net_ws *ws); /* below send_bytes again */
-	void (*on_close)(void *data, struct net_ws *ws, const struct err *why); /* why->kind ERR_NONE: closed in good order */
+	void (*on_close)(void *data, struct net_ws *ws,
+	        const struct err *why); /* why->kind ERR_NONE: closed in good order */
 };
 /* Takes over the request (its on_close is not called any more). */
-MUST_CHECK int net_request_accept_ws(struct net_request *r, const char *protocol, const struct net_ws_handlers *h,
-	void *data, struct net_ws **ret_ws, struct err *err);
-bool net_ws_send(struct net_ws *ws, const void *data, size_t len, bool is_text); /* false: as net_request_send */
+MUST_CHECK int net_request_accept_ws(struct net_request *r, const char *protocol,
+        const struct net_ws_handlers *h, void *data, struct net_ws **ret_ws, struct err *err);
+bool net_ws_send(struct net_ws *ws, const void *data, size_t len,
+        bool is_text); /* false: as net_request_send */
 size_t net_ws_unsent(const struct net_ws *ws);
 void net_ws_pause(struct net_ws *ws, bool paused);
 void net_ws_close(struct net_ws *ws, uint16_t code, const char *reason);
@@ -125,15 +145,19 @@ struct net_ws_options {
 	const char *protocol;
 	const char *bearer;  /* token, or NULL */
 	const char *ca_path; /* PEM to trust instead of the system's, or NULL */
-	const char *pin_sha256_hex; /* the peer's certificate must be this one (a certificate made at first start), or NULL */
-	size_t message_bytes;
+	const char *
+	        pin_sha256_hex; /* the peer's certificate must be this one (a certificate made at first start), or NULL */
+	size_t message_bytes; /* 0: as in net_limits, like the following */
+	size_t send_bytes;
+	unsigned ping_ms;
+	unsigned connect_ms; /* from the call to on_open [10 s] */
 };
 /* Failing to connect arrives as on_close. */
-MUST_CHECK int net_ws_connect(struct loop *loop, const struct net_ws_options *o, const struct net_ws_handlers *h,
-	void *data, struct net_ws **ret_ws, struct err *err);
+MUST_CHECK int net_ws_connect(struct loop *loop, const struct net_ws_options *o,
+        const struct net_ws_handlers *h, void *data, struct net_ws **ret_ws, struct err *err);
 
 /* A self-signed certificate for these names and addresses, P-256, ten years; files made mode 0600 / 0644. */
-MUST_CHECK int net_make_certificate(const char *cert_path, const char *key_path, const char *const *names, size_t n_names,
-	struct err *err);
+MUST_CHECK int net_make_certificate(const char *cert_path, const char *key_path,
+        const char *const *names, size_t n_names, struct err *err);
 /* SHA-256 of the DER form, lower-case hexadecimal: for pinning and for people to compare. */
 MUST_CHECK int net_certificate_pin(const char *cert_path, char ret_hex[65], struct err *err);
