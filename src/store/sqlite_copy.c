@@ -44,17 +44,14 @@ static void copy_free(struct sqlite_copy *copy)
 	free(copy);
 }
 
-static int copy_err(struct sqlite_copy *copy, struct err *err)
+/* code: as the call returned it; the connections do not remember what a step met. */
+static int copy_err(struct sqlite_copy *copy, int code, struct err *err)
 {
-	int code = sqlite3_extended_errcode(copy->to), sys = sqlite3_system_errno(copy->to);
-
-	if ((code & 0xff) == SQLITE_FULL)
-		return err_set(err, ERR_NO_SPACE, "copying to '%s': %s", copy->path,
-		        sqlite3_errmsg(copy->to));
-	if (sys != 0)
-		return err_sys(err, sys, "copying to '%s'", copy->path);
-	return err_set(err, ERR_IO, "copying to '%s': %s (%d)", copy->path,
-	        sqlite3_errmsg(copy->to), code);
+	if ((code & 0xff) == SQLITE_FULL || errno == EFBIG || errno == ENOSPC || errno == EDQUOT)
+		return err_set(err, ERR_NO_SPACE, "copying to '%s': no room", copy->path);
+	return err_set(err, (code & 0xff) == SQLITE_CORRUPT ? ERR_CORRUPT : ERR_IO,
+	        "copying '%s' to '%s': %s (%d)", copy->q->path, copy->path, sqlite3_errstr(code),
+	        code);
 }
 
 static int copy_step(struct store_copy *base, bool *ret_is_complete, struct err *err)
@@ -64,10 +61,11 @@ static int copy_step(struct store_copy *base, bool *ret_is_complete, struct err 
 
 	if (!copy->backup)
 		return err_set(err, ERR_IO, "copying '%s': its connection was lost", copy->q->path);
+	errno = 0;
 	rc = copy->is_complete ? SQLITE_DONE : sqlite3_backup_step(copy->backup, STEP_PAGES);
 	/* Somebody else reads or writes: the next step tries again. */
 	if (rc != SQLITE_OK && rc != SQLITE_DONE && rc != SQLITE_BUSY && rc != SQLITE_LOCKED)
-		return copy_err(copy, err);
+		return copy_err(copy, rc, err);
 	if (fdatasync(copy->fd) < 0)
 		return err_sys(err, errno, "copying to '%s'", copy->path);
 	copy->is_complete = rc == SQLITE_DONE;
@@ -95,11 +93,10 @@ static int copy_end(struct store_copy *base, struct err *err)
 	int rc = 0;
 
 	if (copy->is_complete) {
-		sqlite_copy_lose(copy);
-		if (sqlite3_errcode(copy->to) != SQLITE_OK)
-			rc = copy_err(copy, err);
-		else
-			rc = put_in_place(copy, err);
+		errno = 0;
+		int code = sqlite3_backup_finish(STEAL(copy->backup));
+
+		rc = code == SQLITE_OK ? put_in_place(copy, err) : copy_err(copy, code, err);
 	}
 	if (!copy->is_complete || rc < 0)
 		unlink(copy->part);
@@ -120,13 +117,14 @@ static int open_target(struct sqlite_copy *copy, struct err *err)
 	copy->fd = open(copy->part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (copy->fd < 0)
 		return err_sys(err, errno, "making '%s'", copy->part);
+	errno = 0;
 	if (sqlite3_open_v2(copy->part, &copy->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
 	            NULL) != SQLITE_OK ||
 	        sqlite3_exec(copy->to, settings, NULL, NULL, NULL) != SQLITE_OK)
-		return copy_err(copy, err);
+		return copy_err(copy, sqlite3_extended_errcode(copy->to), err);
 	copy->backup = sqlite3_backup_init(copy->to, "main", copy->q->db, "main");
 	if (!copy->backup)
-		return copy_err(copy, err);
+		return copy_err(copy, sqlite3_extended_errcode(copy->to), err);
 	return 0;
 }
 

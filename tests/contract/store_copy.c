@@ -4,6 +4,7 @@
 #include "store_scene.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,6 +111,8 @@ void case_backup_refused(void **state)
 {
 	struct scene *sc = *state;
 	struct store_copy *work, *second;
+	bool is_complete = false;
+	struct stat st;
 
 	assert_int_equal(
 	        store_backup(sc->s, target_path(sc, "none/copy.db"), &sc->err), -ERR_NOT_FOUND);
@@ -121,6 +124,38 @@ void case_backup_refused(void **state)
 	assert_int_equal(store_backup(sc->s, target_path(sc, "copy.db"), &sc->err), 0);
 	assert_int_equal(store_backup(sc->s, target, &sc->err), -ERR_CONFLICT);
 	assert_int_equal(access(target_path(sc, "copy.db.part"), F_OK), -1);
+	/* Somebody else makes a file of that name meanwhile: it is left alone. */
+	assert_int_equal(store_copy_begin(sc->s, target_path(sc, "third.db"), &work, &sc->err), 0);
+	while (!is_complete)
+		assert_int_equal(store_copy_step(work, &is_complete, &sc->err), 0);
+	assert_int_equal(close(creat(target, 0600)), 0);
+	assert_int_equal(store_copy_end(work, &sc->err), -ERR_CONFLICT);
+	assert_int_equal(stat(target, &st), 0);
+	assert_int_equal(st.st_size, 0);
+	assert_int_equal(access(target_path(sc, "third.db.part"), F_OK), -1);
+}
+
+/* The copy runs out of room; the store goes on. */
+void case_backup_full_disk(void **state)
+{
+	struct scene *sc = *state;
+	struct rlimit before, small;
+	int rc;
+
+	put_blobs(sc, 0, 6);
+	scene_close(sc);
+	scene_open(sc);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){.rlim_cur = 3 << 20, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	rc = store_backup(sc->s, target_path(sc, "copy.db"), &sc->err);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(rc, -ERR_NO_SPACE);
+	assert_non_null(strstr(sc->err.text, target));
+	assert_int_equal(access(target, F_OK), -1);
+	assert_int_equal(access(target_path(sc, "copy.db.part"), F_OK), -1);
+	put(sc, ROW_JOB, 1, 0, 0, 1);
+	assert_int_equal(store_backup(sc->s, target_path(sc, "copy.db"), &sc->err), 0);
 }
 
 void case_backup_given_up(void **state)

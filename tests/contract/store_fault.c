@@ -112,6 +112,35 @@ void case_every_sync_fails_once(void **state)
 	end(sc);
 }
 
+void case_lead_and_prune_fail(void **state)
+{
+	struct scene *sc = *state;
+	struct store *second;
+	size_t removed = 0;
+	uint64_t epoch = 0;
+
+	begin(sc);
+	put(sc, ROW_JOB, 1, 0, 5, 1);
+	fault = (struct fault){.kind = FAULT_WRITE};
+	assert_int_equal(store_prune(sc->s, ROW_JOB, 100, 100, &removed, &sc->err), -ERR_NO_SPACE);
+	assert_string_equal(list(sc, ROW_JOB, STORE_ALL), "1.0@5=1 ");
+	assert_int_equal(store_prune(sc->s, ROW_JOB, 100, 100, &removed, &sc->err), 0);
+	assert_int_equal(removed, 1);
+	/* Who could not write that it leads does not lead, and keeps nobody else from it. */
+	scene_close(sc);
+	assert_int_equal(store_open(sc->url, &sc->s, &sc->err), 0);
+	fault = (struct fault){.kind = FAULT_SYNC};
+	assert_int_equal(store_lead(sc->s, &epoch, &sc->err), -ERR_IO);
+	assert_int_equal(epoch, 0);
+	assert_int_equal(
+	        store_commit(sc->s, sc->epoch, 2, NULL, 0, NULL, 0, &sc->err), -ERR_CONFLICT);
+	assert_int_equal(store_open(sc->url, &second, &sc->err), 0);
+	assert_int_equal(store_lead(second, &epoch, &sc->err), 0);
+	assert_int_equal(epoch, sc->epoch + 1);
+	store_close(second);
+	end(sc);
+}
+
 /* Nothing works for some time, a backup is under way, then all is well again. */
 void case_disk_dead_for_a_while(void **state)
 {
