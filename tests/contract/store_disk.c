@@ -252,7 +252,7 @@ void case_full_disk(void **state)
 	int rc = 0;
 
 	if (!mount_small(sc, 24)) {
-		print_message("full_disk needs to mount a tmpfs, which this process may not\n");
+		print_message("# full_disk needs to mount a tmpfs, which this process may not\n");
 		skip();
 	}
 	scene_move(sc, "mnt/berth.db");

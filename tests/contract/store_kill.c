@@ -96,7 +96,7 @@ void case_kill_while_writing(void **state)
 	        NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	unsigned seed = (unsigned)time(NULL);
 
-	print_message("seed %u\n", seed);
+	print_message("# seed %u\n", seed);
 	scene_close(sc);
 	for (int round = 0; round < ROUNDS; round++) {
 		uint64_t until =
