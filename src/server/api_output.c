@@ -185,7 +185,7 @@ static int parse_follow(struct follower *f, const struct job *j, struct err *err
 {
 	struct net_request *r = f->c->r;
 	const char *stream = net_request_query(r, "stream"), *text;
-	uint64_t n = 0;
+	uint64_t n = 0, from = 0;
 
 	f->follow =
 	        net_request_query(r, "follow") && strcmp(net_request_query(r, "follow"), "0") != 0;
@@ -206,9 +206,11 @@ static int parse_follow(struct follower *f, const struct job *j, struct err *err
 		return err_set(err, ERR_NOT_FOUND,
 		        "attempt %llu does not exist; there are %u so far", (unsigned long long)n,
 		        j->n_attempts);
+	if ((text = net_request_query(r, "from")) && num_parse_u64(text, 1000000, &from, err))
+		return err_wrap(err, "'from'");
 	f->only = (uint32_t)n;
 	/* Without a wish: the last one, and when followed what comes after it. */
-	f->attempt = n ? (uint32_t)n : MAX(j->n_attempts, 1);
+	f->attempt = n ? (uint32_t)n : from ? (uint32_t)from : MAX(j->n_attempts, 1);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 /* `berth server`: serves one data directory until it is told to stop. */
 #include "server/server.h"
 #include "server/links.h"
+#include "server/settings.h"
 #include "base/num.h"
 
 #include <argp.h>
@@ -14,15 +15,22 @@
 struct args {
 	const char *data, *config, *listen;
 	bool insecure;
+	enum settings_question question; /* instead of serving */
+	const char *key;
 };
 
-enum { OPT_INSECURE = 1000 };
+enum { OPT_INSECURE = 1000, OPT_CHECK, OPT_SHOW, OPT_GET };
+
+static int ended_by; /* a signal, 0: a shutdown */
 
 static const struct argp_option options[] = {
         {"data", 'd', "DIR", 0, "The data directory", 0},
         {"config", 'c', "FILE", 0, "The configuration, instead of DIR/berth.yaml", 0},
         {"listen", 'l', "HOST:PORT", 0, "Serve TCP too, with TLS", 0},
         {"insecure", OPT_INSECURE, NULL, 0, "Take plain HTTP beyond loopback too", 0},
+        {"check-config", OPT_CHECK, NULL, 0, "Check the configuration and end", 0},
+        {"show-config", OPT_SHOW, NULL, 0, "Print the configuration and end", 0},
+        {"get-config", OPT_GET, "KEY", 0, "Print where one setting comes from and its value, and end", 0},
         {0},
 };
 
@@ -43,6 +51,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_INSECURE:
 		a->insecure = true;
 		return 0;
+	case OPT_CHECK:
+		a->question = SETTINGS_CHECK;
+		return 0;
+	case OPT_SHOW:
+		a->question = SETTINGS_SHOW;
+		return 0;
+	case OPT_GET:
+		a->question = SETTINGS_GET;
+		a->key = arg;
+		return 0;
 	case ARGP_KEY_END:
 		if (!a->data)
 			argp_error(state, "--data DIR is missing");
@@ -57,6 +75,7 @@ static void on_signal(void *server, int signo)
 	struct server *s = server;
 
 	log_info("signal", "signo=%d", signo);
+	ended_by = signo;
 	s->shutting_down = true;
 	server_stop(s);
 }
@@ -72,6 +91,10 @@ int main(int argc, char **argv)
 	struct err err;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	if (a.question != SETTINGS_NONE)
+		return settings_answer(
+		        &(struct settings_source){a.data, a.config, a.listen, a.insecure},
+		        a.question, a.key);
 	(void)prctl(PR_SET_NAME, "berth server");
 	signal(SIGPIPE, SIG_IGN);
 	/* Freed memory goes back soon: an idle server is small. */
@@ -93,5 +116,6 @@ int main(int argc, char **argv)
 	loop_signal_free(term);
 	loop_signal_free(intr);
 	server_close(s);
-	return 0;
+	/* The supervisor goes down with a server that was told to shut down, and with no other. */
+	return ended_by ? 128 + ended_by : 0;
 }

@@ -3,6 +3,7 @@
 #include "server/batch.h"
 #include "server/links.h"
 #include "server/prune.h"
+#include "server/settings.h"
 #include "server/watch.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -87,25 +88,6 @@ static void arm_at_turn_end(void *data)
 
 	if (!loop_timer_is_running(s->tick_timer))
 		server_arm_tick(s);
-}
-
-static int load_conf(struct server *s, struct err *err)
-{
-	CLEANUP_BUF struct buf text = BUF_INIT(CONF_TEXT_MAX);
-	char path[4200];
-	int rc;
-
-	snprintf(path, sizeof(path), "%s/berth.yaml", s->data_dir);
-	if (s->config_path || access(path, F_OK) == 0) {
-		rc = fs_read(s->config_path ? s->config_path : path, &text, err);
-		if (rc == 0)
-			rc = conf_parse((const char *)text.data, text.len, &s->conf, err);
-		if (rc)
-			return err_wrap(err, "%s", s->config_path ? s->config_path : path);
-	} else {
-		s->conf = conf_defaults();
-	}
-	return conf_override_all(s->conf, environ, err);
 }
 
 static struct policy policy_of(const struct conf *c)
@@ -264,13 +246,8 @@ int server_open(const char *data_dir, const char *config_path, const char *liste
 	snprintf(helper, sizeof(helper), "%s/run/helper.sock", data_dir);
 	s->is_root_install = geteuid() == 0 || access(helper, F_OK) == 0;
 	s->started_ms = clock_wall_ms();
-	rc = load_conf(s, err);
-	if (rc == 0 && listen)
-		rc = conf_set(s->conf, "server.listen", listen, CONF_FROM_FLAG, err);
-	if (rc == 0 && insecure)
-		rc = conf_set(s->conf, "server.insecure", "true", CONF_FROM_FLAG, err);
-	if (rc == 0)
-		rc = conf_check(s->conf, err);
+	rc = settings_load(
+	        &(struct settings_source){data_dir, config_path, listen, insecure}, &s->conf, err);
 	if (rc == 0)
 		log_init((enum log_level)s->conf->log_level);
 	if (rc == 0)
