@@ -1,0 +1,292 @@
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "cli/args.h"
+#include "cli/client.h"
+#include "cli/lock.h"
+#include "cli/output.h"
+#include "cli/parts.h"
+#include "plat/fs.h"
+
+#define SPACE_LOW_BYTES (1 * GIB)
+
+/* Findings: what is well, what deserves a look, what is wrong; each with the command that mends it. */
+struct doctor {
+	const struct cli *cli;
+	json_t *findings;
+	char *data_dir;
+	unsigned n_bad;
+};
+
+enum level { OK, NOTE, WARN, BAD };
+static const char *const level_names[] = {
+        [OK] = "ok", [NOTE] = "note", [WARN] = "warn", [BAD] = "bad"};
+
+PRINTF_LIKE(5, 6)
+static void find(struct doctor *d, enum level level, const char *about, const char *mend,
+        const char *fmt, ...)
+{
+	char text[600];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	d->n_bad += level == BAD;
+	json_array_append_new(
+	        d->findings, json_pack("{s:s,s:s,s:s,s:s?}", "level", level_names[level], "about",
+	                             about, "text", text, "mend", mend));
+}
+
+static void check_programs(struct doctor *d)
+{
+	static const char *const programs[] = {
+	        "berth-server", "berth-agent", "berth-keeper", "berth-helper"};
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
+		char *path = NULL;
+		struct err err;
+		if (parts_find(programs[i], &path, &err))
+			find(d, BAD, "programs", "install Berth again, all of its files", "%s",
+			        err.text);
+		else
+			n++;
+		free(path);
+	}
+	if (n == ARRAY_LEN(programs))
+		find(d, OK, "programs", NULL, "berth " BERTH_VERSION ", all %zu parts beside it",
+		        ARRAY_LEN(programs));
+}
+
+static void check_directory(struct doctor *d)
+{
+	struct stat st;
+	struct err err;
+	uint64_t free_bytes;
+	char size[24], mend[4200];
+
+	if (stat(d->data_dir, &st) < 0) {
+		find(d, errno == ENOENT ? NOTE : BAD, "data", "berth up -d", "%s: %s", d->data_dir,
+		        strerror(errno));
+		return;
+	}
+	snprintf(mend, sizeof(mend), "chmod go-w %s", d->data_dir);
+	if (st.st_uid != geteuid() && geteuid() != 0)
+		find(d, NOTE, "data", NULL, "%s belongs to another account", d->data_dir);
+	else if (st.st_mode & S_IWOTH || (st.st_mode & S_IWGRP && !(st.st_mode & S_ISVTX)))
+		find(d, BAD, "data", mend, "others may write into %s", d->data_dir);
+	else
+		find(d, OK, "data", NULL, "%s", d->data_dir);
+	if (fs_free_bytes(d->data_dir, &free_bytes, &err))
+		find(d, WARN, "space", NULL, "%s", err.text);
+	else
+		find(d, free_bytes < SPACE_LOW_BYTES ? WARN : OK, "space",
+		        free_bytes < SPACE_LOW_BYTES ? "free some space, or move the directory"
+		                                     : NULL,
+		        "%s free", num_format_size(free_bytes, size));
+}
+
+static void check_account(struct doctor *d)
+{
+	if (geteuid() == 0)
+		find(d, OK, "account", NULL, "root: jobs run as the accounts of their submitters");
+	else
+		find(d, NOTE, "account", "start Berth as root, if others shall use it",
+		        "uid %u, not root: jobs run as this account only", (unsigned)geteuid());
+}
+
+static void check_cgroup(struct doctor *d)
+{
+	struct statfs fs;
+
+	if (statfs("/sys/fs/cgroup", &fs) < 0)
+		find(d, WARN, "cgroup", "mount -t cgroup2 none /sys/fs/cgroup",
+		        "no control groups: memory of jobs is not limited");
+	else if (fs.f_type == 0x63677270)
+		find(d, OK, "cgroup", NULL, "version 2%s",
+		        access("/sys/fs/cgroup", W_OK) == 0 ? ""
+		                                            : ", not writable for this account");
+	else
+		find(d, OK, "cgroup", NULL, "version 1%s",
+		        access("/sys/fs/cgroup", W_OK) == 0 ? ""
+		                                            : ", not writable for this account");
+}
+
+static void check_clock(struct doctor *d)
+{
+	time_t now = time(NULL);
+
+	if (now < 1700000000)
+		find(d, BAD, "clock", "timedatectl set-ntp true",
+		        "the clock stands in the past: %lld", (long long)now);
+	else
+		find(d, OK, "clock", NULL, "plausible");
+}
+
+static void check_driver(struct doctor *d, bool has_devices)
+{
+	bool node = access("/dev/nvidiactl", F_OK) == 0;
+	bool module = access("/proc/driver/nvidia/version", F_OK) == 0;
+
+	if (has_devices)
+		return;
+	if (!module)
+		find(d, WARN, "GPUs",
+		        "install the NVIDIA driver, or try: berth up --simulate 2x8GiB",
+		        "no NVIDIA driver is loaded");
+	else if (!node)
+		find(d, BAD, "GPUs", "nvidia-modprobe -c 0",
+		        "the driver is loaded, but /dev/nvidiactl is missing");
+	else if (access("/dev/nvidiactl", R_OK | W_OK) < 0)
+		find(d, BAD, "GPUs", "let this account into the group of /dev/nvidiactl",
+		        "/dev/nvidiactl may not be opened by this account");
+	else
+		find(d, WARN, "GPUs", "see the agent's log: logs/agent.log",
+		        "the driver is loaded, but no device was found");
+}
+
+static void check_devices(struct doctor *d, struct client *c)
+{
+	CLEANUP_JSON json_t *answer = NULL;
+	const json_t *one;
+	unsigned n = 0, n_simulated = 0, n_unheld = 0;
+	struct err err;
+	size_t i;
+
+	if (client_get(c, "/v1/devices", &answer, &err)) {
+		find(d, BAD, "GPUs", NULL, "%s", err.text);
+		return;
+	}
+	json_array_foreach(json_object_get(answer, "devices"), i, one)
+	{
+		const char *held = json_string_value(json_object_get(one, "held_by"));
+		const char *health = json_string_value(json_object_get(one, "health"));
+		const char *text = json_string_value(json_object_get(one, "health_text"));
+		const char *device = json_string_value(json_object_get(one, "device"));
+		n++;
+		n_simulated += json_is_true(json_object_get(one, "simulated"));
+		n_unheld += held && strcmp(held, "none") == 0;
+		if (health && strcmp(health, "ok") != 0)
+			find(d, WARN, "GPUs", NULL, "%s is %s: %s", device ? device : "?", health,
+			        text ? text : "");
+	}
+	if (n)
+		find(d, OK, "GPUs", NULL, "%u, of them %u simulated", n, n_simulated);
+	if (n_unheld)
+		find(d, NOTE, "slices", NULL,
+		        "a fraction is kept in the books, but not held inside the process (held_by: none)");
+	check_driver(d, n > 0);
+}
+
+static void check_agent(struct doctor *d, struct client *c)
+{
+	CLEANUP_JSON json_t *answer = NULL;
+	const json_t *one;
+	struct err err;
+	size_t i, n_up = 0;
+
+	if (client_get(c, "/v1/nodes", &answer, &err)) {
+		find(d, BAD, "agent", NULL, "%s", err.text);
+		return;
+	}
+	json_array_foreach(json_object_get(answer, "nodes"), i, one)
+	{
+		const char *state = json_string_value(json_object_get(one, "state"));
+		const char *node = json_string_value(json_object_get(one, "node"));
+		n_up += state && strcmp(state, "down") != 0;
+		if (state && strcmp(state, "up") != 0)
+			find(d, WARN, "agent",
+			        strcmp(state, "drained") == 0 ? "berth resume NODE" : NULL,
+			        "node %s is %s", node ? node : "?", state);
+	}
+	if (n_up)
+		find(d, OK, "agent", NULL, "%zu connected", n_up);
+	else
+		find(d, BAD, "agent", "see its log: logs/agent.log", "no agent is connected");
+}
+
+static void check_server(struct doctor *d)
+{
+	CLEANUP_CLIENT struct client *c = NULL;
+	CLEANUP_JSON json_t *answer = NULL;
+	struct err err;
+
+	if (client_open(d->cli, &c, &err) || client_get(c, "/v1/server", &answer, &err)) {
+		find(d, BAD, "server", err.hint[0] ? err.hint : NULL, "%s", err.text);
+		check_driver(d, false);
+		return;
+	}
+	const char *version = json_string_value(json_object_get(answer, "version"));
+	const char *pin = json_string_value(json_object_get(answer, "tls_pin"));
+	if (version && strcmp(version, BERTH_VERSION) != 0)
+		find(d, WARN, "server", "berth down --keep && berth up -d",
+		        "it is version %s, this program is %s", version, BERTH_VERSION);
+	else
+		find(d, json_is_false(json_object_get(answer, "ready")) ? BAD : OK, "server", NULL,
+		        "version %s, process %lld", version ? version : "?",
+		        (long long)json_integer_value(json_object_get(answer, "pid")));
+	if (pin)
+		find(d, OK, "certificate", NULL, "BERTH_PIN=%s", pin);
+	check_agent(d, c);
+	check_devices(d, c);
+}
+
+static void cell_level(const json_t *row, bool plain, struct buf *out)
+{
+	output_cell_string(json_object_get(row, "level"), plain, out);
+}
+
+static void cell_about(const json_t *row, bool plain, struct buf *out)
+{
+	output_cell_string(json_object_get(row, "about"), plain, out);
+}
+
+static void cell_text(const json_t *row, bool plain, struct buf *out)
+{
+	output_cell_string(json_object_get(row, "text"), plain, out);
+}
+
+static void cell_mend(const json_t *row, bool plain, struct buf *out)
+{
+	output_cell_string(json_object_get(row, "mend"), plain, out);
+}
+
+int verb_doctor(struct cli *cli, int argc, char **argv)
+{
+	static const struct output_column columns[] = {{"LEVEL", cell_level}, {"ABOUT", cell_about},
+	        {"FINDING", cell_text}, {"WHAT MENDS IT", cell_mend}};
+	static const struct output_listing l = {.array_key = "findings",
+	        .name_key = "about",
+	        .columns = columns,
+	        .n_columns = ARRAY_LEN(columns)};
+	CLEANUP_JSON json_t *answer = json_pack("{s:i,s:[]}", "schema", 1, "findings");
+	struct doctor d = {.cli = cli, .findings = json_object_get(answer, "findings")};
+	struct args args = {
+	        .doc = "Looks for what is wrong, and says what mends it. Ends with 1 when something is bad.",
+	        .is_listing = true};
+	struct err err;
+
+	int rc = args_parse(cli, &args, argc, argv, &err);
+	if (rc == 0)
+		rc = target_own_data(cli, &d.data_dir, &err);
+	if (rc)
+		return cli_fail(cli, &err);
+	check_programs(&d);
+	check_directory(&d);
+	check_account(&d);
+	check_cgroup(&d);
+	check_clock(&d);
+	check_server(&d);
+	free(d.data_dir);
+	output_listing(cli, &l, answer);
+	return d.n_bad ? 1 : 0;
+}

@@ -1,0 +1,203 @@
+#include "cli/submission.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "cli/interrupt.h"
+
+#define LINE_MAX_BYTES (16 * MIB)
+#define UNSENT_MOST    (256 * KIB)
+#define READ_SIZE      (64 * KIB)
+
+/*
+ * DESIGN. Lines are read, completed and sent as chunks of one request while the answers to earlier ones are read, so
+ * neither side ever waits for the other. The k-th answer belongs to the k-th line sent; blank lines are not sent, so
+ * where each one stood in the file is remembered until it is answered.
+ */
+struct upload {
+	const struct cli *cli;
+	const struct jobspec *spec;
+	struct http *http;
+	int in;
+	bool in_ended;
+	struct buf pending; /* read, not yet a whole line */
+	uint64_t n_read;    /* lines of the file so far */
+	uint64_t *places;   /* line numbers of what was sent */
+	size_t n_sent, cap;
+	size_t n_answered, n_refused;
+	int worst; /* exit code */
+};
+
+static void send_line(struct upload *u, const char *line, size_t len)
+{
+	char *text = NULL;
+
+	u->n_read++;
+	if (strspn(line, " \t\r") >= len)
+		return;
+	MEM_GROW(u->places, u->n_sent, u->cap);
+	u->places[u->n_sent++] = u->n_read;
+	CLEANUP_JSON json_t *job = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
+	if (json_is_object(job)) {
+		jobspec_add_defaults(job, u->spec);
+		text = json_dumps(job, JSON_COMPACT);
+	}
+	/* What is no JSON object goes as it is: the server says what is wrong with it, in its place. */
+	CLEANUP_BUF struct buf b = BUF_INIT(2 * LINE_MAX_BYTES);
+	if (text)
+		buf_add_str(&b, text);
+	else
+		buf_add(&b, line, len);
+	buf_add_byte(&b, '\n');
+	http_put_chunk(u->http, b.data, b.len);
+	free(text);
+}
+
+static int read_more(struct upload *u, struct err *err)
+{
+	uint8_t *room = buf_reserve(&u->pending, READ_SIZE);
+	size_t start = 0;
+
+	if (!room)
+		return err_set(err, ERR_TOO_LARGE, "line %llu is longer than 16 MiB",
+		        (unsigned long long)u->n_read + 1);
+	ssize_t n = read(u->in, room, READ_SIZE);
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN ? 0
+		                                         : err_sys(err, errno, "reading the jobs");
+	buf_commit(&u->pending, (size_t)n);
+	for (;;) {
+		const char *from = (const char *)u->pending.data + start;
+		const char *end = memchr(from, '\n', u->pending.len - start);
+		if (!end)
+			break;
+		send_line(u, from, (size_t)(end - from));
+		start += (size_t)(end - from) + 1;
+	}
+	buf_consume(&u->pending, start);
+	if (n == 0) {
+		if (u->pending.len)
+			send_line(u, (const char *)u->pending.data, u->pending.len);
+		u->in_ended = true;
+		http_put_end(u->http);
+	}
+	return 0;
+}
+
+static void take_answer(struct upload *u, const char *line, size_t len)
+{
+	CLEANUP_JSON json_t *answer = json_loadb(line, len, 0, NULL);
+	const json_t *error = json_object_get(answer, "error");
+	const char *id = json_string_value(json_object_get(answer, "id"));
+	const char *message = json_string_value(json_object_get(error, "message"));
+	const char *code = json_string_value(json_object_get(error, "code"));
+	unsigned long long place = u->n_answered < u->n_sent ? u->places[u->n_answered] : 0;
+
+	u->n_answered++;
+	if (u->cli->format == OUTPUT_JSON)
+		printf("%.*s\n", (int)len, line);
+	if (id) {
+		if (u->cli->format != OUTPUT_JSON)
+			puts(id);
+		return;
+	}
+	u->n_refused++;
+	u->worst = MAX(u->worst, err_exit_code(code ? err_kind_find(code) : ERR_INTERNAL));
+	cli_say("line %llu: %s", place, message ? message : "the answer is not understood");
+}
+
+static void take_answers(struct upload *u)
+{
+	struct buf *b = http_body(u->http);
+	size_t start = 0;
+	const char *end;
+
+	while (start < b->len && (end = memchr(b->data + start, '\n', b->len - start))) {
+		size_t len = (size_t)(end - (const char *)b->data) - start;
+		take_answer(u, (const char *)b->data + start, len);
+		start += len + 1;
+	}
+	buf_consume(b, start);
+	fflush(stdout);
+}
+
+static int move(struct upload *u, struct err *err)
+{
+	int rc = http_step(u->http, 0, err);
+
+	if (rc < 0)
+		return rc;
+	bool refused = http_status(u->http) >= 300;
+	if (http_status(u->http) && !refused)
+		take_answers(u);
+	if (rc > 0)
+		return 0;
+	bool want_more = !u->in_ended && !refused && http_unsent(u->http) < UNSENT_MOST;
+	struct pollfd fds[2] = {
+	        {.fd = channel_fd(http_channel(u->http)), .events = POLLIN},
+	        {.fd = want_more ? u->in : -1, .events = POLLIN},
+	};
+	if (http_unsent(u->http))
+		fds[0].events |= POLLOUT;
+	interrupt_poll(fds, 2, -1);
+	return fds[1].revents ? read_more(u, err) : 0;
+}
+
+static int upload(struct upload *u, struct err *err)
+{
+	int rc = 0;
+
+	while (rc == 0 && !http_ended(u->http))
+		rc = move(u, err);
+	if (rc == 0 && http_status(u->http) >= 300)
+		rc = client_refusal(u->http, err);
+	if (rc == 0 && u->n_answered < u->n_sent)
+		rc = err_set(err, ERR_UNAVAILABLE, "the server ended the answer early");
+	if (rc && http_status(u->http) < 300 && u->n_sent)
+		return err_hint(err,
+		        "%zu of the %zu jobs sent were answered; the others may be kept or not: give each an idempotency_key to be able to send them again",
+		        u->n_answered, u->n_sent);
+	return rc;
+}
+
+static int open_input(const char *path, int *ret_fd, struct err *err)
+{
+	*ret_fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+	return *ret_fd < 0 ? err_sys(err, errno, "--from: %s", path) : 0;
+}
+
+int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
+{
+	struct upload u = {.cli = cli, .spec = s, .in = -1, .pending = BUF_INIT(LINE_MAX_BYTES)};
+	struct http_request request = {.method = "POST",
+	        .path = "/v1/jobs",
+	        .type = "application/x-ndjson",
+	        .chunked = true};
+	struct err err;
+	int rc;
+
+	rc = open_input(s->from, &u.in, &err);
+	if (rc == 0)
+		rc = submission_add_environment(c, s, &err);
+	if (rc == 0)
+		rc = client_connect(c, &u.http, &err);
+	if (rc == 0) {
+		http_send(u.http, &request);
+		rc = upload(&u, &err);
+	}
+	if (u.in >= 0)
+		close(u.in);
+	http_free(u.http);
+	buf_done(&u.pending);
+	free(u.places);
+	if (rc)
+		return cli_fail(cli, &err);
+	if (u.n_refused)
+		cli_say("%zu of %zu jobs were refused", u.n_refused, u.n_sent);
+	return u.worst;
+}

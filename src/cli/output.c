@@ -1,0 +1,235 @@
+#include "cli/output.h"
+
+#include <ctype.h>
+#include <libsmartcols/libsmartcols.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "cli/terminal.h"
+
+#define CELL_MAX (64 * KIB)
+
+static const char *state_colour(const char *state)
+{
+	static const struct {
+		const char *word, *colour;
+	} colours[] = {{"PENDING", "yellow"}, {"STARTING", "cyan"}, {"RUNNING", "green"},
+	        {"COMPLETING", "cyan"}, {"FAILED", "red"}, {"TIMEOUT", "red"},
+	        {"OUT_OF_MEMORY", "red"}, {"NODE_FAIL", "red"}, {"down", "red"},
+	        {"drained", "yellow"}, {"lost", "red"}, {"degraded", "yellow"}};
+
+	for (size_t i = 0; i < ARRAY_LEN(colours); i++)
+		if (strcmp(colours[i].word, state) == 0)
+			return colours[i].colour;
+	return NULL;
+}
+
+static bool is_shown(const struct cli *cli, const struct output_column *col)
+{
+	return cli->format != OUTPUT_TABLE || !col->wide_only;
+}
+
+static void add_table_row(const struct cli *cli, const struct output_listing *l, const json_t *row,
+        struct libscols_table *table)
+{
+	CLEANUP_BUF struct buf cell = BUF_INIT(CELL_MAX);
+	struct libscols_line *line = scols_table_new_line(table, NULL);
+	size_t place = 0;
+
+	BUG_IF(!line);
+	for (size_t i = 0; i < l->n_columns; i++) {
+		const struct output_column *col = &l->columns[i];
+		if (!is_shown(cli, col))
+			continue;
+		buf_reset(&cell);
+		col->cell(row, false, &cell);
+		BUG_IF(scols_line_set_data(line, place, buf_str(&cell)));
+		const char *colour = col->is_state ? state_colour(buf_str(&cell)) : NULL;
+		if (colour)
+			scols_cell_set_color(scols_line_get_cell(line, place), colour);
+		place++;
+	}
+}
+
+static void print_table(const struct cli *cli, const struct output_listing *l, const json_t *rows)
+{
+	struct libscols_table *table;
+	size_t i;
+	json_t *row;
+
+	setlocale(LC_CTYPE, "");
+	table = scols_new_table();
+	BUG_IF(!table);
+	scols_table_enable_colors(table, terminal_wants_colour());
+	if (!isatty(STDOUT_FILENO))
+		scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
+	for (size_t c = 0; c < l->n_columns; c++) {
+		const struct output_column *col = &l->columns[c];
+		if (is_shown(cli, col))
+			BUG_IF(!scols_table_new_column(table, col->title, col->may_cut ? 0.3 : 1,
+			        (col->right ? SCOLS_FL_RIGHT : 0) |
+			                (col->may_cut ? SCOLS_FL_TRUNC : 0)));
+	}
+	json_array_foreach(rows, i, row) add_table_row(cli, l, row, table);
+	scols_print_table(table);
+	scols_unref_table(table);
+}
+
+/* RFC 4180: quoted when it holds a comma, a quote or a line end. */
+static void print_csv_cell(const char *cell, bool first)
+{
+	if (!first)
+		putchar(',');
+	if (!strpbrk(cell, ",\"\r\n")) {
+		fputs(cell, stdout);
+		return;
+	}
+	putchar('"');
+	for (; *cell; cell++) {
+		if (*cell == '"')
+			putchar('"');
+		putchar(*cell);
+	}
+	putchar('"');
+}
+
+static void print_csv(const struct output_listing *l, const json_t *rows)
+{
+	CLEANUP_BUF struct buf cell = BUF_INIT(CELL_MAX);
+	size_t i;
+	json_t *row;
+
+	for (size_t c = 0; c < l->n_columns; c++) {
+		buf_reset(&cell);
+		for (const char *t = l->columns[c].title; *t; t++)
+			buf_add_byte(&cell, (uint8_t)(*t == ' ' ? '_' : tolower(*t)));
+		print_csv_cell(buf_str(&cell), c == 0);
+	}
+	putchar('\n');
+	json_array_foreach(rows, i, row)
+	{
+		for (size_t c = 0; c < l->n_columns; c++) {
+			buf_reset(&cell);
+			l->columns[c].cell(row, true, &cell);
+			print_csv_cell(buf_str(&cell), c == 0);
+		}
+		putchar('\n');
+	}
+}
+
+void output_listing(const struct cli *cli, const struct output_listing *l, const json_t *answer)
+{
+	const json_t *rows = json_object_get(answer, l->array_key), *row;
+	size_t i;
+
+	switch (cli->format) {
+	case OUTPUT_JSON:
+		output_json(answer);
+		return;
+	case OUTPUT_NAME:
+		json_array_foreach(rows, i, row)
+		{
+			const char *name = json_string_value(json_object_get(row, l->name_key));
+			puts(name ? name : "-");
+		}
+		return;
+	case OUTPUT_CSV:
+		print_csv(l, rows);
+		return;
+	case OUTPUT_TABLE:
+	case OUTPUT_WIDE:
+		if (json_array_size(rows) == 0 && l->when_empty)
+			cli_say("%s", l->when_empty);
+		else
+			print_table(cli, l, rows);
+		return;
+	}
+}
+
+void output_json(const json_t *value)
+{
+	json_dumpf(value, stdout,
+	        JSON_ENCODE_ANY | (isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT));
+	putchar('\n');
+}
+
+void output_field(const char *key, const char *value)
+{
+	const char *line = value;
+
+	for (;;) {
+		size_t len = strcspn(line, "\n");
+		printf("%-14s %.*s\n", line == value ? key : "", (int)len, line);
+		if (!line[len] || !line[len + 1])
+			return;
+		line += len + 1;
+	}
+}
+
+static bool is_absent(const json_t *value, bool plain, struct buf *out)
+{
+	if (value && !json_is_null(value))
+		return false;
+	if (!plain)
+		buf_add_str(out, "-");
+	return true;
+}
+
+void output_cell_string(const json_t *value, bool plain, struct buf *out)
+{
+	if (is_absent(value, plain, out))
+		return;
+	if (json_is_string(value))
+		buf_add(out, json_string_value(value), json_string_length(value));
+	else if (json_is_integer(value))
+		buf_addf(out, "%lld", (long long)json_integer_value(value));
+	else if (json_is_boolean(value))
+		buf_add_str(out, json_is_true(value) ? "yes" : "no");
+	else if (json_is_real(value))
+		buf_addf(out, "%g", json_real_value(value));
+}
+
+void output_cell_bytes(const json_t *value, bool plain, struct buf *out)
+{
+	char text[24];
+
+	if (plain || !json_is_integer(value))
+		output_cell_string(value, plain, out);
+	else
+		buf_add_str(out, num_format_size((uint64_t)json_integer_value(value), text));
+}
+
+void output_cell_milli(const json_t *value, bool plain, struct buf *out)
+{
+	long long milli = json_integer_value(value);
+
+	if (plain || !json_is_integer(value))
+		output_cell_string(value, plain, out);
+	else if (milli % 10)
+		buf_addf(out, "%lld.%lld %%", milli / 10, milli % 10);
+	else
+		buf_addf(out, "%lld %%", milli / 10);
+}
+
+void output_cell_seconds(const json_t *value, bool plain, struct buf *out)
+{
+	char text[32];
+
+	if (plain || !json_is_integer(value))
+		output_cell_string(value, plain, out);
+	else
+		buf_add_str(out, num_format_duration((uint64_t)json_integer_value(value), text));
+}
+
+void output_cell_time(const json_t *value, bool plain, struct buf *out)
+{
+	const char *text = json_string_value(value);
+
+	if (plain || !text || strlen(text) < 19)
+		output_cell_string(value, plain, out);
+	else
+		buf_addf(out, "%.10s %.8s", text, text + 11);
+}

@@ -1,0 +1,114 @@
+#include "cli/rotlog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+/* The directory may belong to another account: nothing but a plain file of one name is opened there. */
+static int open_file(struct rotlog *l, struct err *err)
+{
+	struct stat st;
+	int fd = open(
+	        l->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+
+	if (fd < 0)
+		return err_sys(err, errno, "opening %s", l->path);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1) {
+		close(fd);
+		return err_set(err, ERR_FORBIDDEN, "%s is not a plain file of its own", l->path);
+	}
+	l->fd = fd;
+	l->size = (uint64_t)st.st_size;
+	return 0;
+}
+
+int rotlog_open(struct rotlog *l, const char *path, struct err *err)
+{
+	*l = (struct rotlog){.path = mem_strdup(path), .fd = -1};
+	int rc = open_file(l, err);
+	if (rc)
+		rotlog_close(l);
+	return rc;
+}
+
+void rotlog_close(struct rotlog *l)
+{
+	if (l->fd >= 0)
+		close(l->fd);
+	free(l->path);
+	l->path = NULL;
+	l->fd = -1;
+}
+
+static void rotate(struct rotlog *l)
+{
+	struct err ignored;
+	char *old = NULL;
+
+	BUG_IF(asprintf(&old, "%s.1", l->path) < 0);
+	rename(l->path, old);
+	free(old);
+	close(l->fd);
+	l->fd = -1;
+	l->size = 0;
+	if (open_file(l, &ignored))
+		l->fd = -1;
+}
+
+static void keep_tail(struct rotlog *l, const char *data, size_t len)
+{
+	if (len > ROTLOG_TAIL) {
+		data += len - ROTLOG_TAIL;
+		len = ROTLOG_TAIL;
+	}
+	size_t over = l->tail_len + len > ROTLOG_TAIL ? l->tail_len + len - ROTLOG_TAIL : 0;
+	memmove(l->tail, l->tail + over, l->tail_len - over);
+	memcpy(l->tail + l->tail_len - over, data, len);
+	l->tail_len += len - over;
+}
+
+void rotlog_write(struct rotlog *l, const char *data, size_t len)
+{
+	keep_tail(l, data, len);
+	if (l->size + len > ROTLOG_MAX)
+		rotate(l);
+	ssize_t n = l->fd < 0 ? -1 : write(l->fd, data, len);
+	if (n > 0)
+		l->size += (uint64_t)n;
+}
+
+void rotlog_say(struct rotlog *l, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof(line) - 1, fmt, ap);
+	va_end(ap);
+	n = MIN(n, (int)sizeof(line) - 2);
+	line[n] = '\n';
+	rotlog_write(l, line, (size_t)n + 1);
+}
+
+const char *rotlog_last_lines(const struct rotlog *l, unsigned n, size_t *ret_len)
+{
+	size_t start = l->tail_len;
+
+	if (start && l->tail[start - 1] == '\n')
+		start--;
+	while (start) {
+		if (l->tail[start - 1] == '\n' && --n == 0)
+			break;
+		start--;
+	}
+	*ret_len = l->tail_len - start;
+	return l->tail + start;
+}

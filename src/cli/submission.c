@@ -1,0 +1,99 @@
+#include "cli/submission.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "cli/output.h"
+
+int submission_add_environment(struct client *c, struct jobspec *s, struct err *err)
+{
+	const char *chdir = json_string_value(json_object_get(s->job, "chdir"));
+	struct client_call call = {.method = "POST", .path = "/v1/environments"};
+	json_t *answer;
+
+	/* Another machine has paths and accounts of its own: only what -e says goes there. */
+	if (client_is_remote(c) || s->dry_run)
+		return 0;
+	CLEANUP_JSON json_t *body = json_pack("{s:o}", "env", jobspec_environment(environ, chdir));
+	call.body = body;
+	int rc = client_call(c, &call, &answer, err);
+	if (rc)
+		return err_wrap(err, "keeping the environment");
+	json_object_set(s->job, "environment", json_object_get(answer, "environment"));
+	json_decref(answer);
+	return 0;
+}
+
+/* So that a submit whose answer was lost can be sent again without becoming two jobs. */
+static void make_key(char out[40])
+{
+	uint8_t bytes[16];
+
+	BUG_IF(getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes));
+	memcpy(out, "berth-", 6);
+	num_format_hex(bytes, sizeof(bytes), out + 6);
+}
+
+int submission_send(struct client *c, struct jobspec *s, json_t **ret_job, struct err *err)
+{
+	struct client_call call = {.method = "POST", .path = "/v1/jobs", .body = s->job};
+	char key[40];
+	int rc = submission_add_environment(c, s, err);
+
+	if (rc)
+		return rc;
+	if (!json_object_get(s->job, "idempotency_key") && !s->dry_run) {
+		make_key(key);
+		call.idempotency_key = key;
+	}
+	return client_call(c, &call, ret_job, err);
+}
+
+void submission_say_resolved(const json_t *job)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(job, "resolved"), i, one)
+	{
+		const char *model = json_string_value(json_object_get(one, "model"));
+		long long bytes = json_integer_value(json_object_get(one, "mem_bytes"));
+		CLEANUP_BUF struct buf share = BUF_INIT(64);
+		char size[24];
+		output_cell_milli(json_object_get(one, "share_milli"), false, &share);
+		cli_say("a slice of %s is %s (%lld bytes) and %s of its compute",
+		        model ? model : "a GPU", num_format_size((uint64_t)bytes, size), bytes,
+		        buf_str(&share));
+	}
+}
+
+void submission_print_dry_run(const struct cli *cli, const json_t *answer)
+{
+	const char *node = json_string_value(json_object_get(answer, "node"));
+	const char *starts = json_string_value(json_object_get(answer, "starts"));
+	const json_t *one;
+	size_t i;
+
+	if (cli->format_given && cli->format == OUTPUT_JSON) {
+		output_json(answer);
+		return;
+	}
+	if (!starts || strcmp(starts, "now") != 0) {
+		puts("it would wait");
+		return;
+	}
+	printf("it would start now%s%s\n", node ? " on " : "", node ? node : "");
+	json_array_foreach(json_object_get(answer, "slices"), i, one)
+	{
+		CLEANUP_BUF struct buf line = BUF_INIT(1024);
+		output_cell_string(json_object_get(one, "device"), false, &line);
+		buf_add_str(&line, "  ");
+		output_cell_bytes(json_object_get(one, "mem_bytes"), false, &line);
+		buf_add_str(&line, "  ");
+		output_cell_milli(json_object_get(one, "share_milli"), false, &line);
+		puts(buf_str(&line));
+	}
+}

@@ -1,0 +1,21 @@
+/*
+ * Sending jobs: the environment first, then the job, so that it is kept once whatever is lost on the way.
+ * Borrows client and jobspec; one thread; blocks. Refusals are the server's own errors.
+ */
+#pragma once
+
+#include "cli/client.h"
+#include "cli/jobspec.h"
+
+/* Adds `environment` to the job, unless the server is another machine. */
+MUST_CHECK int submission_add_environment(struct client *c, struct jobspec *s, struct err *err);
+/* The job as answered. */
+MUST_CHECK int submission_send(
+        struct client *c, struct jobspec *s, json_t **ret_job, struct err *err);
+/* What a GPU request came to, one line on stderr for each model. */
+void submission_say_resolved(const json_t *job);
+/* The answer to a dry run. */
+void submission_print_dry_run(const struct cli *cli, const json_t *answer);
+
+/* --from: one job per line, one id per line. Returns the exit code. */
+int submission_from(const struct cli *cli, struct client *c, struct jobspec *s);

@@ -1,0 +1,160 @@
+#include "cli/supervisor_part.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "plat/clock.h"
+
+#define READ_SIZE (16 * KIB)
+
+int part_init(struct part *p, const char *name, const char *data_dir, struct err *err)
+{
+	char *path = NULL, program[32];
+	int rc;
+
+	*p = (struct part){.name = name, .pipe = -1, .log.fd = -1};
+	snprintf(program, sizeof(program), "berth-%s", name);
+	rc = parts_find(program, &p->program, err);
+	if (rc)
+		return rc;
+	BUG_IF(asprintf(&path, "%s/logs/%s.log", data_dir, name) < 0);
+	rc = rotlog_open(&p->log, path, err);
+	free(path);
+	if (rc)
+		return rc;
+	snprintf(program, sizeof(program), "berth %s", name);
+	parts_argv_add(&p->argv, program);
+	parts_argv_add_option(&p->argv, "--data", data_dir);
+	return 0;
+}
+
+void part_done(struct part *p)
+{
+	if (p->pipe >= 0)
+		close(p->pipe);
+	if (p->log.path)
+		rotlog_close(&p->log);
+	parts_argv_done(&p->argv);
+	free(p->program);
+	free(p->account);
+}
+
+NORETURN static void become(const struct part *p, int out, pid_t parent)
+{
+	sigset_t none;
+	int null = open("/dev/null", O_RDONLY);
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	setsid();
+	dup2(null, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	dup2(out, STDERR_FILENO);
+	close_range(3, ~0U, 0);
+	if (p->drop_rights &&
+	        (initgroups(p->account, p->gid) || setgid(p->gid) || setuid(p->uid))) {
+		dprintf(STDERR_FILENO, "error up.account name=\"%s\" text=\"%s\"\n", p->account,
+		        strerror(errno));
+		_exit(1);
+	}
+	/* After the change of account, which clears it; the parent may be gone already. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != parent)
+		_exit(1);
+	execv(p->program, p->argv.v);
+	dprintf(STDERR_FILENO, "error up.exec program=\"%s\" text=\"%s\"\n", p->program,
+	        strerror(errno));
+	_exit(1);
+}
+
+int part_start(struct part *p, struct err *err)
+{
+	pid_t parent = getpid();
+	int pipe[2];
+
+	if (p->pipe >= 0)
+		close(p->pipe); /* what the one before left open: its children have it, but it is not theirs */
+	p->pipe = -1;
+	if (pipe2(pipe, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "starting the %s", p->name);
+	p->pid = fork();
+	if (p->pid == 0)
+		become(p, pipe[1], parent);
+	int sys = errno;
+	close(pipe[1]);
+	if (p->pid < 0) {
+		p->pid = 0;
+		close(pipe[0]);
+		return err_sys(err, sys, "starting the %s", p->name);
+	}
+	fcntl(pipe[0], F_SETFL, O_NONBLOCK);
+	p->pipe = pipe[0];
+	p->started_ms = clock_mono_ms();
+	p->restart_ms = 0;
+	return 0;
+}
+
+void part_signal(const struct part *p, int sig)
+{
+	if (p->pid)
+		kill(p->pid, sig);
+}
+
+void part_read(struct part *p)
+{
+	char data[READ_SIZE];
+
+	while (p->pipe >= 0) {
+		ssize_t n = read(p->pipe, data, sizeof(data));
+		if (n > 0) {
+			rotlog_write(&p->log, data, (size_t)n);
+			continue;
+		}
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		close(p->pipe);
+		p->pipe = -1;
+	}
+}
+
+void part_describe_exit(int status, char out[64])
+{
+	if (WIFSIGNALED(status))
+		snprintf(out, 64, "was ended by signal %d", WTERMSIG(status));
+	else
+		snprintf(out, 64, "ended with code %d", WEXITSTATUS(status));
+}
+
+void part_on_exit(struct part *p, int status, bool again)
+{
+	uint64_t now_ms = clock_mono_ms();
+	char how[64];
+
+	part_read(p);
+	p->pid = 0;
+	part_describe_exit(status, how);
+	if (!again) {
+		rotlog_say(&p->log, "info up.ended part=%s text=\"%s\"", p->name, how);
+		p->restart_ms = 0;
+		return;
+	}
+	if (!p->backoff_ms || now_ms - p->started_ms >= PART_WELL_MS)
+		p->backoff_ms = PART_BACKOFF_FIRST_MS;
+	/* Who says that all is done is not in a hurry: with the agent, the server may be about to say so too. */
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		p->backoff_ms = PART_BACKOFF_MOST_MS;
+	p->restart_ms = now_ms + p->backoff_ms;
+	rotlog_say(&p->log, "warn up.restart part=%s text=\"%s\" wait_ms=%u", p->name, how,
+	        p->backoff_ms);
+	p->backoff_ms = MIN(p->backoff_ms * 2, PART_BACKOFF_MOST_MS);
+}
