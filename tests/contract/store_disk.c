@@ -297,7 +297,7 @@ void case_read_only_disk(void **state)
 	if (geteuid() == 0) {
 		if (!mount_small(sc, 8)) {
 			print_message(
-			        "read_only_disk needs to mount a tmpfs, which this process may not\n");
+			        "# read_only_disk needs to mount a tmpfs, which this process may not\n");
 			skip();
 		}
 		scene_move(sc, "mnt/berth.db");
