@@ -1,0 +1,189 @@
+"""A Berth of its own in a directory of its own, with simulated devices; its processes and what its jobs left."""
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+DEVICES = 2
+DEVICE_MEM = 8 << 30
+ROLES = ("up", "server", "agent", "helper", "keeper")
+NOT_ANSWERED = (OSError, http.client.HTTPException, ValueError)
+
+
+class Refused(Exception):
+    """An answer that says no."""
+
+    def __init__(self, status, body):
+        super().__init__(f"{status} {body[:300]}")
+        self.status = status
+
+
+def read_file(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except OSError:
+        return b""
+
+
+class Process:
+    def __init__(self, pid, role):
+        self.pid, self.role = pid, role
+
+
+class Rig:
+    def __init__(self, build, where, mark, settings):
+        self.dir = os.path.join(where, "data")
+        self.mark = mark
+        self.program = os.path.join(build, "berth")
+        self.stopped = set()
+        self.clients = set()  # our own `up -d`: they wait beside the supervisor
+        self.trouble = []  # what `up` and `down` said when they failed
+        os.mkdir(self.dir)
+        with open(os.path.join(self.dir, "berth.yaml"), "w") as f:
+            for key, value in settings.items():
+                f.write(f"{key}: {value}\n")
+
+    # the command line
+
+    def start_up(self):
+        p = subprocess.Popen([self.program, "up", "-d", "--data", self.dir, "--simulate", f"{DEVICES}x8GiB"],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.clients.add(p.pid)
+        return p
+
+    def finish_up(self, p):
+        try:
+            _, err = p.communicate(timeout=70)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            _, err = p.communicate()
+            self.trouble.append(f"up -d did not end within 70 s: {err.decode(errors='replace')[-600:]}")
+            return False
+        if p.returncode:
+            self.trouble.append(f"up -d ended with {p.returncode}: {err.decode(errors='replace')[-600:]}")
+        return p.returncode == 0
+
+    def up(self):
+        return self.finish_up(self.start_up())
+
+    def down(self, keep=False, disturbed=False):
+        """disturbed: something was killed a moment ago, so that it may not find anybody to talk to."""
+        command = [self.program, "down", "--data", self.dir] + (["--keep"] if keep else [])
+        try:
+            done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=70)
+        except subprocess.TimeoutExpired:
+            self.trouble.append(f"{' '.join(command[1:])} did not end within 70 s")
+            return False
+        if done.returncode and not disturbed:
+            self.trouble.append(f"{' '.join(command[1:])} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-600:]}")
+        return done.returncode == 0
+
+    # HTTP over the socket
+
+    def connect(self, timeout=20):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(timeout)
+        try:
+            s.connect(os.path.join(self.dir, "berth.sock"))
+        except OSError:
+            s.close()
+            raise
+        return s
+
+    def call(self, method, path, body=None, kind="application/json", raw=False):
+        """The answer's JSON; Refused, or one of NOT_ANSWERED."""
+        conn = http.client.HTTPConnection("localhost")
+        conn.sock = self.connect()
+        try:
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            conn.request(method, path, body=data, headers={"Content-Type": kind} if data is not None else {})
+            answer = conn.getresponse()
+            got = answer.read()
+        finally:
+            conn.close()
+        if answer.status >= 400:
+            raise Refused(answer.status, got)
+        return got if raw else json.loads(got)
+
+    def call_until(self, method, path, body=None, limit=60, raw=False):
+        """The same for when it is up, or about to be."""
+        end = time.monotonic() + limit
+        while True:
+            try:
+                return self.call(method, path, body, raw=raw)
+            except NOT_ANSWERED:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            except Refused as e:
+                if e.status != 503 or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
+    # processes
+
+    def processes(self):
+        """Berth's own, of this directory."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            words = read_file(f"/proc/{name}/cmdline").replace(b"\0", b" ").decode(errors="replace")
+            if self.dir not in words or self.mark in words:
+                continue
+            first = words.split()
+            role = os.path.basename(first[0])
+            role = first[1] if role == "berth" and len(first) > 1 else role.replace("berth-", "")
+            if role in ROLES and int(name) not in self.clients:
+                if role == "keeper" and self.is_parent(int(name)):
+                    role = "parent"
+                found.append(Process(int(name), role))
+        return found
+
+    @staticmethod
+    def stat(pid):
+        words = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        return [w.decode() for w in words]
+
+    def is_parent(self, pid):
+        """The keepers' parent leads their session; keepers are its children, or were."""
+        words = self.stat(pid)
+        return len(words) > 3 and int(words[3]) == pid
+
+    def jobs_processes(self, mark=None):
+        """Those that a job began, wherever they went: by environment, or by the argument of a long sleep."""
+        mark = (mark or self.mark).encode()
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == os.getpid():
+                continue
+            words = read_file(f"/proc/{name}/cmdline")
+            if words and (mark in words or b"TORTURE_MARK=" + mark in read_file(f"/proc/{name}/environ")):
+                found.append((int(name), words.replace(b"\0", b" ").decode(errors="replace").strip()))
+        return found
+
+    def signal(self, pid, signo):
+        try:
+            os.kill(pid, signo)
+            return True
+        except ProcessLookupError:
+            return False
+
+    def resume_stopped(self):
+        for pid in list(self.stopped):
+            self.signal(pid, signal.SIGCONT)
+        self.stopped.clear()
+
+    def kill_everything(self):
+        """The end of a round that failed: nothing of it stays."""
+        for _ in range(50):
+            pids = [p.pid for p in self.processes()] + [p for p, _ in self.jobs_processes()]
+            if not pids:
+                return
+            for pid in pids:
+                self.signal(pid, signal.SIGKILL)
+            time.sleep(0.05)
