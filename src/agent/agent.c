@@ -1,0 +1,398 @@
+#include "agent/agent_priv.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "gpu/gpu.h"
+#include "plat/clock.h"
+#include "plat/fs.h"
+#include "plat/log.h"
+
+#define GRACE_MS   10000 /* until the server says */
+#define OUTPUT_MAX GIB
+
+/* Keepers */
+
+static void on_spool(void *data, int events)
+{
+	struct agent *a = data;
+
+	attempts_read(a->attempts);
+}
+
+static const char *spool_path(void *data)
+{
+	struct agent *a = data;
+
+	return spools_path(a->spools, spools_current(a->spools));
+}
+
+static void on_launcher_up(void *data)
+{
+	attempts_on_launcher_up(((struct agent *)data)->attempts);
+}
+
+static void on_launcher_down(void *data)
+{
+	attempts_on_launcher_down(((struct agent *)data)->attempts);
+}
+
+static void on_ended(void *data, struct known_attempt *attempt)
+{
+	struct agent *a = data;
+
+	/* What it wrote last goes before its end. */
+	outputs_on_ended(a->outputs, attempt->epoch);
+	releases_add(a->releases, attempt, clock_mono_ms());
+}
+
+static bool is_over(void *data, uint64_t epoch)
+{
+	struct agent *a = data;
+	const struct known_attempt *attempt = attempts_find(a->attempts, epoch);
+
+	return !attempt || attempt->state == ATTEMPT_ENDED || attempt->state == ATTEMPT_TOLD;
+}
+
+/* Devices */
+
+static void before_scan(void *data)
+{
+	struct agent *a = data;
+
+	procs_refresh(a->procs);
+}
+
+static uint64_t owner_of(void *data, int pid)
+{
+	struct agent *a = data;
+
+	return procs_owner(a->procs, (pid_t)pid);
+}
+
+static void on_scan(void *data, const struct inventory_scan *s)
+{
+	struct agent *a = data;
+
+	watchdog_on_scan(a->watchdog, s, clock_mono_ms());
+	releases_on_scan(a->releases, s, clock_mono_ms());
+}
+
+static void on_change(void *data, const struct device_info *v, uint32_t n)
+{
+	struct agent *a = data;
+
+	link_put_devices(outbox_buf(&a->outbox),
+	        &(struct link_devices){
+	                .devices = (struct device_info *)(uintptr_t)v, .n_devices = n});
+}
+
+static void on_list(void *data)
+{
+	struct agent *a = data;
+	uint32_t n;
+
+	(void)inventory_devices(a->inventory, &n);
+	log_info("devices.list", "n=%u", n);
+	agent_connect(a);
+}
+
+static void on_signal(void *data, int signo)
+{
+	log_info("agent.signal", "number=%d", signo);
+	agent_leave(data);
+}
+
+/* Life */
+
+static char *beside_program(const char *name)
+{
+	char exe[PATH_MAX], *slash, *path;
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	exe[MAX(n, 0)] = '\0';
+	slash = strrchr(exe, '/');
+	BUG_IF(asprintf(&path, "%.*s/%s", slash ? (int)(slash - exe) : 0, exe, name) < 0);
+	return path;
+}
+
+/* Whether the machine was started anew since the last agent wrote down which boot it is. */
+static bool was_rebooted(const struct agent *a, const char *path)
+{
+	CLEANUP_BUF struct buf before = BUF_INIT(256);
+	struct err err;
+
+	return fs_read(path, &before, &err) == 0 &&
+	       strcmp(buf_str(&before), a->machine.boot_id) != 0;
+}
+
+static int read_spools(struct agent *a, struct err *err)
+{
+	char dir[PATH_MAX], boot_path[PATH_MAX];
+	struct attempts_options o = {
+	        .loop = a->loop,
+	        .outbox = &a->outbox,
+	        .prepare = &a->prepare,
+	        .cores = a->machine.n_cpus,
+	        .on_ended = on_ended,
+	        .data = a,
+	};
+	bool rebooted;
+	int rc;
+
+	snprintf(dir, sizeof(dir), "%s/spool", a->o.data_dir);
+	snprintf(boot_path, sizeof(boot_path), "%s/run/boot_id", a->o.data_dir);
+	rebooted = was_rebooted(a, boot_path);
+	/* What a crash of the machine cut off must not be written behind. */
+	rc = spools_open(dir, rebooted, &a->spools, err);
+	if (rc < 0)
+		return rc;
+	o.spools = a->spools;
+	a->attempts = attempts_new(&o);
+	a->releases = releases_new(a->loop, a->attempts);
+	attempts_read(a->attempts);
+	if (rebooted) {
+		log_warn(
+		        "agent.rebooted", "living=%u", attempts_count(a->attempts, ATTEMPT_LIVING));
+		attempts_rebooted(a->attempts);
+	}
+	return fs_write_atomic(
+	        boot_path, a->machine.boot_id, strlen(a->machine.boot_id), 0600, err);
+}
+
+static void make_streams(struct agent *a)
+{
+	struct outputs_options out = {
+	        .loop = a->loop,
+	        .outbox = &a->outbox,
+	        .data_dir = a->o.data_dir,
+	        .check_owner = geteuid() == 0,
+	        .is_over = is_over,
+	        .data = a,
+	};
+
+	a->outputs = outputs_new(&out);
+}
+
+static void make_consoles(struct agent *a)
+{
+	struct consoles_options o = {
+	        .loop = a->loop,
+	        .outbox = &a->outbox,
+	        .attempts = a->attempts,
+	        .prepare = &a->prepare,
+	};
+
+	a->consoles = consoles_new(&o);
+	a->procs = procs_new(a->attempts);
+	a->watchdog = watchdog_new(a->attempts);
+	a->blobs = blobs_new();
+}
+
+static void make_launcher(struct agent *a)
+{
+	struct launcher_options o = {
+	        .data_dir = a->o.data_dir,
+	        .spool_path = spool_path,
+	        .on_up = on_launcher_up,
+	        .on_down = on_launcher_down,
+	        .data = a,
+	};
+
+	if (a->o.launcher) {
+		a->launch_socket = mem_strdup(a->o.launcher);
+	} else {
+		BUG_IF(asprintf(&a->launch_socket, "%s/run/keeper.sock", a->o.data_dir) < 0);
+		a->keeper_program =
+		        a->o.keeper ? mem_strdup(a->o.keeper) : beside_program("berth-keeper");
+		o.program = a->keeper_program;
+	}
+	o.socket_path = a->launch_socket;
+	a->launcher = launcher_new(a->loop, &o);
+	attempts_set_launcher(a->attempts, a->launcher);
+}
+
+static int make_simulation(struct agent *a, struct err *err)
+{
+	char dir[PATH_MAX], path[GPU_PATH_SIZE];
+	int rc;
+
+	if (a->o.nvml)
+		a->nvml = mem_strdup(a->o.nvml);
+	if (!a->o.simulate)
+		return 0;
+	if (!a->nvml)
+		a->nvml = beside_program("fake/libnvidia-ml.so.1");
+	snprintf(dir, sizeof(dir), "%s/sim", a->o.data_dir);
+	/* Jobs of all accounts use the cards. */
+	rc = fs_mkdir_p(dir, 0755, err);
+	if (rc == 0)
+		rc = gpu_simulate_write(a->o.simulate, dir, path, err);
+	if (rc < 0)
+		return err_wrap(err, "simulating '%s'", a->o.simulate);
+	a->fake_gpus = mem_strdup(path);
+	return 0;
+}
+
+static int make_inventory(struct agent *a, struct err *err)
+{
+	struct inventory_options o = {
+	        .loop = a->loop,
+	        .library = a->nvml,
+	        .simulate = a->fake_gpus,
+	        .allowed = a->o.allowed,
+	        .n_allowed = a->o.n_allowed,
+	        .before_scan = before_scan,
+	        .owner_of = owner_of,
+	        .on_list = on_list,
+	        .on_scan = on_scan,
+	        .on_change = on_change,
+	        .data = a,
+	};
+	int rc = inventory_new(&o, &a->inventory, err);
+
+	if (rc == 0)
+		releases_set_inventory(a->releases, a->inventory);
+	return rc;
+}
+
+static int make_prepare(struct agent *a, struct err *err)
+{
+	const char *name = a->o.name ? a->o.name : a->machine.hostname;
+
+	if (strlen(name) >= sizeof(((struct node *)0)->name) || !name[0] ||
+	        strpbrk(name, "/ \t\n,"))
+		return err_set(err, ERR_INVALID, "'%s' cannot be the name of a node", name);
+	a->prepare = (struct prepare){
+	        .data_dir = a->o.data_dir,
+	        .node_name = name,
+	        .fake_gpus = a->fake_gpus,
+	        .lang = getenv("LANG"),
+	        .uid = geteuid(),
+	        .has_accounts = geteuid() == 0 || a->o.launcher,
+	        .is_resolver = geteuid() == 0 && !a->o.launcher,
+	        .accounts = accounts_new(),
+	        .grace_ms = GRACE_MS,
+	        .output_max = OUTPUT_MAX,
+	};
+	return 0;
+}
+
+static int make_timers(struct agent *a, struct err *err)
+{
+	int rc;
+
+	a->beat_ms = AGENT_BEAT_MS;
+	a->beat = loop_timer_new(a->loop, agent_on_beat, a);
+	a->ending = loop_timer_new(a->loop, agent_on_ending, a);
+	rc = loop_poll_new(
+	        a->loop, spools_fd(a->spools), LOOP_READ, on_spool, a, &a->spool_poll, err);
+	if (rc == 0)
+		rc = loop_signal_new(a->loop, SIGTERM, on_signal, a, &a->sigterm, err);
+	if (rc == 0)
+		rc = loop_signal_new(a->loop, SIGINT, on_signal, a, &a->sigint, err);
+	return rc;
+}
+
+static int take_data_dir(struct agent *a, struct err *err)
+{
+	char path[PATH_MAX];
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/run", a->o.data_dir);
+	rc = fs_mkdir_p(path, 0711, err);
+	if (rc < 0)
+		return rc;
+	snprintf(path, sizeof(path), "%s/run/agent.lock", a->o.data_dir);
+	rc = fs_lock(path, &a->lock_fd, err);
+	return rc < 0 ? err_wrap(err, "another agent serves '%s'", a->o.data_dir) : 0;
+}
+
+static int make_parts(struct agent *a, struct err *err)
+{
+	int rc = take_data_dir(a, err);
+
+	if (rc == 0)
+		rc = loop_new(&a->loop, err);
+	if (rc == 0)
+		rc = machine_read(&a->machine, err);
+	if (rc == 0)
+		rc = make_simulation(a, err);
+	if (rc == 0)
+		rc = make_prepare(a, err);
+	if (rc < 0)
+		return rc;
+	loop_on_turn_end(a->loop, agent_on_turn_end, a);
+	make_streams(a);
+	rc = read_spools(a, err);
+	if (rc < 0)
+		return rc;
+	make_consoles(a);
+	rc = make_timers(a, err);
+	if (rc < 0)
+		return rc;
+	make_launcher(a);
+	return make_inventory(a, err);
+}
+
+int agent_new(const struct agent_options *o, struct agent **ret_agent, struct err *err)
+{
+	struct agent *a = mem_zalloc(sizeof(*a));
+	int rc;
+
+	a->o = *o;
+	a->lock_fd = -1;
+	a->outbox.buf = BUF_INIT(OUTBOX_MAX);
+	rc = make_parts(a, err);
+	if (rc < 0) {
+		(void)!agent_free(a);
+		return rc;
+	}
+	*ret_agent = a;
+	return 0;
+}
+
+void agent_run(struct agent *a)
+{
+	loop_run(a->loop);
+}
+
+bool agent_free(struct agent *a)
+{
+	if ((a->uplink && !uplink_is_gone(a->uplink)) || !inventory_free(a->inventory))
+		return false;
+	uplink_free(a->uplink);
+	launcher_free(a->launcher);
+	loop_signal_free(a->sigterm);
+	loop_signal_free(a->sigint);
+	loop_poll_free(a->spool_poll);
+	loop_timer_free(a->beat);
+	loop_timer_free(a->ending);
+	consoles_free(a->consoles);
+	outputs_free(a->outputs);
+	watchdog_free(a->watchdog);
+	releases_free(a->releases);
+	procs_free(a->procs);
+	attempts_free(a->attempts);
+	spools_close(a->spools);
+	blobs_free(a->blobs);
+	accounts_free(a->prepare.accounts);
+	buf_done(&a->outbox.buf);
+	if (a->loop)
+		loop_off_turn_end(a->loop, agent_on_turn_end, a);
+	loop_free(a->loop);
+	if (a->lock_fd >= 0)
+		fs_unlock(a->lock_fd);
+	free(a->launch_socket);
+	free(a->keeper_program);
+	free(a->fake_gpus);
+	free(a->nvml);
+	free(a);
+	return true;
+}

@@ -1,0 +1,56 @@
+/*
+ * Inside of agent.h, for agent.c (its parts and their life) and agent_link.c (what the server says, and the end).
+ * Ownership, thread and failures: as there.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/blobs.h"
+#include "agent/console.h"
+#include "agent/inventory.h"
+#include "agent/output.h"
+#include "agent/procs.h"
+#include "agent/release.h"
+#include "agent/uplink.h"
+#include "agent/watchdog.h"
+
+#define AGENT_BEAT_MS 3000 /* until the server says */
+
+struct agent {
+	struct agent_options o;
+	struct loop *loop;
+	int lock_fd;
+	struct machine machine;
+	char *fake_gpus;
+	char *keeper_program, *nvml, *launch_socket;
+	struct prepare prepare;
+	struct outbox outbox;
+	struct spools *spools;
+	struct loop_poll *spool_poll;
+	struct attempts *attempts;
+	struct launcher *launcher;
+	struct outputs *outputs;
+	struct consoles *consoles;
+	struct procs *procs;
+	struct releases *releases;
+	struct watchdog *watchdog;
+	struct inventory *inventory;
+	struct blobs *blobs;
+	struct uplink *uplink; /* NULL until the devices are known */
+	struct loop_signal *sigterm, *sigint;
+	struct loop_timer *beat, *ending;
+	uint64_t beat_ms, heard_ms;
+	uint64_t again_until_ms; /* 0: no WELCOME yet */
+	bool is_shutdown, is_leaving;
+	uint64_t
+	        idle_since_ms; /* of a shutdown: nothing has been living since then; 0: something is */
+};
+
+/* Connects, or connects anew when there is a link: a HELLO says what devices there are. */
+void agent_connect(struct agent *a);
+void agent_leave(
+        struct agent *a); /* agent_run returns when the link is closed in good order, or soon */
+/* Callbacks of loop and timers, with the agent as data. */
+void agent_on_beat(void *agent);
+void agent_on_ending(void *agent);
+void agent_on_turn_end(void *agent);

@@ -1,0 +1,377 @@
+#include "agent/console.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <talloc.h>
+#include <unistd.h>
+
+#include "agent/exec.h"
+#include "agent/sock.h"
+#include "base/mem.h"
+
+#define STREAMS_MAX 256
+#define KNOCK_MS    5    /* how often a console that is about to be made is tried */
+#define OPEN_MS     5000 /* and for how long */
+#define HEAD_BYTES  5
+#define TYPED_MAX \
+	(2 * LINK_WINDOW) /* from the server, not taken by the keeper yet: a window and its heads */
+
+struct stream {
+	struct consoles *owner;
+	uint64_t id;
+	char *path;
+	int fd; /* -1: not connected yet */
+	struct loop_poll *poll;
+	struct loop_timer *knock;
+	uint64_t deadline_ms; /* monotonic, while not connected */
+	uint64_t credit;      /* bytes that may still be sent to the server */
+	uint64_t untold;      /* bytes from the server that it was not told are taken */
+	struct buf
+	        in; /* from the keeper: less than one whole frame, or what must wait for credit */
+	struct buf out; /* to the keeper */
+	UT_hash_handle hh;
+};
+
+struct consoles {
+	struct consoles_options o;
+	struct stream *streams;
+};
+
+static void free_stream(struct stream *s)
+{
+	HASH_DEL(s->owner->streams, s);
+	loop_timer_free(s->knock);
+	loop_poll_free(s->poll);
+	if (s->fd >= 0)
+		close(s->fd);
+	buf_done(&s->in);
+	buf_done(&s->out);
+	free(s->path);
+	free(s);
+}
+
+static void say_close(struct consoles *cs, uint64_t stream, const struct err *why)
+{
+	struct link_stream_close m = {.stream = stream};
+
+	if (why) {
+		m.kind = why->kind;
+		m.text = (char *)(uintptr_t)why->text;
+	}
+	link_put_stream_close(outbox_buf(cs->o.outbox), &m);
+}
+
+static void end_stream(struct stream *s, const struct err *why)
+{
+	say_close(s->owner, s->id, why);
+	free_stream(s);
+}
+
+/* From the keeper to the server */
+
+static size_t frame_len(const uint8_t *head)
+{
+	return (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+}
+
+/* Passes on whole frames; false when the stream has ended. */
+static bool pass_frames(struct stream *s)
+{
+	size_t at = 0;
+
+	while (s->in.len - at >= HEAD_BYTES) {
+		const uint8_t *p = s->in.data + at;
+		struct link_stream_data m = {
+		        .stream = s->id,
+		        .frame = (enum console_frame)p[0],
+		        .data = p + HEAD_BYTES,
+		        .len = frame_len(p),
+		};
+		struct err err;
+
+		if (m.len > CONSOLE_FRAME_MAX || p[0] > CONSOLE_ERROR) {
+			if (err_set(&err, ERR_CORRUPT,
+			            "the console sent something that is no frame") < 0)
+				end_stream(s, &err);
+			return false;
+		}
+		if (s->in.len - at < HEAD_BYTES + m.len || s->credit < m.len)
+			break;
+		s->credit -= m.len;
+		at += HEAD_BYTES + m.len;
+		link_put_stream_data(outbox_buf(s->owner->o.outbox), &m);
+		if (m.frame == CONSOLE_EXIT || m.frame == CONSOLE_ERROR) {
+			end_stream(s, NULL);
+			return false;
+		}
+	}
+	buf_consume(&s->in, at);
+	return true;
+}
+
+static void set_poll(struct stream *s)
+{
+	bool has_room = s->in.len < HEAD_BYTES + CONSOLE_FRAME_MAX;
+
+	if (s->poll)
+		loop_poll_set(s->poll, (has_room ? LOOP_READ : 0) | (s->out.len ? LOOP_WRITE : 0));
+}
+
+static bool read_console(struct stream *s)
+{
+	struct err err;
+
+	for (;;) {
+		size_t room = HEAD_BYTES + CONSOLE_FRAME_MAX - s->in.len;
+		ssize_t n;
+
+		if (room == 0)
+			return true;
+		n = recv(s->fd, buf_reserve(&s->in, room), room, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n <= 0) {
+			if (err_set(&err, ERR_UNAVAILABLE, "the console was closed") < 0)
+				end_stream(s, &err);
+			return false;
+		}
+		buf_commit(&s->in, (size_t)n);
+		if (!pass_frames(s))
+			return false;
+	}
+}
+
+/* From the server to the keeper */
+
+/* The keeper has taken everything: the server may send as much again. */
+static void give_back(struct stream *s)
+{
+	struct link_stream_window m = {.stream = s->id, .bytes = s->untold};
+
+	s->untold = 0;
+	if (m.bytes)
+		link_put_stream_window(outbox_buf(s->owner->o.outbox), &m);
+}
+
+static bool write_console(struct stream *s)
+{
+	struct err err;
+
+	while (s->out.len) {
+		ssize_t n = send(s->fd, s->out.data, s->out.len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n < 0) {
+			/* What it said last may still be there to be read. */
+			if (!read_console(s))
+				return false;
+			if (err_sys(&err, errno, "writing to the console") < 0)
+				end_stream(s, &err);
+			return false;
+		}
+		buf_consume(&s->out, (size_t)n);
+	}
+	give_back(s);
+	return true;
+}
+
+static void on_ready(void *data, int events)
+{
+	struct stream *s = data;
+
+	if ((events & (LOOP_READ | LOOP_ERROR)) && !read_console(s))
+		return;
+	if ((events & LOOP_WRITE) && !write_console(s))
+		return;
+	set_poll(s);
+}
+
+/* Opening */
+
+static void on_knock(void *data)
+{
+	struct stream *s = data;
+	struct err err;
+	int rc = sock_connect(s->path, &s->fd, &err);
+
+	if (rc < 0) {
+		s->fd = -1;
+		if (loop_mono_ms(s->owner->o.loop) < s->deadline_ms)
+			return;
+		end_stream(s, &err);
+		return;
+	}
+	loop_timer_stop(s->knock);
+	rc = loop_poll_new(s->owner->o.loop, s->fd, LOOP_READ, on_ready, s, &s->poll, &err);
+	if (rc < 0) {
+		end_stream(s, &err);
+		return;
+	}
+	if (write_console(s))
+		set_poll(s);
+}
+
+static struct stream *find_stream(const struct consoles *cs, uint64_t id)
+{
+	struct stream *s;
+
+	HASH_FIND(hh, cs->streams, &id, sizeof(id), s);
+	return s;
+}
+
+static void add_stream(struct consoles *cs, uint64_t id, const char *path, uint64_t patience_ms)
+{
+	struct stream *s = mem_zalloc(sizeof(*s));
+
+	s->owner = cs;
+	s->id = id;
+	s->path = mem_strdup(path);
+	s->fd = -1;
+	s->credit = LINK_WINDOW;
+	s->in = BUF_INIT(HEAD_BYTES + CONSOLE_FRAME_MAX);
+	s->out = BUF_INIT(TYPED_MAX);
+	s->knock = loop_timer_new(cs->o.loop, on_knock, s);
+	HASH_ADD(hh, cs->streams, id, sizeof(s->id), s);
+	loop_timer_start(s->knock, 0, KNOCK_MS);
+	s->deadline_ms = loop_mono_ms(cs->o.loop) + patience_ms;
+}
+
+static int open_exec(struct consoles *cs, const struct link_stream_open *m, struct known_attempt *a,
+        void *ctx, struct err *err)
+{
+	struct launch l;
+	int rc = exec_prepare(ctx, cs->o.prepare, a, m, loop_mono_ms(cs->o.loop), &l, err);
+
+	if (rc < 0)
+		return rc;
+	do {
+		if (getrandom(&l.console_id, sizeof(l.console_id), 0) != sizeof(l.console_id))
+			return err_sys(err, errno, "choosing a name for the console");
+	} while (l.console_id == 0);
+	l.console_path = prepare_console_path(ctx, cs->o.prepare, a->epoch, l.console_id);
+	if (prepare_console_dir(cs->o.prepare, err) < 0)
+		return -(int)err->kind;
+	if (!attempts_send(cs->o.attempts, a, &l))
+		return err_set(err, ERR_UNAVAILABLE, "the keepers' parent cannot be reached now");
+	add_stream(cs, m->stream, l.console_path, OPEN_MS);
+	return 0;
+}
+
+static int open_attach(struct consoles *cs, const struct link_stream_open *m,
+        struct known_attempt *a, void *ctx, struct err *err)
+{
+	char *path = prepare_console_path(ctx, cs->o.prepare, a->epoch, 0);
+
+	if (!a->has_console && access(path, F_OK) < 0)
+		return err_set(err, ERR_CONFLICT, "it has no terminal; `logs -f` shows its output");
+	add_stream(cs, m->stream, path, OPEN_MS);
+	return 0;
+}
+
+static int open_stream(struct consoles *cs, const struct link_stream_open *m, struct err *err)
+{
+	struct known_attempt *a = attempts_find(cs->o.attempts, m->epoch);
+	void *ctx;
+	int rc;
+
+	if (find_stream(cs, m->stream))
+		return err_set(err, ERR_CONFLICT, "stream %llu is open already",
+		        (unsigned long long)m->stream);
+	if (HASH_COUNT(cs->streams) >= STREAMS_MAX)
+		return err_set(err, ERR_LIMIT, "%d consoles are open here already", STREAMS_MAX);
+	if (!a || a->state == ATTEMPT_ENDED || a->state == ATTEMPT_TOLD)
+		return err_set(err, ERR_CONFLICT, "it does not run any more");
+	if (m->kind == LINK_STREAM_EXEC && a->state != ATTEMPT_LIVING)
+		return err_set(err, ERR_CONFLICT, "it does not run yet");
+	ctx = talloc_new(NULL);
+	rc = m->kind == LINK_STREAM_EXEC ? open_exec(cs, m, a, ctx, err)
+	                                 : open_attach(cs, m, a, ctx, err);
+	talloc_free(ctx);
+	return rc;
+}
+
+void consoles_open(struct consoles *cs, const struct link_stream_open *m)
+{
+	struct err err;
+
+	if (open_stream(cs, m, &err) < 0)
+		say_close(cs, m->stream, &err);
+}
+
+bool consoles_data(struct consoles *cs, const struct link_stream_data *m)
+{
+	struct stream *s = find_stream(cs, m->stream);
+	struct err err;
+
+	if (!s)
+		return false;
+	s->untold += m->len;
+	console_put(&s->out, m->frame, m->data, (uint32_t)m->len);
+	if (s->out.overflow) {
+		if (err_set(&err, ERR_LIMIT, "more was typed than the window allows") < 0)
+			end_stream(s, &err);
+		return true;
+	}
+	if (s->fd < 0 || write_console(s))
+		set_poll(s);
+	return true;
+}
+
+bool consoles_window(struct consoles *cs, const struct link_stream_window *m)
+{
+	struct stream *s = find_stream(cs, m->stream);
+
+	if (!s)
+		return false;
+	s->credit = MIN(s->credit + MIN(m->bytes, LINK_WINDOW), LINK_WINDOW);
+	if (pass_frames(s))
+		set_poll(s);
+	return true;
+}
+
+bool consoles_close(struct consoles *cs, uint64_t stream)
+{
+	struct stream *s = find_stream(cs, stream);
+
+	if (!s)
+		return false;
+	free_stream(s);
+	return true;
+}
+
+void consoles_close_all(struct consoles *cs)
+{
+	struct stream *s, *next;
+
+	HASH_ITER (hh, cs->streams, s, next)
+		free_stream(s);
+}
+
+size_t consoles_count(const struct consoles *cs)
+{
+	return HASH_COUNT(cs->streams);
+}
+
+struct consoles *consoles_new(const struct consoles_options *o)
+{
+	struct consoles *cs = mem_zalloc(sizeof(*cs));
+
+	cs->o = *o;
+	return cs;
+}
+
+void consoles_free(struct consoles *cs)
+{
+	if (!cs)
+		return;
+	consoles_close_all(cs);
+	free(cs);
+}
