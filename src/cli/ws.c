@@ -1,5 +1,6 @@
 #include "cli/ws.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -9,6 +10,43 @@
 
 #include "base/mem.h"
 #include "cli/interrupt.h"
+
+/* Opened when the first terminal is: no other verb pays for it. */
+static struct {
+	void *library;
+	__typeof__(&wslay_event_context_client_init) client_init;
+	__typeof__(&wslay_event_context_free) context_free;
+	__typeof__(&wslay_event_set_error) set_error;
+	__typeof__(&wslay_event_queue_msg) queue_msg;
+	__typeof__(&wslay_event_queue_close) queue_close;
+	__typeof__(&wslay_event_recv) recv;
+	__typeof__(&wslay_event_send) send;
+	__typeof__(&wslay_event_want_read) want_read;
+	__typeof__(&wslay_event_want_write) want_write;
+	__typeof__(&wslay_event_get_queued_msg_length) queued_length;
+} wslay;
+
+/* POSIX lets a data pointer of dlsym become a function; C alone does not. */
+#define FIND(member, name)                                                      \
+	(*(void **)(void *)&wslay.member = dlsym(library, "wslay_event_" name), \
+	        wslay.member != NULL)
+
+static int load_wslay(struct err *err)
+{
+	if (wslay.library)
+		return 0;
+	void *library = dlopen("libwslay.so.1", RTLD_NOW | RTLD_LOCAL);
+	if (!library || !FIND(client_init, "context_client_init") ||
+	        !FIND(context_free, "context_free") || !FIND(set_error, "set_error") ||
+	        !FIND(queue_msg, "queue_msg") || !FIND(queue_close, "queue_close") ||
+	        !FIND(recv, "recv") || !FIND(send, "send") || !FIND(want_read, "want_read") ||
+	        !FIND(want_write, "want_write") || !FIND(queued_length, "get_queued_msg_length"))
+		return err_set(err, ERR_UNSUPPORTED, "terminals need libwslay: %s", dlerror())
+		               ? err_hint(err, "install the package libwslay1")
+		               : 0;
+	wslay.library = library;
+	return 0;
+}
 
 struct ws {
 	struct http *http;
@@ -41,13 +79,13 @@ static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t len, in
 		return n;
 	}
 	if (n == 0 && !channel_ended(w->channel)) {
-		wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
+		wslay.set_error(ctx, WSLAY_ERR_WOULDBLOCK);
 		return -1;
 	}
 	w->broken = true;
 	if (n == 0 && err_set(&w->err, ERR_UNAVAILABLE, "the server closed the connection"))
 		n = -1;
-	wslay_event_set_error(ctx, WSLAY_ERR_CALLBACK_FAILURE);
+	wslay.set_error(ctx, WSLAY_ERR_CALLBACK_FAILURE);
 	return -1;
 }
 
@@ -62,7 +100,7 @@ static ssize_t on_send(
 		return n;
 	}
 	w->broken = n < 0;
-	wslay_event_set_error(ctx, n < 0 ? WSLAY_ERR_CALLBACK_FAILURE : WSLAY_ERR_WOULDBLOCK);
+	wslay.set_error(ctx, n < 0 ? WSLAY_ERR_CALLBACK_FAILURE : WSLAY_ERR_WOULDBLOCK);
 	return -1;
 }
 
@@ -133,8 +171,10 @@ int ws_open(struct client *c, const char *path, const char *protocol, struct ws 
         struct err *err)
 {
 	struct http *h;
-	int rc = client_connect(c, &h, err);
+	int rc = load_wslay(err);
 
+	if (rc == 0)
+		rc = client_connect(c, &h, err);
 	if (rc)
 		return rc;
 	rc = shake_hands(h, path, protocol, err);
@@ -147,7 +187,7 @@ int ws_open(struct client *c, const char *path, const char *protocol, struct ws 
 	w->channel = http_channel(h);
 	w->early = BUF_INIT(HTTP_BODY_MAX);
 	buf_add(&w->early, http_body(h)->data, http_body(h)->len);
-	BUG_IF(wslay_event_context_client_init(&w->ctx, &callbacks, w));
+	BUG_IF(wslay.client_init(&w->ctx, &callbacks, w));
 	*ret_ws = w;
 	return 0;
 }
@@ -157,10 +197,10 @@ void ws_free(struct ws *w)
 	if (!w)
 		return;
 	if (!w->broken) {
-		wslay_event_queue_close(w->ctx, WSLAY_CODE_NORMAL_CLOSURE, NULL, 0);
-		wslay_event_send(w->ctx);
+		wslay.queue_close(w->ctx, WSLAY_CODE_NORMAL_CLOSURE, NULL, 0);
+		wslay.send(w->ctx);
 	}
-	wslay_event_context_free(w->ctx);
+	wslay.context_free(w->ctx);
 	http_free(w->http);
 	buf_done(&w->early);
 	free(w);
@@ -174,7 +214,7 @@ int ws_send(struct ws *w, enum console_frame type, const void *data, size_t len,
 	bytes[0] = (uint8_t)type;
 	if (len)
 		memcpy(bytes + 1, data, len);
-	int rc = wslay_event_queue_msg(w->ctx, &m);
+	int rc = wslay.queue_msg(w->ctx, &m);
 	free(bytes);
 	return rc ? err_set(err, ERR_UNAVAILABLE, "the connection is closing") : 0;
 }
@@ -195,10 +235,10 @@ int ws_move(struct ws *w,
 	w->on_frame = on_frame;
 	w->on_frame_data = data;
 	w->moved = false;
-	int rc = wslay_event_recv(w->ctx);
+	int rc = wslay.recv(w->ctx);
 	if (rc == 0)
-		rc = wslay_event_send(w->ctx);
-	if (rc || w->broken || !wslay_event_want_read(w->ctx))
+		rc = wslay.send(w->ctx);
+	if (rc || w->broken || !wslay.want_read(w->ctx))
 		return why_over(w, err);
 	return w->moved;
 }
@@ -210,10 +250,10 @@ int ws_fd(const struct ws *w)
 
 short ws_events(const struct ws *w)
 {
-	return (short)(POLLIN | (wslay_event_want_write(w->ctx) ? POLLOUT : 0));
+	return (short)(POLLIN | (wslay.want_write(w->ctx) ? POLLOUT : 0));
 }
 
 size_t ws_unsent(const struct ws *w)
 {
-	return wslay_event_get_queued_msg_length(w->ctx);
+	return wslay.queued_length(w->ctx);
 }
