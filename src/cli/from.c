@@ -183,7 +183,7 @@ int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
 
 	rc = open_input(s->from, &u.in, &err);
 	if (rc == 0)
-		rc = submission_add_environment(c, s, &err);
+		rc = submission_keep_environment(c, s, &err);
 	if (rc == 0)
 		rc = client_connect(c, &u.http, &err);
 	if (rc == 0) {

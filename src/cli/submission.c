@@ -8,16 +8,23 @@
 #include "base/num.h"
 #include "cli/output.h"
 
-int submission_add_environment(struct client *c, struct jobspec *s, struct err *err)
+/* Another machine has paths and accounts of its own: only what -e says goes there. */
+static json_t *taken_environment(struct client *c, const struct jobspec *s)
 {
 	const char *chdir = json_string_value(json_object_get(s->job, "chdir"));
+
+	return client_is_remote(c) || s->dry_run ? NULL : jobspec_environment(environ, chdir);
+}
+
+int submission_keep_environment(struct client *c, struct jobspec *s, struct err *err)
+{
 	struct client_call call = {.method = "POST", .path = "/v1/environments"};
+	json_t *env = taken_environment(c, s);
 	json_t *answer;
 
-	/* Another machine has paths and accounts of its own: only what -e says goes there. */
-	if (client_is_remote(c) || s->dry_run)
+	if (!env)
 		return 0;
-	CLEANUP_JSON json_t *body = json_pack("{s:o}", "env", jobspec_environment(environ, chdir));
+	CLEANUP_JSON json_t *body = json_pack("{s:o}", "environment", env);
 	call.body = body;
 	int rc = client_call(c, &call, &answer, err);
 	if (rc)
@@ -40,11 +47,11 @@ static void make_key(char out[40])
 int submission_send(struct client *c, struct jobspec *s, json_t **ret_job, struct err *err)
 {
 	struct client_call call = {.method = "POST", .path = "/v1/jobs", .body = s->job};
+	json_t *env = taken_environment(c, s);
 	char key[40];
-	int rc = submission_add_environment(c, s, err);
 
-	if (rc)
-		return rc;
+	if (env)
+		json_object_set_new(s->job, "environment", env);
 	if (!json_object_get(s->job, "idempotency_key") && !s->dry_run) {
 		make_key(key);
 		call.idempotency_key = key;

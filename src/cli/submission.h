@@ -1,5 +1,5 @@
 /*
- * Sending jobs: the environment first, then the job, so that it is kept once whatever is lost on the way.
+ * Sending jobs, with the environment taken along: beside one job, or kept once for many.
  * Borrows client and jobspec; one thread; blocks. Refusals are the server's own errors.
  */
 #pragma once
@@ -7,8 +7,8 @@
 #include "cli/client.h"
 #include "cli/jobspec.h"
 
-/* Adds `environment` to the job, unless the server is another machine. */
-MUST_CHECK int submission_add_environment(struct client *c, struct jobspec *s, struct err *err);
+/* For many jobs: keeps the environment and adds its id to the job, unless the server is another machine. */
+MUST_CHECK int submission_keep_environment(struct client *c, struct jobspec *s, struct err *err);
 /* The job as answered. */
 MUST_CHECK int submission_send(
         struct client *c, struct jobspec *s, json_t **ret_job, struct err *err);
