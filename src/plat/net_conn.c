@@ -343,7 +343,7 @@ void conn_settle(struct conn *c)
 
 	while (more && !c->is_closing) {
 		pump(c);
-		more = !c->is_closing && !c->is_ending && c->ops->on_settle(c);
+		more = !c->is_closing && c->ops->on_settle(c) && !c->is_ending;
 		if (more && ++steps == SETTLE_STEPS) {
 			conn_touch(c);
 			break;

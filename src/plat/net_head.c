@@ -50,6 +50,13 @@ static bool is_token_char(uint8_t c)
 	return isalnum(c) || (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
+#define VERSION_LEN 8
+
+static bool is_version(const uint8_t *s)
+{
+	return memcmp(s, "HTTP/", 5) == 0 && isdigit(s[5]) && s[6] == '.' && isdigit(s[7]);
+}
+
 static const char *check_first_line(const uint8_t *line, size_t len, bool is_request)
 {
 	unsigned spaces = 0;
@@ -60,7 +67,9 @@ static const char *check_first_line(const uint8_t *line, size_t len, bool is_req
 		if (line[i] == ' ')
 			spaces++;
 	}
-	if (is_request && spaces != 2)
+	if (is_request &&
+	        (spaces != 2 || len <= VERSION_LEN || line[len - VERSION_LEN - 1] != ' ' ||
+	                !is_version(line + len - VERSION_LEN)))
 		return "the first line is not METHOD TARGET HTTP/1.1";
 	return NULL;
 }

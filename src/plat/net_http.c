@@ -273,6 +273,11 @@ static bool on_settle(struct conn *c)
 
 	if (!r)
 		return false;
+	if (c->is_ending) {
+		h->r = NULL;
+		http_request_free(r);
+		return false;
+	}
 	if (h->ws) {
 		hand_over(h);
 		return true;

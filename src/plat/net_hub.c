@@ -8,6 +8,10 @@
 #include "plat/clock.h"
 #include "plat/loop_priv.h"
 
+/* A timer that is later than that says that we did not run. */
+#define LATE_MS     1000
+#define CATCH_UP_MS 100
+
 static void on_check(uv_check_t *check)
 {
 	struct net_hub *hub = check->data;
@@ -32,10 +36,14 @@ static void on_idle(uv_idle_t *idle)
 static void on_timer(uv_timer_t *timer)
 {
 	struct net_hub *hub = timer->data;
-	uint64_t now_ms = hub_now_ms(hub);
+	uint64_t late_ms = hub_now_ms(hub) - hub->timer_at_ms;
 	uint64_t next_ms = 0;
+	uint64_t now_ms;
 	struct conn *c;
 
+	if (late_ms > LATE_MS)
+		hub->lost_ms += late_ms + CATCH_UP_MS; /* what lies in the sockets comes first */
+	now_ms = hub_now_ms(hub);
 	hub->timer_at_ms = 0;
 	TAILQ_FOREACH (c, &hub->conns, link) {
 		if (c->deadline_ms && c->deadline_ms <= now_ms)
@@ -111,7 +119,7 @@ void hub_release(struct net_hub *hub)
 
 uint64_t hub_now_ms(const struct net_hub *hub)
 {
-	return uv_now(hub->uv);
+	return uv_now(hub->uv) - hub->lost_ms;
 }
 
 const char *hub_date(struct net_hub *hub)

@@ -31,6 +31,7 @@ struct net_hub {
 	uv_idle_t idle;       /* runs while something is dirty: the loop does not sleep then */
 	uv_timer_t timer;     /* at the earliest deadline, or before it */
 	uint64_t timer_at_ms; /* 0: stopped */
+	uint64_t lost_ms;     /* in which this process did not run */
 	struct conn_list conns;
 	struct conn_list dirty;
 	struct buf spare; /* one output buffer, handed from turn to turn */
@@ -41,6 +42,7 @@ struct net_hub {
 
 MUST_CHECK struct net_hub *hub_use(struct loop *loop);
 void hub_release(struct net_hub *hub);
+/* For deadlines: stands still while this process is stopped or busy, because then it is not the peers who are silent. */
 uint64_t hub_now_ms(const struct net_hub *hub);
 const char *hub_date(struct net_hub *hub); /* for the header Date */
 void hub_arm(struct net_hub *hub, uint64_t at_ms);

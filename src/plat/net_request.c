@@ -148,8 +148,8 @@ static void put_head(struct net_request *r, int status, const char *type, size_t
 
 	r->is_begun = true;
 	r->is_bodyless = r->method == NET_HEAD || status == 204 || status == 304;
-	if (len == SIZE_MAX && r->head.minor == 0)
-		r->keeps_alive = false;
+	if (len == SIZE_MAX)
+		r->keeps_alive = r->keeps_alive && r->head.minor > 0;
 	else
 		r->keeps_alive = can_keep_alive(r);
 	snprintf(number, sizeof(number), "HTTP/1.1 %d ", status);
@@ -226,7 +226,8 @@ bool net_request_send(struct net_request *r, const void *data, size_t len)
 	} else {
 		buf_add(b, data, len);
 	}
-	r->wants_drain = conn_unsent(r->c) > r->c->server->limits.send_bytes;
+	/* Once told to wait, it waits until on_drain. */
+	r->wants_drain |= conn_unsent(r->c) > r->c->server->limits.send_bytes;
 	return !r->wants_drain;
 }
 

@@ -362,7 +362,7 @@ bool net_ws_send(struct net_ws *ws, const void *data, size_t len, bool is_text)
 	BUG_IF(ws->o.is_client && !ws->is_open);
 	BUG_IF(wslay_event_queue_msg(ws->ctx, &message) != 0);
 	push(ws);
-	ws->wants_drain = conn_unsent(ws->c) > ws->o.send_bytes;
+	ws->wants_drain |= conn_unsent(ws->c) > ws->o.send_bytes;
 	return !ws->wants_drain;
 }
 

@@ -74,6 +74,8 @@ static void accept_ws(struct kit *k, struct net_request *r)
 
 	if (net_request_accept_ws(r, "berth-test", k->ws_handlers, k->ws_data, &k->ws, &err) < 0)
 		net_request_fail(r, &err);
+	else
+		k->n_accepted++;
 }
 
 static void on_request(void *data, struct net_request *r)
@@ -287,6 +289,16 @@ void peer_close(struct peer *p)
 	p->poll = NULL;
 }
 
+void peer_stop_reading(struct peer *p)
+{
+	loop_poll_set(p->poll, 0);
+}
+
+void peer_read_again(struct peer *p)
+{
+	loop_poll_set(p->poll, LOOP_READ);
+}
+
 struct saying {
 	struct peer *p;
 	const uint8_t *bytes;
@@ -355,11 +367,6 @@ void peer_expect(struct peer *p, const char *text)
 void peer_expect_eof(struct peer *p)
 {
 	kit_wait_true(p->kit, &p->is_eof);
-}
-
-void peer_stop_reading(struct peer *p)
-{
-	loop_poll_set(p->poll, 0);
 }
 
 void peer_ask(struct peer *p, const char *request, const char *status)

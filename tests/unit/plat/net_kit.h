@@ -39,6 +39,7 @@ struct kit {
 	const struct net_ws_handlers *ws_handlers;
 	void *ws_data;
 	struct net_ws *ws;
+	unsigned n_accepted;
 };
 
 struct peer {
@@ -68,5 +69,6 @@ void peer_say_bytes(struct peer *p, const void *bytes, size_t len);
 void peer_expect(struct peer *p, const char *text);
 void peer_expect_eof(struct peer *p);
 void peer_stop_reading(struct peer *p);
+void peer_read_again(struct peer *p);
 /* Asks, and checks the status line. */
 void peer_ask(struct peer *p, const char *request, const char *status);
