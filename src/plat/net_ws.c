@@ -18,6 +18,7 @@
 #define HELD_BYTES   65536
 #define MASK_BYTES   256
 #define REASON_BYTES 123
+#define BROKEN       "the peer broke the WebSocket protocol"
 
 struct net_ws {
 	struct conn *c;
@@ -259,7 +260,7 @@ static void push(struct net_ws *ws)
 		if (wslay_event_get_status_code_sent(ws->ctx) == WSLAY_CODE_MESSAGE_TOO_BIG)
 			set_why(ws, ERR_TOO_LARGE, "a message is too large");
 		else
-			set_why(ws, ERR_INVALID, "the peer broke the WebSocket protocol");
+			set_why(ws, ERR_INVALID, BROKEN);
 		conn_end(ws->c, true);
 	}
 }
@@ -267,17 +268,19 @@ static void push(struct net_ws *ws)
 static size_t on_bytes(struct conn *c, const uint8_t *bytes, size_t len)
 {
 	struct net_ws *ws = c->up;
+	bool is_broken;
 
 	ws->heard_ms = hub_now_ms(c->hub);
 	ws->in = bytes;
 	ws->in_len = len;
-	if (wslay_event_recv(ws->ctx) < 0) {
-		set_why(ws, ERR_INTERNAL, "a frame could not be read");
-		conn_lose(c, NULL);
-		return len;
-	}
+	/* Our callbacks never fail, so it is the peer's frame that did. */
+	is_broken = wslay_event_recv(ws->ctx) < 0;
+	if (is_broken)
+		set_why(ws, ERR_INVALID, BROKEN);
 	if (!c->is_closing)
 		push(ws);
+	if (is_broken)
+		conn_end(c, true);
 	len -= c->is_paused ? ws->in_len : 0;
 	ws->in_len = 0;
 	return len;

@@ -193,8 +193,8 @@ static void test_headers_cannot_be_injected(void **state)
 static void test_continue(void **state)
 {
 	begin(NULL);
-	peer_say(&p, "POST /echo HTTP/1.1\r\n" HOST
-	             "Content-Length: 5\r\nExpect: 100-Continue\r\n\r\n");
+	peer_say(&p,
+	        "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\nExpect: 100-Continue\r\n\r\n");
 	peer_expect(&p, "HTTP/1.1 100 Continue\r\n\r\n");
 	peer_say(&p, "hello");
 	peer_expect(&p, OK);

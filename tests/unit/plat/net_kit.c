@@ -85,6 +85,10 @@ static void on_request(void *data, struct net_request *r)
 	struct err err;
 
 	k->n_requests++;
+	snprintf(k->authorization, sizeof(k->authorization), "%s",
+	        net_request_header_in(r, "authorization")
+	                ? net_request_header_in(r, "authorization")
+	                : "");
 	k->peer = *net_request_peer(r);
 	net_request_on_close(r, on_closed, k);
 	if (strcmp(path, "/echo") == 0) {

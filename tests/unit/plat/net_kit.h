@@ -35,6 +35,7 @@ struct kit {
 	bool pauses;    /* /count pauses after each piece */
 	struct net_peer peer;
 	char saw[512];
+	char authorization[64];
 	/* WebSockets that /ws accepted */
 	const struct net_ws_handlers *ws_handlers;
 	void *ws_data;
