@@ -35,6 +35,7 @@ struct launcher {
 	struct loop_signal *sigchld;
 	uint64_t retry_ms;
 	pid_t child; /* the parent, while it is our child */
+	bool is_ending; /* the parent was asked to end: no other is started */
 	struct buf unsent;
 	uint64_t taken;   /* bytes of all messages so far */
 	uint64_t written; /* of them, up to here */
@@ -51,7 +52,8 @@ static void go_down(struct launcher *l, const char *why)
 	buf_reset(&l->unsent);
 	l->written = l->taken;
 	l->retry_ms = RETRY_MIN_MS;
-	loop_timer_start(l->retry, 0, 0);
+	if (!l->is_ending)
+		loop_timer_start(l->retry, 0, 0);
 }
 
 static void write_unsent(struct launcher *l)
@@ -219,8 +221,13 @@ uint64_t launcher_send(struct launcher *l, const struct launch *message)
 
 void launcher_end_parent(struct launcher *l)
 {
-	pid_t pid = l->fd >= 0 && l->o.program ? sock_peer_pid(l->fd) : 0;
+	pid_t pid = l->fd >= 0 ? sock_peer_pid(l->fd) : l->child;
 
+	if (!l->o.program)
+		return;
+	l->is_ending = true;
+	if (l->fd < 0)
+		loop_timer_stop(l->retry);
 	if (pid > 1 && kill(pid, SIGTERM) < 0)
 		log_warn("keepers.stop", "pid=%d error=\"%s\"", (int)pid, strerror(errno));
 }
