@@ -44,8 +44,8 @@ class Rig:
         self.trouble = []  # what `up` and `down` said when they failed
         os.mkdir(self.dir)
         with open(os.path.join(self.dir, "berth.yaml"), "w") as f:
-            for key, value in settings.items():
-                f.write(f"{key}: {value}\n")
+            for group, its in settings.items():
+                f.write("".join([f"{group}:\n"] + [f"  {key}: {value}\n" for key, value in its.items()]))
 
     # the command line
 
