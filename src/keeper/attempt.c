@@ -1,0 +1,524 @@
+#include "keeper/attempt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "keeper/console.h"
+#include "keeper/output.h"
+#include "keeper/report.h"
+#include "keeper/rights.h"
+#include "keeper/spawn.h"
+#include "keeper/streams.h"
+#include "keeper/tree.h"
+#include "keeper/workdir.h"
+#include "plat/proc.h"
+#include "plat/pty.h"
+
+/*
+ * DESIGN. One loop until waitpid says that no process is left. Phases only go up: RUN, TERM (the tree was asked to end),
+ * KILL (again and again). The first process's end, a stop and the time limit each begin TERM or KILL; who came first is
+ * the cause. An exec is the same without spool and files, and ends with the attempt it belongs to.
+ */
+enum phase { PHASE_RUN, PHASE_TERM, PHASE_KILL };
+
+enum {
+	CHUNK = 1 << 16,
+	DRAIN_MAX = 1 << 22,
+	KILL_AGAIN_MS = 20,
+	NOBODY_CAME_MS = 30000,
+	FENCE_MS = 2
+};
+
+enum { AT_SIGNAL, AT_OUT, AT_ERR, AT_TIMER, AT_WATCH, AT_IN, AT_CONSOLE };
+
+struct attempt {
+	const struct keeper_base *base;
+	struct launch *l;
+	struct attempt_id id;
+	bool is_exec;
+	struct streams io;
+	int cwd_fd; /* of a working directory of its own, else -1 */
+	int timer_fd;
+	int watch_fd; /* of an exec: the attempt's keeper */
+	struct console *console;
+	struct output output;
+
+	enum phase phase;
+	bool is_waiting; /* of an exec: for its client */
+	enum spool_cause cause;
+	int kill_again_ms;
+	pid_t pid;
+	bool has_exited;
+	bool is_empty; /* no process is left */
+	int wait_status;
+	uint64_t cpu_us;
+	uint64_t peak_kib;
+};
+
+static uint8_t chunk[CHUNK];
+
+/* On the clock that goes on while the machine sleeps. */
+static void arm(struct attempt *a, uint64_t in_ms)
+{
+	struct itimerspec at = {.it_value = {.tv_sec = (time_t)(in_ms / 1000),
+	                                .tv_nsec = (long)(in_ms % 1000) * 1000000}};
+
+	if (a->timer_fd < 0)
+		a->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	BUG_IF(a->timer_fd < 0);
+	timerfd_settime(a->timer_fd, 0, &at, NULL);
+}
+
+static void begin_kill(struct attempt *a)
+{
+	a->phase = PHASE_KILL;
+	a->kill_again_ms = KILL_AGAIN_MS;
+	tree_kill();
+}
+
+/* Shells on a terminal do not take TERM; they take what a closed terminal sends. */
+static void begin_term(struct attempt *a)
+{
+	if (a->l->grace_ms == 0) {
+		begin_kill(a);
+		return;
+	}
+	a->phase = PHASE_TERM;
+	tree_signal(SIGTERM);
+	if (a->io.is_tty)
+		tree_signal(SIGHUP);
+	arm(a, a->l->grace_ms);
+}
+
+static void begin_end(struct attempt *a, enum spool_cause cause, bool force)
+{
+	if (a->phase == PHASE_KILL || a->is_empty)
+		return;
+	if (a->phase == PHASE_RUN && !a->has_exited)
+		a->cause = cause;
+	if (force)
+		begin_kill(a);
+	else if (a->phase == PHASE_RUN)
+		begin_term(a);
+}
+
+static void add_usage(struct attempt *a, const struct rusage *u)
+{
+	a->cpu_us += (uint64_t)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000000 +
+	             (uint64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec);
+	a->peak_kib = MAX(a->peak_kib, (uint64_t)u->ru_maxrss);
+}
+
+static void reap(struct attempt *a)
+{
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		add_usage(a, &usage);
+		if (pid != a->pid)
+			continue;
+		a->has_exited = true;
+		a->wait_status = status;
+	}
+	a->is_empty = pid < 0 && errno == ECHILD;
+	if (a->is_empty)
+		return;
+	/* What was left behind; and in the last phase, what has become a child of ours by the death of its parent. */
+	if (a->has_exited && a->phase == PHASE_RUN)
+		begin_term(a);
+	else if (a->phase == PHASE_KILL)
+		tree_kill();
+}
+
+static void on_signals(struct attempt *a)
+{
+	struct signalfd_siginfo infos[8];
+	ssize_t n = read(FD_SIGNAL, infos, sizeof(infos));
+
+	/* An end that has come by itself comes first. */
+	reap(a);
+	for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(*infos); i++) {
+		uint32_t value = (uint32_t)infos[i].ssi_int;
+
+		if (infos[i].ssi_signo == SIGTERM)
+			begin_end(a, SPOOL_STOPPED, false);
+		else if (infos[i].ssi_signo == (uint32_t)STOP_SIGNAL)
+			begin_end(a,
+			        value & 0xff ? (enum spool_cause)(value & 0xff) : SPOOL_STOPPED,
+			        value & STOP_FORCE);
+	}
+}
+
+static void on_timer(struct attempt *a)
+{
+	uint64_t count;
+
+	if (read(a->timer_fd, &count, sizeof(count)) < 0)
+		return;
+	reap(a);
+	a->is_waiting = false;
+	if (a->phase == PHASE_RUN)
+		begin_end(a, a->is_exec ? SPOOL_STOPPED : SPOOL_TIMEOUT, false);
+	else if (a->phase == PHASE_TERM)
+		begin_kill(a);
+}
+
+/* One read from the job; the number of bytes. */
+static size_t take_output(struct attempt *a, int fd, enum spool_stream stream)
+{
+	ssize_t n = read(fd, chunk, sizeof(chunk));
+
+	if (n <= 0)
+		return 0;
+	if (!a->is_exec)
+		output_write(&a->output, stream, chunk, (size_t)n);
+	if (a->console)
+		console_put_output(a->console,
+		        stream == SPOOL_STDERR ? CONSOLE_STDERR : CONSOLE_STDOUT, chunk,
+		        (uint32_t)n);
+	return (size_t)n;
+}
+
+/* What clients typed, as far as the job takes it. */
+static void give_input(struct attempt *a)
+{
+	struct buf *in = console_input(a->console);
+	ssize_t n = in->len && a->io.in_fd >= 0 ? write(a->io.in_fd, in->data, in->len) : 0;
+	char eof;
+
+	if (n > 0)
+		buf_consume(in, (size_t)n);
+	if (a->io.in_fd < 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		buf_reset(in);
+	if (!console_take_eof(a->console) || a->io.in_fd < 0)
+		return;
+	if (!a->io.is_tty) {
+		close(a->io.in_fd);
+		a->io.in_fd = -1;
+		return;
+	}
+	eof = pty_eof_char(a->io.in_fd);
+	if (eof)
+		buf_add(in, &eof, 1);
+}
+
+static void on_console(struct attempt *a, const struct pollfd *fds, size_t n)
+{
+	uint32_t rows, cols;
+
+	console_on_polls(a->console, fds, n);
+	if (console_take_size(a->console, &rows, &cols) && a->io.is_tty)
+		pty_resize(a->io.in_fd, rows, cols);
+	give_input(a);
+	if (!a->is_exec)
+		return;
+	if (a->is_waiting && !console_is_full(a->console)) {
+		a->is_waiting = false;
+		arm(a, a->l->time_limit_ms);
+	}
+	if (console_is_deserted(a->console) && a->phase == PHASE_RUN)
+		begin_end(a, SPOOL_STOPPED, false);
+}
+
+static size_t gather(struct attempt *a, struct pollfd *fds)
+{
+	bool is_full = a->console && a->phase == PHASE_RUN && console_is_full(a->console);
+	size_t n = AT_TIMER;
+
+	fds[AT_SIGNAL] = (struct pollfd){.fd = FD_SIGNAL, .events = POLLIN};
+	fds[AT_OUT] = (struct pollfd){.fd = is_full ? -1 : a->io.out_fd, .events = POLLIN};
+	fds[AT_ERR] = (struct pollfd){.fd = is_full ? -1 : a->io.err_fd, .events = POLLIN};
+	if (a->timer_fd < 0 && !a->console)
+		return n;
+	fds[AT_TIMER] = (struct pollfd){.fd = a->timer_fd, .events = POLLIN};
+	fds[AT_WATCH] = (struct pollfd){.fd = a->watch_fd, .events = POLLIN};
+	fds[AT_IN] = (struct pollfd){.fd = -1};
+	n = AT_CONSOLE;
+	if (!a->console)
+		return n;
+	n += console_polls(a->console, fds + AT_CONSOLE);
+	if (a->io.in_fd >= 0 && console_input(a->console)->len)
+		fds[AT_IN] = (struct pollfd){.fd = a->io.in_fd, .events = POLLOUT};
+	return n;
+}
+
+static int patience_ms(struct attempt *a)
+{
+	int flush_ms = a->is_exec ? -1 : output_flush_in(&a->output);
+
+	if (a->phase != PHASE_KILL)
+		return flush_ms;
+	return flush_ms < 0 ? a->kill_again_ms : MIN(flush_ms, a->kill_again_ms);
+}
+
+static void turn(struct attempt *a)
+{
+	struct pollfd fds[AT_CONSOLE + CONSOLE_POLLS];
+	size_t n = gather(a, fds);
+	int ready = poll(fds, n, patience_ms(a));
+
+	if (ready == 0 && a->phase == PHASE_KILL) {
+		a->kill_again_ms = MIN(a->kill_again_ms * 2, 1000);
+		reap(a);
+	}
+	if (ready == 0 && !a->is_exec)
+		output_flush(&a->output);
+	if (ready <= 0)
+		return;
+	/* Before any output: that may drop clients, and then their places are not those of fds. */
+	if (n > AT_CONSOLE)
+		on_console(a, fds + AT_CONSOLE, n - AT_CONSOLE);
+	if (fds[AT_OUT].revents)
+		take_output(a, a->io.out_fd, SPOOL_STDOUT);
+	if (fds[AT_ERR].revents)
+		take_output(a, a->io.err_fd, SPOOL_STDERR);
+	if (fds[AT_SIGNAL].revents)
+		on_signals(a);
+	if (n > AT_TIMER && fds[AT_TIMER].revents)
+		on_timer(a);
+	if (n > AT_TIMER && fds[AT_WATCH].revents) {
+		a->watch_fd = -1;
+		a->is_waiting = false;
+		begin_end(a, SPOOL_STOPPED, true);
+	}
+}
+
+/* What is left in the pipes when no process is left. Somebody outside the tree may hold one and go on: that has a ceiling. */
+static void drain(struct attempt *a)
+{
+	for (size_t total = 0; total < DRAIN_MAX;) {
+		struct pollfd fds[2] = {{.fd = a->io.out_fd, .events = POLLIN},
+		        {.fd = a->io.err_fd, .events = POLLIN}};
+
+		if (poll(fds, ARRAY_LEN(fds), 0) <= 0)
+			return;
+		if (fds[0].revents)
+			total += take_output(a, a->io.out_fd, SPOOL_STDOUT);
+		if (fds[1].revents)
+			total += take_output(a, a->io.err_fd, SPOOL_STDERR);
+	}
+}
+
+/* Execs of this attempt are told to end, and none begins any more: their byte is ours then. */
+static void end_execs(const struct attempt *a)
+{
+	struct timespec wait = {.tv_nsec = FENCE_MS * 1000 * 1000};
+	uint64_t byte = SPOOL_EXEC_BYTE(a->id.epoch);
+	struct err err;
+
+	while (proc_byte_lock(FD_SPOOL, byte, true, &err) == -ERR_CONFLICT) {
+		int fd = proc_byte_owner_fd(FD_SPOOL, byte);
+
+		if (fd >= 0) {
+			proc_fd_signal(fd, STOP_SIGNAL, SPOOL_STOPPED | STOP_FORCE);
+			close(fd);
+		}
+		nanosleep(&wait, NULL);
+	}
+}
+
+static enum keeper_exit leave_workdir(const struct attempt *a)
+{
+	if (a->cwd_fd < 0)
+		return KEEPER_DONE;
+	if (a->base->is_root)
+		return KEEPER_DONE_WORKDIR;
+	workdir_remove(a->base, a->l);
+	return KEEPER_DONE;
+}
+
+static void tell_exit(struct attempt *a)
+{
+	uint32_t code = (uint32_t)(WIFSIGNALED(a->wait_status) ? 128 + WTERMSIG(a->wait_status)
+	                                                       : WEXITSTATUS(a->wait_status));
+	uint8_t payload[4] = {0, 0, (uint8_t)(code >> 8), (uint8_t)code};
+
+	console_end(a->console, CONSOLE_EXIT, payload, sizeof(payload));
+}
+
+static NORETURN void finish(struct attempt *a)
+{
+	struct spool_record r;
+	enum keeper_exit code;
+
+	drain(a);
+	if (a->is_exec) {
+		/* The attempt may end now: it waits for this lock. */
+		close(FD_SPOOL);
+		tell_exit(a);
+		_exit(KEEPER_DONE);
+	}
+	end_execs(a);
+	code = leave_workdir(a);
+	if (a->console)
+		console_close_door(a->console);
+	r = report_new(&a->id, SPOOL_ENDED);
+	output_finish(&a->output, &r.output_bytes, &r.dropped_bytes);
+	r.cause = a->cause;
+	r.wait_status = a->wait_status;
+	r.cpu_ms = a->cpu_us / 1000;
+	r.peak_mem_bytes = a->peak_kib * KIB;
+	report_append(&r);
+	tell_exit(a);
+	_exit(code);
+}
+
+/* It never began. */
+static NORETURN void finish_failed(
+        struct attempt *a, const struct spawn_failure *f, const char *text)
+{
+	enum keeper_exit code;
+
+	if (a->is_exec && a->console) {
+		a->is_empty = a->is_waiting = true;
+		arm(a, NOBODY_CAME_MS);
+		while (a->is_waiting)
+			turn(a);
+	}
+	code = leave_workdir(a);
+	if (!a->is_exec)
+		report_failure(&a->id, f->cause, f->code, text);
+	console_end(a->console, CONSOLE_ERROR, text, (uint32_t)strlen(text));
+	_exit(code);
+}
+
+static int check(const struct attempt *a, struct err *err)
+{
+	if (a->l->refusal)
+		return err_set(err, ERR_FORBIDDEN, "%s", a->l->refusal);
+	if (!a->l->argv[0])
+		return err_set(err, ERR_INVALID, "no command was given");
+	if (a->base->is_root && !a->l->has_account)
+		return err_set(err, ERR_FORBIDDEN, "no account was given");
+	return 0;
+}
+
+static int begin_exec(struct attempt *a, struct err *err)
+{
+	const struct launch *l = a->l;
+	int rc, fd;
+
+	if (l->path) {
+		rights_as_server(a->base);
+		fd = open(l->path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+		rights_back(a->base);
+		if (fd < 0)
+			return err_sys(err, errno, "opening spool '%.200s'", l->path);
+		dup2(fd, FD_SPOOL);
+		close(fd);
+	}
+	rc = proc_byte_lock(FD_SPOOL, SPOOL_EXEC_BYTE(a->id.epoch), false, err);
+	if (rc == 0)
+		a->watch_fd = proc_byte_owner_fd(FD_SPOOL, a->id.epoch);
+	if (rc == -ERR_CONFLICT || a->watch_fd < 0)
+		return err_set(err, ERR_CONFLICT, "the job is not running here");
+	a->is_waiting = true;
+	arm(a, NOBODY_CAME_MS);
+	return rc < 0 ? rc : check(a, err);
+}
+
+/* Ends the process when there is nothing to do: the epoch lives already, or the spool knows it. */
+static int begin_attempt(struct attempt *a, struct err *err)
+{
+	bool is_started, is_ended;
+	int rc = proc_byte_lock(FD_SPOOL, a->id.epoch, true, err);
+
+	if (rc == -ERR_CONFLICT)
+		_exit(KEEPER_DONE);
+	if (rc < 0)
+		return rc;
+	if (a->l->again) {
+		report_find(a->id.epoch, &is_started, &is_ended);
+		if (is_started || is_ended)
+			_exit(KEEPER_DONE);
+	}
+	rc = check(a, err);
+	return rc < 0 ? rc : output_open(&a->output, a->base, a->l, err);
+}
+
+static int open_console(struct attempt *a, struct err *err)
+{
+	const struct launch *l = a->l;
+
+	if (!l->console_path)
+		return err_set(err, ERR_INVALID, "no path for the console was given");
+	return console_open(
+	        a->base, l->console_path, a->is_exec, l->tty && !a->is_exec, &a->console, err);
+}
+
+/* An exec has no other way than its console to say what went wrong; an attempt's may still be in use, until it has its lock. */
+static int set_up(struct attempt *a, struct err *err)
+{
+	const struct launch *l = a->l;
+	int rc = 0;
+
+	if (a->is_exec) {
+		rc = open_console(a, err);
+		if (rc == 0)
+			rc = begin_exec(a, err);
+	} else {
+		rc = begin_attempt(a, err);
+		if (rc == 0 && (l->console || l->tty))
+			rc = open_console(a, err);
+	}
+	if (rc < 0)
+		return rc;
+	if (l->make_cwd && !a->is_exec)
+		rc = workdir_make(a->base, l, &a->cwd_fd, err);
+	return rc < 0 ? rc : streams_open(&a->io, a->base, l, a->console, err);
+}
+
+NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
+{
+	static struct attempt a;
+	struct spawn_failure failure = {.cause = SPOOL_SETUP_FAILED, .code = 125};
+	struct spool_record started;
+	struct err err;
+	int rc;
+
+	a = (struct attempt){
+	        .base = base,
+	        .l = l,
+	        .id = {.job = l->job, .task = l->task, .attempt = l->attempt, .epoch = l->epoch},
+	        .is_exec = l->kind == LAUNCH_EXEC,
+	        .io = STREAMS_NONE,
+	        .cwd_fd = -1,
+	        .timer_fd = -1,
+	        .watch_fd = -1,
+	};
+	prctl(PR_SET_CHILD_SUBREAPER, 1L);
+	rc = set_up(&a, &err);
+	if (rc == 0) {
+		struct spawn s = {.base = base, .l = l, .is_tty = l->tty, .cwd_fd = a.cwd_fd};
+
+		memcpy(s.stdio, a.io.job, sizeof(s.stdio));
+		rc = spawn_run(&s, &a.pid, &failure, &err);
+	}
+	rights_drop_to_keeper(base);
+	if (rc < 0)
+		finish_failed(&a, &failure, err.text);
+	streams_let_go(&a.io);
+	if (!a.is_exec) {
+		started = report_new(&a.id, SPOOL_STARTED);
+		started.keeper_pid = (uint32_t)getpid();
+		started.pid = (uint32_t)a.pid;
+		report_append(&started);
+		if (l->time_limit_ms)
+			arm(&a, l->time_limit_ms);
+	}
+	while (!a.is_empty || a.is_waiting)
+		turn(&a);
+	finish(&a);
+}
