@@ -71,6 +71,8 @@ void server_arm_tick(struct server *s)
 	const struct node *n;
 	bool watching = false;
 
+	if (!s->tick_timer) /* links close after it went */
+		return;
 	TAILQ_FOREACH (n, &s->world->nodes, link)
 		watching = watching || (!n->is_local && !LIST_EMPTY(&n->jobs));
 	if (due == INT64_MAX && !watching) {
