@@ -80,7 +80,7 @@ static void free_when_unused(struct net_server *s)
 {
 	if (!s->is_closing || s->n_users)
 		return;
-	hub_release(s->hub);
+	hub_unref(s->hub);
 	free(s);
 }
 
@@ -352,6 +352,7 @@ void net_server_close(struct net_server *s)
 		else if (c->server == s)
 			conn_lose(c, &why);
 	}
+	hub_leave(s->hub);
 	free_when_unused(s);
 }
 

@@ -1,8 +1,9 @@
 /*
  * HTTP/1.1 and WebSocket, both ends, over Unix sockets, TCP and TLS. The only header through which the rest of Berth
  * sees a network; the libraries behind it are named in doc/adr/0001.
- * Loop thread only. A `struct net_request` is one exchange: it lives until its answer has been sent or its connection
- * was lost, whichever is later, and is released by net itself after on_close; talloc memory hung on it dies with it.
+ * Loop thread only; SIGPIPE is ignored from the first use on. A `struct net_request` is one exchange: it lives until its answer
+ * is complete or its connection is lost, and is released by net itself after on_close; talloc memory hung on it dies with it.
+ * Output gathers until the end of the turn and leaves in one write. No on_close comes from inside a call of this header.
  * Peers' mistakes are answered by net itself (400, 408, 413, 431, 505, ...) in the JSON form of the brief and never
  * reach a handler. Nothing here blocks; nothing is buffered beyond the limits below.
  */
@@ -33,20 +34,21 @@ struct net_limits {
 	size_t head_bytes; /* request line and headers [32 KiB] */
 	size_t body_bytes; /* of a request read whole [8 MiB]; a streamed body has no limit */
 	size_t send_bytes; /* unsent bytes of one connection above which net_request_send reports it [256 KiB] */
-	unsigned
-	        connections; /* all together; beyond it the oldest one without a whole request goes [1024] */
+	/* All together; beyond it the oldest one without a whole request goes, then the oldest that is only kept alive. A quarter of
+	 * it may be without a whole request. [1024] */
+	unsigned connections;
 	unsigned head_ms; /* to send a whole head [10 s] */
 	unsigned idle_ms; /* kept alive without a request [75 s] */
-	unsigned
-	        stall_ms; /* a peer that takes no bytes of an answer, or sends none of a body [30 s] */
+	/* A peer that takes no bytes of an answer, or sends none of a body. [30 s] */
+	unsigned stall_ms;
 	size_t ws_message_bytes; /* [16 MiB] */
-	unsigned
-	        ws_ping_ms; /* of silence before a ping; three times as much ends the WebSocket [15 s] */
+	/* Of silence before a ping; three times as much ends the WebSocket. [15 s] */
+	unsigned ws_ping_ms;
 };
 
 struct net_handlers {
-	/* The head has arrived. Choose at once, or answer at once: net_request_read_all or net_request_read_stream
-	 * for a body, net_request_accept_ws for a WebSocket, or any answer (an unread body is drained or the connection closed). */
+	/* The head has arrived. Now or later: net_request_read_all or net_request_read_stream for a body, net_request_accept_ws for a
+	 * WebSocket, or any answer (an unread body is drained or the connection closed). Until then nothing more is read. */
 	void (*on_request)(void *data, struct net_request *r);
 };
 
@@ -55,7 +57,8 @@ struct net_tcp_options {
 	uint16_t port;         /* 0: any; ask net_server_port */
 	const char *cert_path; /* PEM; NULL: no TLS here */
 	const char *key_path;
-	bool plain; /* plain HTTP is served too: the first byte decides. Without it a plain request gets 400 with a hint */
+	/* Plain HTTP is served too: the first byte decides. Without it a plain request gets 400 with a hint. */
+	bool plain;
 };
 
 /* Life */
@@ -70,20 +73,22 @@ MUST_CHECK int net_server_listen_tcp(
 uint16_t net_server_port(const struct net_server *s); /* of the first TCP listener, 0 when none */
 /* Back-pressure from above: while paused no socket is read (and none accepted). */
 void net_server_pause(struct net_server *s, bool paused);
-/* Stops listening, closes every connection (on_close is called), frees itself when the last one is gone. */
+/* Stops listening, closes every connection (what is ready to be sent gets one try, and on_close is called), frees itself when the
+ * last one is gone: the loop runs once more for that, or is freed. */
 void net_server_close(struct net_server *s);
 
 /* What was asked. Pointers live as long as the request. */
 enum net_method net_request_method(const struct net_request *r);
-const char *net_request_path(const struct net_request
-                *r); /* decoded, normalised, begins with '/'; never "..": those got 400 */
-const char *net_request_query(
-        const struct net_request *r, const char *key); /* decoded value of the first, or NULL */
+/* Decoded UTF-8 without control characters, normalised, begins with '/'; never "..": those got 400. */
+const char *net_request_path(const struct net_request *r);
+/* Decoded value of the first, or NULL. May hold control characters, but no NUL. */
+const char *net_request_query(const struct net_request *r, const char *key);
 /* The nth value of a key that may come several times, from 0; NULL when there are not so many. */
 const char *net_request_query_nth(const struct net_request *r, const char *key, unsigned nth);
-const char *net_request_header_in(
-        const struct net_request *r, const char *name); /* any case; NULL when absent */
+/* The first of that name, in any case; NULL when absent. HTTP/1.1 has exactly one Host. */
+const char *net_request_header_in(const struct net_request *r, const char *name);
 const struct net_peer *net_request_peer(const struct net_request *r);
+/* A well-formed wish for a WebSocket of version 13. A page of another origin may wish, too: who trusts cookies compares Origin. */
 bool net_request_wants_ws(const struct net_request *r);
 
 /* For the handler's own use; freed by the handler's on_close, or hung on net_request_ctx with talloc. */
@@ -91,11 +96,13 @@ void net_request_set_data(struct net_request *r, void *data);
 void *net_request_data(const struct net_request *r);
 void *net_request_ctx(struct net_request *r); /* talloc context of the exchange */
 
-/* Called once, last: the exchange is over (answer sent) or the peer has gone. After it r is dead. */
+/* Called once, last: the exchange is over (the answer is on its way) or the peer has gone. After it r is dead. A peer that closes its
+ * side while it waits for an answer has gone. Calls on r between the loss and on_close do nothing. */
 void net_request_on_close(
         struct net_request *r, void (*on_close)(void *data, struct net_request *r), void *data);
 
-/* The body whole, at most max bytes (0: the server's limit): on_body once; over it net answers 413. */
+/* The body whole, at most max bytes (0: the server's limit): on_body once; over it net answers 413. Where there is no body, len is 0.
+ * The bytes are lent for the call. */
 void net_request_read_all(struct net_request *r, size_t max,
         void (*on_body)(void *data, struct net_request *r, const void *body, size_t len),
         void *data);
@@ -105,37 +112,43 @@ void net_request_read_stream(struct net_request *r,
         void *data);
 void net_request_pause(struct net_request *r, bool paused);
 
-/* The answer, now or later. Header first, then either one reply or begin, send..., end. */
+/* The answer, now or later. Header first, then either one reply or begin, send..., end. Control characters in a header become '?'. */
 void net_request_header(struct net_request *r, const char *name, const char *value);
 void net_request_reply(
         struct net_request *r, int status, const char *type, const void *body, size_t len);
 void net_request_begin(struct net_request *r, int status,
         const char *type); /* chunked, or until close for HTTP/1.0 */
-/* False: more than send_bytes are unsent; the bytes are taken all the same, but wait for on_drain before the next. */
+/* False: more than send_bytes are unsent; the bytes are taken all the same, but wait for on_drain, which comes when half of
+ * send_bytes is left, before the next. */
 bool net_request_send(struct net_request *r, const void *data, size_t len);
 void net_request_on_drain(
         struct net_request *r, void (*on_drain)(void *data, struct net_request *r), void *data);
 void net_request_end(struct net_request *r);
-/* {"error":{...}} with the status of the kind; the text of err and its hint. */
+/* {"error":{...}} with the status of the kind; the text of err and its hint. After begin: the connection breaks off, so that the
+ * peer knows that the answer is not whole. */
 void net_request_fail(struct net_request *r, const struct err *err);
 
-/* WebSocket, either end. Binary messages unless text is asked for. Pings are answered, and sent every 15 s of silence;
- * a peer silent for 45 s is closed. on_close comes exactly once, after it the ws is dead. */
+/* WebSocket, either end. Binary messages unless text is asked for. Pings are answered, and sent after ping_ms of silence;
+ * a peer silent for three times as long is closed, unless it is we who do not read. on_close comes exactly once, after it the ws is dead. */
 struct net_ws_handlers {
 	void (*on_open)(void *data, struct net_ws *ws); /* client only */
 	void (*on_message)(
 	        void *data, struct net_ws *ws, const void *bytes, size_t len, bool is_text);
 	void (*on_drain)(void *data, struct net_ws *ws); /* below send_bytes again */
-	void (*on_close)(void *data, struct net_ws *ws,
-	        const struct err *why); /* why->kind ERR_NONE: closed in good order */
+	/* why->kind ERR_NONE: closed in good order, by 1000 or 1001. The peer's reason is in its text otherwise. */
+	void (*on_close)(void *data, struct net_ws *ws, const struct err *why);
 };
-/* Takes over the request (its on_close is not called any more). */
+/* Takes over the request (its on_close is not called any more, what hangs on its ctx dies at the end of this turn). protocol NULL: none
+ * is spoken; else the peer must have offered it. Headers set before go along. On failure the request is still there to be answered. */
 MUST_CHECK int net_request_accept_ws(struct net_request *r, const char *protocol,
         const struct net_ws_handlers *h, void *data, struct net_ws **ret_ws, struct err *err);
-bool net_ws_send(struct net_ws *ws, const void *data, size_t len,
-        bool is_text); /* false: as net_request_send */
+/* False: as net_request_send. Text is UTF-8. A client waits for on_open; after the closing messages go nowhere. */
+bool net_ws_send(struct net_ws *ws, const void *data, size_t len, bool is_text);
 size_t net_ws_unsent(const struct net_ws *ws);
+/* Messages that lie in the same 4 KiB as the one being handed on still come. */
 void net_ws_pause(struct net_ws *ws, bool paused);
+/* code: 1000 to 1003, 1007 to 1011, or 3000 to 4999; of the reason at most 122 bytes go along. No message is handed on any more;
+ * on_close comes when the peer has answered, at the latest after 2 s. */
 void net_ws_close(struct net_ws *ws, uint16_t code, const char *reason);
 const struct net_peer *net_ws_peer(const struct net_ws *ws);
 
@@ -145,14 +158,15 @@ struct net_ws_options {
 	const char *protocol;
 	const char *bearer;  /* token, or NULL */
 	const char *ca_path; /* PEM to trust instead of the system's, or NULL */
-	const char *
-	        pin_sha256_hex; /* the peer's certificate must be this one (a certificate made at first start), or NULL */
+	/* The peer's certificate must be this one (a certificate made at first start), or NULL. With ca_path both must hold; alone it
+	 * stands for the name, too. */
+	const char *pin_sha256_hex;
 	size_t message_bytes; /* 0: as in net_limits, like the following */
 	size_t send_bytes;
 	unsigned ping_ms;
 	unsigned connect_ms; /* from the call to on_open [10 s] */
 };
-/* Failing to connect arrives as on_close. */
+/* Failing to connect arrives as on_close; a URL, a pin or a file that cannot be used, at once. */
 MUST_CHECK int net_ws_connect(struct loop *loop, const struct net_ws_options *o,
         const struct net_ws_handlers *h, void *data, struct net_ws **ret_ws, struct err *err);
 

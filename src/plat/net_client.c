@@ -422,7 +422,8 @@ int net_ws_connect(struct loop *loop, const struct net_ws_options *o,
 	k->bearer = mem_strdup(o->bearer);
 	hub = hub_use(loop);
 	k->c = conn_new(hub, k->socket_path != NULL, &client_ops, k);
-	hub_release(hub);
+	hub_leave(hub);
+	hub_unref(hub);
 	k->c->is_connecting = true;
 	k->ws = ws_new(k->c, &ws, h, data);
 	conn_set_deadline(k->c, hub_now_ms(hub) + (o->connect_ms ? o->connect_ms : 10000));

@@ -27,6 +27,7 @@ struct conn *conn_new(struct net_hub *hub, bool is_pipe, const struct conn_ops *
 
 	c->hub = hub;
 	hub->n_users++;
+	hub->n_refs++;
 	if (is_pipe)
 		uv_pipe_init(hub->uv, &c->uv.pipe, 0);
 	else
@@ -415,7 +416,7 @@ static void on_closed(uv_handle_t *handle)
 	buf_done(&c->flying);
 	free(c->why);
 	free(c);
-	hub_release(hub);
+	hub_unref(hub);
 }
 
 void conn_lose(struct conn *c, const struct err *why)
@@ -440,5 +441,6 @@ void conn_lose(struct conn *c, const struct err *why)
 	c->deadline_ms = 0;
 	if (c->server)
 		server_conn_lost(c);
+	hub_leave(c->hub);
 	uv_close(&c->uv.handle, on_closed);
 }

@@ -74,6 +74,7 @@ struct net_hub *hub_use(struct loop *loop)
 
 	if (hub) {
 		hub->n_users++;
+		hub->n_refs++;
 		return hub;
 	}
 	ignore_sigpipe();
@@ -81,7 +82,7 @@ struct net_hub *hub_use(struct loop *loop)
 	hub->loop = loop;
 	hub->uv = uv;
 	hub->n_users = 1;
-	hub->n_handles = 3;
+	hub->n_refs = 1;
 	hub->spare = BUF_INIT(SIZE_MAX / 4);
 	hub->read_bytes = mem_realloc(NULL, NET_READ_BYTES, 1);
 	TAILQ_INIT(&hub->conns);
@@ -96,22 +97,26 @@ struct net_hub *hub_use(struct loop *loop)
 	return hub;
 }
 
-static void on_closed(uv_handle_t *handle)
+void hub_unref(struct net_hub *hub)
 {
-	struct net_hub *hub = handle->data;
-
-	if (--hub->n_handles)
+	if (--hub->n_refs)
 		return;
 	buf_done(&hub->spare);
 	free(hub->read_bytes);
 	free(hub);
 }
 
-void hub_release(struct net_hub *hub)
+static void on_closed(uv_handle_t *handle)
+{
+	hub_unref(handle->data);
+}
+
+void hub_leave(struct net_hub *hub)
 {
 	if (--hub->n_users)
 		return;
 	hub->uv->data = NULL;
+	hub->n_refs += 3;
 	uv_close((uv_handle_t *)&hub->check, on_closed);
 	uv_close((uv_handle_t *)&hub->idle, on_closed);
 	uv_close((uv_handle_t *)&hub->timer, on_closed);

@@ -25,8 +25,9 @@ TAILQ_HEAD(conn_list, conn);
 struct net_hub {
 	struct loop *loop;
 	uv_loop_t *uv;
-	unsigned n_users;
-	unsigned n_handles;
+	unsigned n_users; /* the last one closes the handles */
+	unsigned
+	        n_refs; /* of users, handles, and connections being closed: the last one frees it */
 	uv_check_t check;
 	uv_idle_t idle;       /* runs while something is dirty: the loop does not sleep then */
 	uv_timer_t timer;     /* at the earliest deadline, or before it */
@@ -40,8 +41,9 @@ struct net_hub {
 	char date[40];
 };
 
-MUST_CHECK struct net_hub *hub_use(struct loop *loop);
-void hub_release(struct net_hub *hub);
+MUST_CHECK struct net_hub *hub_use(struct loop *loop); /* a use and a reference */
+void hub_leave(struct net_hub *hub);                   /* gives back the use */
+void hub_unref(struct net_hub *hub);
 /* For deadlines: stands still while this process is stopped or busy, because then it is not the peers who are silent. */
 uint64_t hub_now_ms(const struct net_hub *hub);
 const char *hub_date(struct net_hub *hub); /* for the header Date */

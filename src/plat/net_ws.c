@@ -7,6 +7,7 @@
 #include <wslay/wslay.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 
 /*
  * DESIGN. wslay does the frames. It reads from the bytes that are being taken and writes into the output of the connection, which takes
@@ -379,6 +380,18 @@ void net_ws_pause(struct net_ws *ws, bool paused)
 	conn_pause(ws->c, paused);
 }
 
+/* The part of it that fits and is whole characters. */
+static size_t reason_len(const char *reason)
+{
+	size_t len = 0;
+	size_t n;
+
+	while (reason && reason[len] && (n = text_utf8_len(reason + len, strlen(reason + len))) &&
+	        len + n < REASON_BYTES)
+		len += n;
+	return len;
+}
+
 void net_ws_close(struct net_ws *ws, uint16_t code, const char *reason)
 {
 	if (ws->is_closed || ws->c->is_closing)
@@ -393,8 +406,8 @@ void net_ws_close(struct net_ws *ws, uint16_t code, const char *reason)
 		conn_lose(ws->c, NULL);
 		return;
 	}
-	if (wslay_event_queue_close(ws->ctx, code, (const uint8_t *)reason,
-	            reason ? strnlen(reason, REASON_BYTES - 1) : 0) == 0)
+	if (wslay_event_queue_close(ws->ctx, code, (const uint8_t *)reason, reason_len(reason)) ==
+	        0)
 		push(ws);
 	if (ws->is_open)
 		conn_set_deadline(ws->c, hub_now_ms(ws->c->hub) + CLOSE_MS);

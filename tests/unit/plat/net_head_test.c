@@ -127,82 +127,79 @@ static void test_query(void **state)
 }
 
 /* What one reader takes for one request and another for two, and what nobody should send. */
+static const struct {
+	const char *text;
+	int status;
+} faults[] = {
+        {"GET / HTTP/1.1\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST HOST "\r\n", 400},
+        {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\nHost : berth\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "A: b\r\n c\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "\tc\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST ": c\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "A b: c\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "Nocolon\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "A: b\x01\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "A: b\rc: d\r\n\r\n", 400},
+        {"GET  / HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET / HTTP/1.1 \r\n" HOST "\r\n", 400},
+        {"GET\t/ HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /\r\n" HOST "\r\n", 400},
+        {"GET HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET / HTTP/2.0\r\n" HOST "\r\n", 505},
+        {"GET / HTTP/1.2\r\n" HOST "\r\n", 505},
+        {"GET / HTTP/0.9\r\n" HOST "\r\n", 505},
+        {"GET / HTTQ/1.1\r\n" HOST "\r\n", 400},
+        {"BREW / HTTP/1.1\r\n" HOST "\r\n", 501},
+        {"GET * HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"OPTIONS * HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"CONNECT a:1 HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET http://berth HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /#a HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /.. HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /a/../b HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /a/%2e%2E/b HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /a%2f..%2fb HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /%00 HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /%0a HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /%1b[2J HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /%zz HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /% HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /%4 HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /%ff HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET /?a=%ff HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5, 5\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: +5\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: -5\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 0x5\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5 5\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length:\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 99999999999999999999\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
+        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked, chunked\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST
+         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                501},
+        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n", 400},
+        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n", 400},
+        {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+};
+
 static void test_faults(void **state)
 {
-	static const struct {
-		const char *text;
-		int status;
-	} rows[] = {
-	        {"GET / HTTP/1.1\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST HOST "\r\n", 400},
-	        {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\nHost : berth\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST "A: b\r\n c\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST "\tc\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST ": c\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST "A b: c\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST "Nocolon\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST "A: b\x01\r\n\r\n", 400},
-	        {"GET / HTTP/1.1\r\n" HOST "A: b\rc: d\r\n\r\n", 400},
-	        {"GET  / HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET / HTTP/1.1 \r\n" HOST "\r\n", 400},
-	        {"GET\t/ HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /\r\n" HOST "\r\n", 400},
-	        {"GET HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET / HTTP/2.0\r\n" HOST "\r\n", 505},
-	        {"GET / HTTP/1.2\r\n" HOST "\r\n", 505},
-	        {"GET / HTTP/0.9\r\n" HOST "\r\n", 505},
-	        {"GET / HTTQ/1.1\r\n" HOST "\r\n", 400},
-	        {"BREW / HTTP/1.1\r\n" HOST "\r\n", 501},
-	        {"GET * HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"OPTIONS * HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"CONNECT a:1 HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET http://berth HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /#a HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /.. HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /a/../b HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /a/%2e%2E/b HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /a%2f..%2fb HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /%00 HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /%0a HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /%1b[2J HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /%zz HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /% HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /%4 HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /%ff HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"GET /?a=%ff HTTP/1.1\r\n" HOST "\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST
-	         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-	                400},
-	        {"POST / HTTP/1.1\r\n" HOST
-	         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-	                400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 5\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 6\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5, 5\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: +5\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: -5\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 0x5\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5 5\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length:\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Content-Length: 99999999999999999999\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
-	        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked, chunked\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST
-	         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-	                501},
-	        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n", 400},
-	        {"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n", 400},
-	        {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-	};
 	void *ctx = talloc_new(NULL);
 
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
 		fault.status = 0;
-		if (parse(ctx, rows[i].text) == 0 || fault.status != rows[i].status)
-			fail_msg("%d and not %d for: %s", fault.status, rows[i].status,
-			        rows[i].text);
+		if (parse(ctx, faults[i].text) == 0 || fault.status != faults[i].status)
+			fail_msg("%d and not %d for: %s", fault.status, faults[i].status,
+			        faults[i].text);
 		assert_non_null(fault.text);
 	}
 	talloc_free(ctx);

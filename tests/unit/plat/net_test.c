@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "plat/net_priv.h"
@@ -229,6 +230,23 @@ static void test_pause(void **state)
 	kit_done(&k);
 }
 
+/* Not the peers were late but we: this process did not run, and what they sent meanwhile is waiting. */
+static void test_stopped_ourselves(void **state)
+{
+	struct timespec stop = {.tv_sec = 1, .tv_nsec = 300000000};
+	struct peer p;
+
+	kit_init(&k, &(struct net_limits){.head_ms = 150});
+	peer_open(&p, &k);
+	peer_say(&p, "GET /x HT");
+	kit_turns(&k, 5);
+	nanosleep(&stop, NULL);
+	peer_say(&p, "TP/1.1\r\n" HOST "\r\n");
+	peer_expect(&p, OK);
+	peer_close(&p);
+	kit_done(&k);
+}
+
 /* Whatever the connections are at, closing leaves nothing, and says so to everybody. */
 static void test_close_with_everything_open(void **state)
 {
@@ -261,6 +279,22 @@ static void test_close_with_everything_open(void **state)
 		peer_close(&p[i]);
 	}
 	kit_done(&k);
+}
+
+/* The loop need not run in between: freeing it finishes what closing has begun. */
+static void test_close_and_free_the_loop(void **state)
+{
+	struct peer p;
+
+	kit_init(&k, NULL);
+	peer_open(&p, &k);
+	peer_say(&p, "GET /late HTTP/1.1\r\n" HOST "\r\n");
+	kit_wait_count(&k, &k.n_requests, 1);
+	peer_close(&p);
+	net_server_close(k.server);
+	loop_free(k.loop);
+	assert_int_equal(k.n_closed, 1);
+	assert_int_equal(rmdir(k.dir), 0);
 }
 
 static void on_request_close(void *data, struct net_request *r)
@@ -378,7 +412,9 @@ int main(void)
 	        cmocka_unit_test(test_half_open),
 	        cmocka_unit_test(test_full_of_work),
 	        cmocka_unit_test(test_pause),
+	        cmocka_unit_test(test_stopped_ourselves),
 	        cmocka_unit_test(test_close_with_everything_open),
+	        cmocka_unit_test(test_close_and_free_the_loop),
 	        cmocka_unit_test(test_close_from_a_handler),
 	        cmocka_unit_test(test_noise),
 	};
