@@ -299,7 +299,8 @@ static void test_only_one_parent(void **state)
 
 static void test_rotated_spool(void **state)
 {
-	struct launch rotate = {.kind = LAUNCH_ROTATE, .path = rig_path(&r, "spool/2")}, l;
+	char second[128];
+	struct launch rotate = {.kind = LAUNCH_ROTATE, .path = second}, l;
 	struct spool_record a =
 	        start(1, "trap 'exit 6' TERM; echo ready; while :; do sleep 0.01; done");
 	struct spool_record b =
@@ -309,6 +310,7 @@ static void test_rotated_spool(void **state)
 	const char *text;
 	int fd;
 
+	snprintf(second, sizeof(second), "%s/spool/2", r.dir);
 	rig_send(&r, &rotate);
 	l = rig_launch(&r, 4, "exit 4");
 	rig_send(&r, &l);
@@ -318,7 +320,7 @@ static void test_rotated_spool(void **state)
 	kill((pid_t)c.keeper_pid, SIGKILL);
 	check_swept(3);
 	rig_kill_parent(&r, SIGKILL);
-	fd = open(rig_path(&r, "spool/2"), O_RDONLY | O_CLOEXEC);
+	fd = open(second, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	while (proc_byte_owner(fd, 4))
 		usleep(1000);
