@@ -13,12 +13,14 @@
 #include "cli/lock.h"
 #include "cli/parts.h"
 #include "cli/procs.h"
+#include "cli/supervisor.h"
 #include "plat/clock.h"
 
 #define POLL_MS       20
 #define AGENT_MS      10000
 #define SAY_FIRST_MS  1000
-#define SAY_AGAIN_MS  5000
+#define SAY_MOST_MS   60000
+#define ASK_AGAIN_MS  500
 #define STRAGGLERS_MS 15000 /* after the supervisor has gone */
 
 enum { KEY_KEEP = 0x1000, KEY_NO_RETRY };
@@ -47,18 +49,21 @@ static int parse(int key, char *arg, struct argp_state *state, void *input, stru
 	return ARGP_ERR_UNKNOWN;
 }
 
-static int ask(const struct cli *cli, const struct down *d, struct err *err)
+/* Tells the server, and its supervisor that it was told. */
+static int ask(const struct cli *cli, const char *data_dir, const struct down *d, struct err *err)
 {
 	CLEANUP_CLIENT struct client *c = NULL;
 	CLEANUP_JSON json_t *body =
 	        json_pack("{s:b,s:b}", "keep", d->keep, "no_retry", d->no_retry);
 	struct client_call call = {.method = "POST", .path = "/v1/shutdown", .body = body};
+	struct lock_holder holder;
 	int rc = client_open(cli, &c, err);
 
-	/* Jobs are ended by the agent: it shall be there. */
-	if (rc == 0 && !d->keep)
-		(void)greet_wait(cli, client_target(c)->data_dir, AGENT_MS, err);
-	return rc ? rc : client_call(c, &call, NULL, err);
+	if (rc == 0)
+		rc = client_call(c, &call, NULL, err);
+	if (rc == 0 && lock_find_holder(data_dir, &holder) && holder.pid > 0)
+		kill(holder.pid, d->keep ? SUPERVISOR_TOLD_KEEP : SUPERVISOR_TOLD);
+	return rc;
 }
 
 /* Processes that must be gone; with --keep keepers, and the parent that they are forked from, stay. */
@@ -79,9 +84,25 @@ static size_t count_left(const char *data_dir, const struct down *d, struct buf 
 	return n;
 }
 
-static int wait_until_gone(const char *data_dir, const struct down *d, struct err *err)
+/* The server's process, 0 when there is none. */
+static pid_t find_server(const char *data_dir)
 {
-	uint64_t start_ms = clock_mono_ms(), say_ms = start_ms + SAY_FIRST_MS, alone_ms = 0;
+	struct procs p;
+	pid_t pid = 0;
+
+	procs_find(data_dir, &p);
+	for (size_t i = 0; i < p.n; i++)
+		if (p.v[i].role == PROCS_SERVER)
+			pid = p.v[i].pid;
+	procs_done(&p);
+	return pid;
+}
+
+static int wait_until_gone(
+        const struct cli *cli, const char *data_dir, const struct down *d, struct err *err)
+{
+	uint64_t start_ms = clock_mono_ms(), say_ms = SAY_FIRST_MS, alone_ms = start_ms;
+	pid_t told = find_server(data_dir), server;
 	struct lock_holder holder;
 
 	for (;;) {
@@ -94,11 +115,17 @@ static int wait_until_gone(const char *data_dir, const struct down *d, struct er
 			return 0;
 		if (held)
 			alone_ms = now_ms;
-		if (now_ms - MAX(alone_ms, start_ms) >= STRAGGLERS_MS)
+		if (now_ms - alone_ms >= STRAGGLERS_MS)
 			return err_set(err, ERR_TIMEOUT, "still there: %s", buf_str(&names));
-		if (now_ms >= say_ms) {
+		if (now_ms - start_ms >= say_ms) {
 			cli_say("waiting for: %s", left ? buf_str(&names) : "the supervisor");
-			say_ms = now_ms + SAY_AGAIN_MS;
+			say_ms = MIN(say_ms * 3, say_ms + SAY_MOST_MS);
+		}
+		server = find_server(data_dir);
+		if (server && server != told && now_ms - start_ms > ASK_AGAIN_MS) {
+			/* It fell over on the way, and the one that came after it does not know. */
+			told = server;
+			(void)!ask(cli, data_dir, d, err);
 		}
 		interrupt_poll(NULL, 0, POLL_MS);
 	}
@@ -163,12 +190,15 @@ static int bring_down(struct cli *cli, const char *data_dir, const struct down *
 	}
 	if (!held && parts == 0)
 		rc = revive(data_dir, err);
+	/* Jobs are ended by the agent: it shall be there. */
+	if (rc == 0 && !d->keep)
+		(void)greet_wait(cli, data_dir, AGENT_MS, err);
 	if (rc == 0)
-		rc = ask(cli, d, err);
+		rc = ask(cli, data_dir, d, err);
 	/* Parts whose supervisor was killed are ending by themselves: nobody is left to be asked. */
 	if (rc && err->kind == ERR_UNAVAILABLE && !lock_find_holder(data_dir, &holder))
 		rc = 0;
-	return rc ? rc : wait_until_gone(data_dir, d, err);
+	return rc ? rc : wait_until_gone(cli, data_dir, d, err);
 }
 
 int verb_down(struct cli *cli, int argc, char **argv)

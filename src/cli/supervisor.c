@@ -25,6 +25,7 @@
 #define ASK_AGAIN_MS 500   /* after a shutdown that could not be asked for */
 #define ASK_MOST_MS  30000 /* until the parts are ended without the server's help */
 #define LAST_LINES   15
+#define GOODBYES     3 /* starts that a server gets to end the jobs, when it falls over at that */
 
 /*
  * DESIGN. STARTING until the greeter, a child that waits for /readyz, ends with 0; a part that gives up by itself
@@ -43,6 +44,8 @@ struct supervisor {
 	struct part parts[N_PARTS]; /* in use where name is set */
 	pid_t greeter, asker;
 	int signals;
+	bool told;         /* the server knows that it shall go down (supervisor.h) */
+	unsigned goodbyes; /* how often it may fall over at that */
 	int ready_fd;      /* -1: told, or nobody to tell */
 	bool asked;        /* a signal wants it down */
 	uint64_t asked_ms; /* since when */
@@ -162,6 +165,16 @@ static void give_up_start(struct supervisor *s, const char *what)
 	stop_parts(s);
 }
 
+/* A server that was told to go down and fell over instead is not asked for ever. */
+static bool is_goodbye(struct supervisor *s, int status)
+{
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	if (!s->told || s->phase == STARTING)
+		return false;
+	return s->goodbyes-- == 0;
+}
+
 static void on_part_exit(struct supervisor *s, struct part *p, int status)
 {
 	bool by_itself = WIFEXITED(status);
@@ -172,7 +185,7 @@ static void on_part_exit(struct supervisor *s, struct part *p, int status)
 		stop_parts(s);
 		return;
 	}
-	if (p == &s->parts[SERVER] && by_itself && WEXITSTATUS(status) == 0) {
+	if (p == &s->parts[SERVER] && is_goodbye(s, status)) {
 		part_on_exit(p, status, false);
 		stop_parts(s);
 		return;
@@ -240,10 +253,19 @@ static void read_signals(struct supervisor *s)
 	struct signalfd_siginfo info;
 
 	while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD)
+		switch (info.ssi_signo) {
+		case SIGCHLD:
 			reap(s);
-		else
+			break;
+		case SUPERVISOR_TOLD:
+		case SUPERVISOR_TOLD_KEEP:
+			if (!s->told)
+				s->goodbyes = info.ssi_signo == SUPERVISOR_TOLD ? GOODBYES : 0;
+			s->told = true;
+			break;
+		default:
 			on_stop_signal(s);
+		}
 	}
 }
 
@@ -388,6 +410,8 @@ static void catch_signals(struct supervisor *s)
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SUPERVISOR_TOLD);
+	sigaddset(&set, SUPERVISOR_TOLD_KEEP);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);

@@ -8,7 +8,15 @@
  */
 #pragma once
 
+#include <signal.h>
+
 #include "cli/cli.h"
+
+/*
+ * Sent to the supervisor once the server has been told to shut down (KEEP: leaving the jobs): it may end with whatever code.
+ */
+#define SUPERVISOR_TOLD      SIGUSR1
+#define SUPERVISOR_TOLD_KEEP SIGUSR2
 
 struct supervisor_options {
 	const struct cli *cli;
