@@ -66,7 +66,8 @@ struct watch *watch_add(struct server *s, struct job_id id, watch_fn *fn, void *
 		LIST_INIT(&e->list);
 		HASH_ADD(hh, s->watches->by_id, id, sizeof(e->id), e);
 	}
-	*w = (struct watch){.id = id, .fn = fn, .data = data};
+	/* Added by a callback of the round that runs, it waits for the next one. */
+	*w = (struct watch){.id = id, .fn = fn, .data = data, .round = s->watches->round};
 	LIST_INSERT_HEAD(&e->list, w, link);
 	return w;
 }
