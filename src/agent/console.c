@@ -16,8 +16,8 @@
 #define KNOCK_MS    5    /* how often a console that is about to be made is tried */
 #define OPEN_MS     5000 /* and for how long */
 #define HEAD_BYTES  5
-#define TYPED_MAX \
-	(2 * LINK_WINDOW) /* from the server, not taken by the keeper yet: a window and its heads */
+/* From the server, not taken by the keeper yet: a window, typed key by key. */
+#define TYPED_MAX (8 * LINK_WINDOW)
 
 struct stream {
 	struct consoles *owner;

@@ -115,6 +115,9 @@ static void take_message(struct scene *s, const struct link_message *m)
 	case LINK_STREAM_DATA:
 		take_data(s, &m->stream_data);
 		break;
+	case LINK_STREAM_WINDOW:
+		s->streams[m->stream_window.stream % SCENE_STREAMS].taken += m->stream_window.bytes;
+		break;
 	case LINK_STREAM_CLOSE:
 		take_close(s, &m->stream_close);
 		break;

@@ -17,6 +17,7 @@
 struct scene_stream {
 	struct buf bytes[2]; /* stdout, stderr */
 	size_t n_frames;
+	uint64_t taken; /* of what was typed */
 	bool is_closed;
 	enum err_kind kind;
 	char text[200];
