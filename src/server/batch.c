@@ -227,18 +227,26 @@ static void seal(struct server *s, struct batch *b)
 		        .len = b->events[i].len};
 }
 
+static int commit(struct batch *b)
+{
+	return store_commit(b->s->store, b->s->store_epoch, b->seq, b->store_events, b->n_events,
+	        b->store_rows, b->n_rows, &b->err);
+}
+
+/* Store thread. On a full disk the reserve is given up, so that the ends of jobs can be taken; with room it is made again. */
 static void commit_run(void *data)
 {
 	struct batch *b = data;
+	struct server *s = b->s;
+	struct err ignored;
 
-	b->rc = store_commit(b->s->store, b->s->store_epoch, b->seq, b->store_events, b->n_events,
-	        b->store_rows, b->n_rows, &b->err);
-	if (b->rc == -(int)ERR_NO_SPACE) {
-		/* The ends of jobs must be taken: the reserve is given up for them. */
-		struct err ignored;
-		if (store_reserve_release(b->s->store, &ignored) == 0)
-			b->rc = store_commit(b->s->store, b->s->store_epoch, b->seq,
-			        b->store_events, b->n_events, b->store_rows, b->n_rows, &b->err);
+	b->rc = commit(b);
+	if (b->rc == -(int)ERR_NO_SPACE && !s->reserve_is_out &&
+	        store_reserve_release(s->store, &ignored) == 0) {
+		s->reserve_is_out = true;
+		b->rc = commit(b);
+	} else if (b->rc == 0 && s->reserve_is_out) {
+		s->reserve_is_out = store_reserve_make(s->store, &ignored) != 0;
 	}
 }
 

@@ -30,7 +30,8 @@ static const struct argp_option options[] = {
         {"insecure", OPT_INSECURE, NULL, 0, "Take plain HTTP beyond loopback too", 0},
         {"check-config", OPT_CHECK, NULL, 0, "Check the configuration and end", 0},
         {"show-config", OPT_SHOW, NULL, 0, "Print the configuration and end", 0},
-        {"get-config", OPT_GET, "KEY", 0, "Print where one setting comes from and its value, and end", 0},
+        {"get-config", OPT_GET, "KEY", 0,
+                "Print where one setting comes from and its value, and end", 0},
         {0},
 };
 
@@ -97,8 +98,9 @@ int main(int argc, char **argv)
 		        a.question, a.key);
 	(void)prctl(PR_SET_NAME, "berth server");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write, not an end */
 	/* Freed memory goes back soon: an idle server is small. */
-	mallopt(M_ARENA_MAX, 2);
+	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
 	if (sodium_init() < 0)
 		return 1;

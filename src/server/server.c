@@ -118,9 +118,14 @@ static int open_store(struct server *s, struct err *err)
 	rc = store_open(url, &s->store, err);
 	if (rc == 0)
 		rc = store_lead(s->store, &s->store_epoch, err);
-	if (rc == 0)
-		s->seq = store_last_seq(s->store);
-	return rc;
+	if (rc)
+		return rc;
+	s->seq = store_last_seq(s->store);
+	if (store_reserve_make(s->store, err)) {
+		log_warn("store.reserve", "text=\"%s\"", err->text);
+		s->reserve_is_out = true;
+	}
+	return 0;
 }
 
 static uint32_t group_of(const char *name)

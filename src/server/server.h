@@ -43,7 +43,8 @@ struct server {
 	struct batch *gathering;
 	struct batch *in_flight;
 	struct loop_timer *retry_timer; /* a batch that failed is tried again */
-	enum err_kind store_trouble;    /* ERR_NONE: the last commit succeeded */
+	bool reserve_is_out; /* store thread: the reserve file was given up for ends of jobs */
+	enum err_kind store_trouble; /* ERR_NONE: the last commit succeeded */
 	char store_trouble_text[200];
 
 	struct uplink *uplinks; /* connected agents */
