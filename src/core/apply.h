@@ -24,8 +24,12 @@ uint32_t world_take_dirty(struct world *w, struct job ***ret_jobs);
 /* Drops ended jobs beyond policy.keep_ended from memory, oldest first, each told by EFFECT_FORGET. Never dirty ones. */
 void world_trim(struct world *w, struct effects *fx);
 
-/* Loading: a stored job takes its place in all indexes; ownership of j passes. Parents before their tasks, nodes before jobs. */
+/*
+ * Loading: a stored job takes its place in all indexes; ownership of j passes. Parents before their tasks, nodes before jobs.
+ * CORRUPT when it contradicts itself or what is there already; after the last one, world_adopted() looks at the whole.
+ */
 MUST_CHECK int world_adopt_job(struct world *w, struct job *take_j, struct err *err);
+MUST_CHECK int world_adopted(const struct world *w, struct err *err);
 struct job *world_job_new(void);    /* zeroed, for a decoder to fill */
 void world_job_free(struct job *j); /* of a job that was never adopted */
 struct blob *world_adopt_blob(struct world *w, uint64_t num, const uint8_t hash[16],

@@ -7,28 +7,28 @@
 #include "core/world_priv.h"
 #include "base/mem.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void take_position(struct array *a, uint64_t pos)
 {
-	uint32_t i = 0;
+	uint32_t i;
 
 	if (pos != a->next_pos) {
-		a->skip = mem_realloc(a->skip, a->n_skip + 1, sizeof(*a->skip));
-		while (i < a->n_skip && a->skip[i] < pos)
-			i++;
+		MEM_GROW(a->skip, a->n_skip, a->cap_skip);
+		for (i = a->n_skip; i > 0 && a->skip[i - 1] > pos; i--)
+			;
 		memmove(a->skip + i + 1, a->skip + i, (a->n_skip - i) * sizeof(*a->skip));
 		a->skip[i] = pos;
 		a->n_skip++;
 		return;
 	}
 	a->next_pos++;
-	while (a->n_skip && a->skip[0] == a->next_pos) {
-		a->n_skip--;
-		memmove(a->skip, a->skip + 1, a->n_skip * sizeof(*a->skip));
+	for (i = 0; i < a->n_skip && a->skip[i] == a->next_pos; i++)
 		a->next_pos++;
-	}
+	if (i == 0)
+		return;
+	a->n_skip -= i;
+	memmove(a->skip, a->skip + i, a->n_skip * sizeof(*a->skip));
 }
 
 struct job *array__materialise(struct apply *a, struct job *parent, uint64_t pos)
@@ -63,51 +63,64 @@ static enum job_state verdict(const struct array *a)
 	return JOB_COMPLETED;
 }
 
-void array__settle_state(struct apply *a, struct job *parent)
+/* A retried task may have made the largest code obsolete: when all tasks are in memory it is found anew. */
+static void find_worst_code(const struct world *w, const struct job *parent)
 {
 	struct array *r = parent->array;
-	uint64_t final = 0, begun = 0;
+	int32_t worst = array_cut(r) ? 143 : 0;
+	uint64_t seen = array_cut(r);
+
+	for (const struct job *t = world_next_job(w, parent); t && t->id.num == parent->id.num;
+	        t = world_next_job(w, t)) {
+		worst = MAX(worst, job_result_code(t));
+		seen++;
+	}
+	if (seen == r->n)
+		r->worst_code = worst;
+}
+
+void array__settle_state(struct apply *a, struct job *parent, const char *text)
+{
+	struct array *r = parent->array;
+	uint64_t final = 0;
 
 	if (job_state_is_final(parent->state))
 		return;
-	for (int s = 0; s < JOB_STATE_MAX; s++) {
+	for (int s = 0; s < JOB_STATE_MAX; s++)
 		if (job_state_is_final((enum job_state)s))
 			final += r->by_state[s];
-		if (s != JOB_PENDING && s != JOB_STARTING)
-			begun += r->by_state[s];
-	}
-	if (final == r->n)
+	if (final == r->n) {
+		find_worst_code(a->w, parent);
 		apply__transition(a, parent, verdict(r),
-		        parent->stop_reason ? parent->stop_reason : REASON_EXITED, NULL);
-	else if (parent->state == JOB_PENDING && begun)
+		        parent->stop_reason ? parent->stop_reason : REASON_EXITED, text);
+	} else if (parent->state == JOB_PENDING && r->by_state[JOB_RUNNING]) {
 		apply__transition(a, parent, JOB_RUNNING, REASON_EXEC, NULL);
+	}
 }
 
-void array__count(struct apply *a, struct job *parent, const struct job *task, enum job_state old)
+void array__follow(struct apply *a, struct job *parent, const struct job *task)
 {
 	struct array *r = parent->array;
 
-	r->by_state[old]--;
-	r->by_state[task->state]++;
 	if (task->state == JOB_RUNNING && !parent->started_ms)
 		parent->started_ms = a->now.wall_ms;
 	if (job_state_is_final(task->state))
 		r->worst_code = MAX(r->worst_code, job_result_code(task));
 	world__mark_dirty(a->w, parent);
-	array__settle_state(a, parent);
-	if (job_state_is_final(parent->state))
-		return;
+	array__settle_state(a, parent, NULL);
 	world__settle(a->w, parent, a->now);
-	/* Tasks that wait for the throttle wait as jobs of their own only after a retry; there are few. */
-	if (parent->req->throttle && r->by_state[JOB_PENDING] &&
-	        job_state_holds(old) != job_state_holds(task->state))
-		for (struct job *t = world_next_job(a->w, parent); t && t->id.num == parent->id.num;
-		        t = world_next_job(a->w, t))
-			if (t->state == JOB_PENDING)
-				world__settle(a->w, t, a->now);
 }
 
-void array__cancel_rest(struct apply *a, struct job *parent)
+void array__settle_tasks(struct apply *a, struct job *parent)
+{
+	if (parent->array->by_state[JOB_PENDING] == 0)
+		return;
+	for (struct job *t = world_next_job(a->w, parent); t && t->id.num == parent->id.num;
+	        t = world_next_job(a->w, t))
+		world__settle(a->w, t, a->now);
+}
+
+static void cut_rest(struct apply *a, struct job *parent)
 {
 	struct array *r = parent->array;
 	uint64_t left = array_unstarted(r);
@@ -119,4 +132,52 @@ void array__cancel_rest(struct apply *a, struct job *parent)
 	r->cut = MIN(r->cut, r->next_pos);
 	world__settle(a->w, parent, a->now);
 	world__mark_dirty(a->w, parent);
+	/* Others may wait for a task that was cut. */
+	apply__note_recheck(a, parent->id.num);
+}
+
+void array__cancel(
+        struct apply *a, struct job *parent, enum reason reason, const char *text, bool force)
+{
+	parent->stop_reason = reason;
+	for (struct job *t = world_next_job(a->w, parent); t && t->id.num == parent->id.num;
+	        t = world_next_job(a->w, t))
+		if (!job_state_is_final(t->state))
+			apply__stop_task(a, t, reason, text, force);
+	if (job_state_is_final(parent->state))
+		return;
+	cut_rest(a, parent);
+	array__settle_state(a, parent, text);
+}
+
+int array__retry(struct apply *a, struct job *parent, const char *actor, struct err *err)
+{
+	struct array *r = parent->array;
+	uint64_t there = 0, wanted = 0;
+	struct job *t;
+
+	for (int s = 0; s < JOB_STATE_MAX; s++)
+		if (job_state_is_final((enum job_state)s) && s != JOB_COMPLETED)
+			wanted += r->by_state[s];
+	for (t = world_next_job(a->w, parent); t && t->id.num == parent->id.num;
+	        t = world_next_job(a->w, t))
+		there += t->state != JOB_COMPLETED;
+	if (wanted == 0)
+		return err_set(err, ERR_CONFLICT, "every task of job %llu completed",
+		        (unsigned long long)parent->id.num);
+	/* Half of an array must not pass for the whole. */
+	if (there + array_cut(r) < wanted)
+		return err_set(err, ERR_CONFLICT,
+		        "%llu ended tasks of job %llu are not in memory; name the tasks that are to run again",
+		        (unsigned long long)(wanted - there - array_cut(r)),
+		        (unsigned long long)parent->id.num);
+	r->by_state[JOB_CANCELLED] -= array_cut(r);
+	r->cut = r->n;
+	r->worst_code = 0;
+	apply__transition(a, parent, JOB_PENDING, REASON_RETRY_BY_USER, actor);
+	for (t = world_next_job(a->w, parent); t && t->id.num == parent->id.num;
+	        t = world_next_job(a->w, t))
+		if (t->state != JOB_COMPLETED)
+			apply__retry_one(a, t, actor);
+	return 0;
 }

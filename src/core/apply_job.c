@@ -25,6 +25,7 @@ static void enter_final(struct apply *a, struct job *j)
 	j->ended_ms = a->now.wall_ms;
 	j->stop_reason = REASON_NONE;
 	world__leave_class(w, j);
+	world__unwatch_deps(w, j);
 	TAILQ_INSERT_TAIL(&w->ended, j, by_end);
 	w->n_ended++;
 	if (j->id.task == TASK_NONE)
@@ -41,6 +42,7 @@ static void leave_final(struct apply *a, struct job *j)
 	if (j->id.task == TASK_NONE)
 		w->n_living++;
 	world__join_class(w, j);
+	world__watch_deps(w, j);
 }
 
 static void count_queue(struct world *w, const struct job *j, enum job_state old)
@@ -62,6 +64,10 @@ void apply__transition(
 	j->reason = reason;
 	note_transition(j, a->now.wall_ms, reason, text);
 	count_queue(a->w, j, old);
+	if (j->parent) {
+		j->parent->array->by_state[old]--;
+		j->parent->array->by_state[state]++;
+	}
 	if (job_state_is_final(state) && !job_state_is_final(old))
 		enter_final(a, j);
 	else if (!job_state_is_final(state) && job_state_is_final(old))
@@ -69,28 +75,17 @@ void apply__transition(
 	world__settle(a->w, j, a->now);
 	world__mark_dirty(a->w, j);
 	effects_add(a->fx, (struct effect){.kind = EFFECT_CHANGED, .id = j->id});
-	if (state == JOB_RUNNING || job_state_is_final(state)) {
-		MEM_GROW(a->recheck, a->n_recheck, a->cap_recheck);
-		a->recheck[a->n_recheck++] = j->id.num;
-	}
+	if (state == JOB_RUNNING || job_state_is_final(state))
+		apply__note_recheck(a, j->id.num);
 	if (j->parent)
-		array__count(a, j->parent, j, old);
-}
-
-static int check_request(const struct request *r, struct err *err)
-{
-	if (!r->n_argv || !r->argv[0] || !r->argv[0][0])
-		return err_set(err, ERR_INVALID, "the command is empty");
-	if (r->n_ranges && request_n_tasks(r) == 0)
-		return err_set(err, ERR_INVALID, "the array has no tasks");
-	return 0;
+		array__follow(a, j->parent, j);
 }
 
 int apply__submit(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
 	struct world *w = a->w;
 	struct job *j;
-	int rc = check_request(e->request, err);
+	int rc = request_check(e->request, err);
 
 	if (rc)
 		return rc;
@@ -112,11 +107,7 @@ int apply__submit(struct apply *a, const struct event *e, struct applied *out, s
 	world__add_job(w, j);
 	w->counters_dirty = true;
 	apply__transition(a, j, JOB_PENDING, REASON_SUBMITTED, e->actor);
-	/* A dependency that is decided already is decided here. */
-	for (uint32_t i = 0; i < j->req->n_deps; i++) {
-		MEM_GROW(a->recheck, a->n_recheck, a->cap_recheck);
-		a->recheck[a->n_recheck++] = j->req->deps[i].on.num;
-	}
+	apply__recheck_own(a, j);
 	*out = (struct applied){.job = j, .is_new = true};
 	return 0;
 }
@@ -147,23 +138,51 @@ static struct attempt *add_attempt(
 	return t;
 }
 
+static bool overlap(const struct cpu_set *a, const struct cpu_set *b)
+{
+	uint64_t both = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(a->bits); i++)
+		both |= a->bits[i] & b->bits[i];
+	return both != 0;
+}
+
+static int check_host(
+        const struct job *j, const struct placement *p, const struct node *n, struct err *err)
+{
+	const struct request *r = j->req;
+
+	if (!n || n->state != NODE_UP || n->drained)
+		return err_set(err, ERR_CONFLICT, "the node of the placement takes no jobs");
+	if (r->cpus && n->n_cpus_used + r->cpus > n->n_cpus)
+		return err_set(err, ERR_CONFLICT, "node %s has no %u free CPUs", n->name, r->cpus);
+	if (p->bind_cpus && overlap(&p->cpus, &n->cpus_used))
+		return err_set(err, ERR_CONFLICT, "a CPU of node %s is bound already", n->name);
+	if (r->mem_bytes && r->mem_bytes > n->mem_bytes - MIN(n->mem_used, n->mem_bytes))
+		return err_set(err, ERR_CONFLICT, "node %s has not so much free memory", n->name);
+	return 0;
+}
+
 static int check_placement(
         const struct job *j, const struct placement *p, const struct node *n, struct err *err)
 {
-	if (!n || n->state != NODE_UP)
-		return err_set(err, ERR_CONFLICT, "the node of the placement is not up");
-	if (n->n_cpus_used + j->req->cpus > n->n_cpus && j->req->cpus)
-		return err_set(
-		        err, ERR_CONFLICT, "node %s has no %u free CPUs", n->name, j->req->cpus);
+	uint64_t seen = 0;
+	int rc = check_host(j, p, n, err);
+
+	if (rc)
+		return rc;
+	if (p->n_slices > NODE_DEVICES_MAX)
+		return err_set(err, ERR_CONFLICT, "more slices than a node has devices");
 	for (uint32_t i = 0; i < p->n_slices; i++) {
-		const struct device *d = p->slices[i].device < n->n_devices
-		                                 ? &n->devices[p->slices[i].device]
-		                                 : NULL;
-		if (!d || !device_is_usable(d) || p->slices[i].mem_bytes > device_free_bytes(d) ||
-		        p->slices[i].share_milli > device_free_milli(d))
+		const struct slice *x = &p->slices[i];
+		const struct device *d = x->device < n->n_devices ? &n->devices[x->device] : NULL;
+		if (!d || !device_is_usable(d) || (seen >> x->device & 1) ||
+		        x->mem_bytes > device_free_bytes(d) ||
+		        x->share_milli > device_free_milli(d))
 			return err_set(err, ERR_CONFLICT,
-			        "the slice does not fit on device %u of node %s",
-			        p->slices[i].device, n->name);
+			        "the slice does not fit on device %u of node %s", x->device,
+			        n->name);
+		seen |= (uint64_t)1 << x->device;
 	}
 	return 0;
 }
@@ -203,18 +222,17 @@ int apply__start(struct apply *a, const struct event *e, struct applied *out, st
 }
 
 /* Ends what runs, or what waits. */
-static void cancel_one(struct apply *a, struct job *j, const struct event *e)
+void apply__stop_task(
+        struct apply *a, struct job *j, enum reason reason, const char *text, bool force)
 {
-	if (job_state_is_final(j->state) || j->is_array)
-		return;
 	if (!job_state_holds(j->state)) {
-		apply__transition(a, j, JOB_CANCELLED, e->reason, e->actor);
+		apply__transition(a, j, JOB_CANCELLED, reason, text);
 		return;
 	}
 	/* A user's word stands above Berth's own reasons; these do not replace one another. */
-	if (j->stop_reason == REASON_NONE || e->reason == REASON_CANCELLED)
-		j->stop_reason = e->reason;
-	j->stop_force = j->stop_force || e->force;
+	if (j->stop_reason == REASON_NONE || reason == REASON_CANCELLED)
+		j->stop_reason = reason;
+	j->stop_force = j->stop_force || force;
 	effects_add(a->fx, (struct effect){.kind = EFFECT_STOP,
 	                           .id = j->id,
 	                           .node = j->node->num,
@@ -222,36 +240,31 @@ static void cancel_one(struct apply *a, struct job *j, const struct event *e)
 	                           .reason = j->stop_reason,
 	                           .force = j->stop_force});
 	if (j->state != JOB_COMPLETING)
-		apply__transition(a, j, JOB_COMPLETING, e->reason, e->actor);
+		apply__transition(a, j, JOB_COMPLETING, reason, text);
 	else
 		world__mark_dirty(a->w, j);
 }
 
-static void cancel_array(struct apply *a, struct job *parent, const struct event *e)
+/* A task that never was a job of its own becomes one in order to be cancelled. */
+static struct job *find_to_cancel(struct apply *a, struct job_id id)
 {
-	struct job *t, *next;
+	struct job *j = world_find_job(a->w, id), *parent;
+	uint64_t pos;
 
-	array__cancel_rest(a, parent);
-	for (t = world_next_job(a->w, parent); t && t->id.num == parent->id.num; t = next) {
-		next = world_next_job(a->w, t);
-		cancel_one(a, t, e);
-	}
-	parent->stop_reason = e->reason;
-	array__settle_state(a, parent);
+	if (j || id.task == TASK_NONE)
+		return j;
+	parent = world_find_job(a->w, (struct job_id){id.num, TASK_NONE});
+	if (!parent || !parent->array)
+		return NULL;
+	pos = request_task_pos(parent->req, id.task);
+	return array_is_unstarted(parent->array, pos) ? array__materialise(a, parent, pos) : NULL;
 }
 
 int apply__cancel(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
-	struct job *j = world_find_job(a->w, e->id);
+	struct job *j = find_to_cancel(a, e->id);
 	char id[48];
 
-	if (!j && e->id.task != TASK_NONE) {
-		struct job *parent = world_find_job(a->w, (struct job_id){e->id.num, TASK_NONE});
-		uint64_t pos = parent && parent->array ? request_task_pos(parent->req, e->id.task)
-		                                       : UINT64_MAX;
-		if (pos != UINT64_MAX && pos >= parent->array->next_pos && pos < parent->array->cut)
-			j = array__materialise(a, parent, pos);
-	}
 	if (!j)
 		return err_set(
 		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
@@ -259,11 +272,19 @@ int apply__cancel(struct apply *a, const struct event *e, struct applied *out, s
 		return err_set(err, ERR_CONFLICT, "job %s has ended already (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
 	if (j->is_array)
-		cancel_array(a, j, e);
+		array__cancel(a, j, e->reason, e->actor, e->force);
 	else
-		cancel_one(a, j, e);
+		apply__stop_task(a, j, e->reason, e->actor, e->force);
 	*out = (struct applied){.job = j};
 	return 0;
+}
+
+/* Whether something of it waits to be started: what may be held and edited. */
+static bool is_waiting(const struct job *j)
+{
+	if (j->is_array)
+		return array_unstarted(j->array) > 0 || j->array->by_state[JOB_PENDING] > 0;
+	return j->state == JOB_PENDING;
 }
 
 int apply__hold(struct apply *a, const struct event *e, struct applied *out, struct err *err)
@@ -275,22 +296,20 @@ int apply__hold(struct apply *a, const struct event *e, struct applied *out, str
 	if (!j)
 		return err_set(
 		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
-	if (j->is_array ? array_unstarted(j->array) == 0 : j->state != JOB_PENDING)
+	if (!is_waiting(j))
 		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
 	if (j->held != hold) {
 		j->held = hold;
 		apply__transition(a, j, j->state, hold ? REASON_HELD : REASON_SUBMITTED, e->actor);
 		if (j->is_array)
-			for (struct job *t = world_next_job(a->w, j); t && t->id.num == j->id.num;
-			        t = world_next_job(a->w, t))
-				world__settle(a->w, t, a->now);
+			array__settle_tasks(a, j);
 	}
 	*out = (struct applied){.job = j};
 	return 0;
 }
 
-static void retry_one(struct apply *a, struct job *j, const char *actor)
+void apply__retry_one(struct apply *a, struct job *j, const char *actor)
 {
 	j->not_before_ms = 0;
 	j->failures = 0;
@@ -302,8 +321,9 @@ static void retry_one(struct apply *a, struct job *j, const char *actor)
 
 int apply__retry(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
-	struct job *j = world_find_job(a->w, e->id), *t;
+	struct job *j = world_find_job(a->w, e->id);
 	char id[48];
+	int rc = 0;
 
 	if (!j)
 		return err_set(
@@ -311,57 +331,78 @@ int apply__retry(struct apply *a, const struct event *e, struct applied *out, st
 	if (!job_state_is_final(j->state))
 		return err_set(err, ERR_CONFLICT, "job %s has not ended (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
-	if (!j->is_array) {
+	if (j->id.task != TASK_NONE && !j->parent)
+		return err_set(err, ERR_CONFLICT, "the array of task %s is not in memory",
+		        job_id_format(e->id, id));
+	if (j->is_array) {
+		rc = array__retry(a, j, e->actor, err);
+	} else {
 		if (j->parent && job_state_is_final(j->parent->state))
 			apply__transition(
 			        a, j->parent, JOB_PENDING, REASON_RETRY_BY_USER, e->actor);
-		retry_one(a, j, e->actor);
-		*out = (struct applied){.job = j};
-		return 0;
+		apply__retry_one(a, j, e->actor);
 	}
-	/* Of an array: whatever did not complete. */
-	j->stop_reason = REASON_NONE;
-	j->array->by_state[JOB_CANCELLED] -= array_cut(j->array);
-	j->array->cut = j->array->n;
-	j->array->worst_code = 0;
-	apply__transition(a, j, JOB_PENDING, REASON_RETRY_BY_USER, e->actor);
-	for (t = world_next_job(a->w, j); t && t->id.num == j->id.num; t = world_next_job(a->w, t))
-		if (job_state_is_final(t->state) && t->state != JOB_COMPLETED)
-			retry_one(a, t, e->actor);
-	array__settle_state(a, j);
+	if (rc)
+		return rc;
+	/* What its dependencies came to stands, and may cancel it again. */
+	apply__recheck_own(a, j->parent ? j->parent : j);
 	*out = (struct applied){.job = j};
 	return 0;
+}
+
+/* The same request with another name or time limit; the tasks of an array share it with their array. */
+static void replace_request(struct apply *a, struct job *j, const struct event *e)
+{
+	struct request changed = *j->req, *old = j->req;
+
+	if (e->set_name)
+		changed.name = (char *)(uintptr_t)e->name;
+	if (e->set_time)
+		changed.time_limit_ms = e->time_limit_ms;
+	j->req = request_pack(&changed);
+	request_unref(old);
+	for (struct job *t = world_next_job(a->w, j); t && t->parent == j;
+	        t = world_next_job(a->w, t)) {
+		old = t->req;
+		t->req = request_ref(j->req);
+		request_unref(old);
+	}
+}
+
+static void set_priority(struct world *w, struct job *j, int32_t priority)
+{
+	enum job_wait wait = j->wait;
+
+	world__set_wait(w, j, WAIT_NONE);
+	j->priority = priority;
+	world__set_wait(w, j, wait);
+	world__mark_dirty(w, j);
 }
 
 int apply__edit(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
 	struct job *j = world_find_job(a->w, e->id);
-	struct request changed;
 	char id[48];
-	enum job_wait wait;
 
 	if (!j)
 		return err_set(
 		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
-	if (j->state != JOB_PENDING)
+	if (!is_waiting(j))
 		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
-	wait = j->wait;
-	world__set_wait(a->w, j, WAIT_NONE);
+	if (j->parent && (e->set_name || e->set_time))
+		return err_set(err, ERR_CONFLICT,
+		        "name and time limit belong to the whole array; change job %llu",
+		        (unsigned long long)j->id.num);
 	if (e->set_priority)
-		j->priority = e->priority;
-	if (e->set_name || e->set_time) {
-		struct request *old = j->req;
-		changed = *old;
-		if (e->set_name)
-			changed.name = (char *)(uintptr_t)e->name;
-		if (e->set_time)
-			changed.time_limit_ms = e->time_limit_ms;
-		j->req = request_pack(&changed);
-		request_unref(old);
-	}
-	world__set_wait(a->w, j, wait);
-	world__settle(a->w, j, a->now);
+		set_priority(a->w, j, e->priority);
+	if (e->set_priority && j->is_array)
+		for (struct job *t = world_next_job(a->w, j); t && t->parent == j;
+		        t = world_next_job(a->w, t))
+			if (t->state == JOB_PENDING)
+				set_priority(a->w, t, e->priority);
+	if (e->set_name || e->set_time)
+		replace_request(a, j, e);
 	world__mark_dirty(a->w, j);
 	a->w->plan_wanted = true;
 	*out = (struct applied){.job = j};

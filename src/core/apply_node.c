@@ -15,15 +15,25 @@ static uint32_t fgpu_of_model(const struct policy *p, const char *model)
 	return MAX(p->fgpu_per_device, 1);
 }
 
-uint32_t node__add_device(struct world *w, struct node *n, const struct device_info *info)
+void node__set_device(
+        struct world *w, struct node *n, uint32_t place, const struct device_info *info)
 {
-	struct device *d;
-
-	n->devices = mem_realloc(n->devices, n->n_devices + 1, sizeof(*n->devices));
-	d = &n->devices[n->n_devices];
-	*d = (struct device){
+	if (place == n->n_devices)
+		n->devices = mem_realloc(n->devices, ++n->n_devices, sizeof(*n->devices));
+	n->devices[place] = (struct device){
 	        .info = *info, .fgpu_per_device = fgpu_of_model(&w->policy, info->model)};
-	return n->n_devices++;
+}
+
+/* Where a device that was not known goes. One that is gone and holds nothing any more gives its place away. */
+static uint32_t free_place(const struct node *n)
+{
+	uint32_t place = 0;
+
+	if (n->n_devices < NODE_DEVICES_MAX)
+		return n->n_devices;
+	while (place < n->n_devices && !(n->devices[place].absent && !n->devices[place].n_slices))
+		place++;
+	return place;
 }
 
 static struct device *find_device(const struct node *n, const char *uuid)
@@ -63,6 +73,7 @@ static void take_device_info(
 
 	d->info = *info;
 	d->absent = false;
+	d->shrunk = d->used_bytes > d->info.mem_bytes;
 	d->fgpu_per_device = fgpu_of_model(&a->w->policy, info->model);
 	if (was_usable && !device_is_usable(d))
 		device_lost(a, n, d);
@@ -82,12 +93,12 @@ static void take_inventory(struct apply *a, struct node *n, const struct event *
 			there = there || strcmp(n->devices[i].info.uuid, e->devices[k].uuid) == 0;
 		n->devices[i].absent = !there;
 	}
-	for (uint32_t k = 0; k < e->n_devices && k < NODE_DEVICES_MAX; k++) {
+	for (uint32_t k = 0; k < e->n_devices; k++) {
 		struct device *d = find_device(n, e->devices[k].uuid);
 		if (d)
 			take_device_info(a, n, d, &e->devices[k]);
-		else if (n->n_devices < NODE_DEVICES_MAX)
-			(void)node__add_device(a->w, n, &e->devices[k]);
+		else if (free_place(n) < NODE_DEVICES_MAX)
+			node__set_device(a->w, n, free_place(n), &e->devices[k]);
 	}
 }
 

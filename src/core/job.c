@@ -84,18 +84,45 @@ int32_t job_result_code(const struct job *j)
 	case JOB_NODE_FAIL:
 		return 125;
 	default:
-		return j->has_code ? j->exit_code : 125;
+		/* Nothing that failed may look like a success to a script. */
+		return j->has_code && j->exit_code ? j->exit_code : 125;
 	}
+}
+
+/* The first place in skip whose position is not below pos. */
+static uint32_t skip_from(const struct array *a, uint64_t pos)
+{
+	uint32_t low = 0, high = a->n_skip;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+		if (a->skip[mid] < pos)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
 }
 
 uint64_t array_next(const struct array *a, uint64_t from)
 {
 	uint64_t pos = MAX(from, a->next_pos);
 
-	for (uint32_t i = 0; i < a->n_skip; i++)
-		if (a->skip[i] == pos)
-			pos++;
-	return MIN(pos, a->cut) == a->cut ? a->n : pos;
+	for (uint32_t i = skip_from(a, pos); i < a->n_skip && a->skip[i] == pos; i++)
+		pos++;
+	return pos < a->cut ? pos : a->n;
+}
+
+bool array_is_unstarted(const struct array *a, uint64_t pos)
+{
+	return pos < a->n && array_next(a, pos) == pos;
+}
+
+bool array_is_apart(const struct array *a, uint64_t pos)
+{
+	uint32_t i = skip_from(a, pos);
+
+	return pos < a->next_pos || (i < a->n_skip && a->skip[i] == pos);
 }
 
 uint64_t array_running(const struct array *a)
@@ -111,4 +138,13 @@ uint64_t array_unstarted(const struct array *a)
 uint64_t array_cut(const struct array *a)
 {
 	return a->cut < a->n ? a->n - a->cut - a->n_skip : 0;
+}
+
+uint64_t array_places(const struct job *parent)
+{
+	uint64_t taken = array_running(parent->array) + parent->array->n_ready;
+
+	if (!parent->req->throttle)
+		return UINT64_MAX;
+	return taken < parent->req->throttle ? parent->req->throttle - taken : 0;
 }

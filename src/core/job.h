@@ -62,23 +62,30 @@ struct slice_record {
 	uint32_t share_milli;
 };
 
+RB_HEAD(job_order, job); /* priority down, then order up; see job_order_cmp() */
+
 /* What only an array's parent has. Tasks at positions >= next_pos that are not in skip were never started. */
 struct array {
 	uint64_t n;
 	uint64_t next_pos;
-	uint64_t *
-	        skip; /* sorted positions >= next_pos that became jobs of their own (cancelled, ...) */
-	uint32_t n_skip;
-	uint64_t cut; /* positions from here on were cancelled before they started; n: none */
+	uint64_t
+	        *skip; /* rising positions > next_pos that are jobs of their own (cancelled, ...) */
+	uint32_t n_skip, cap_skip;
+	uint64_t
+	        cut; /* == next_pos: what lies behind was cancelled before it started; n: nothing was */
 	uint64_t by_state
 	        [JOB_STATE_MAX]; /* tasks that became jobs, and those cut (CANCELLED); the rest are PENDING */
 	int32_t worst_code; /* largest result code of an ended task */
+	/* Of a throttled array: its places are for those that run, then those that are READY, then the unstarted. */
+	uint32_t n_ready;           /* tasks that are jobs of their own and READY */
+	struct job_order throttled; /* those that are WAIT_THROTTLE */
 };
 
 /* Where a job that has something left to start waits. */
 enum job_wait { WAIT_NONE, WAIT_READY, WAIT_HELD, WAIT_DEPENDENCY, WAIT_BACKOFF, WAIT_THROTTLE };
 
 struct sched_class;
+struct dep_link;
 
 struct job {
 	struct job_id id;
@@ -107,7 +114,8 @@ struct job {
 	struct transition *transitions;
 	uint32_t n_transitions;
 	struct array *array;
-	bool *dep_met; /* one per req->deps, NULL when there are none */
+	bool *dep_met;              /* one per req->deps, NULL when there are none */
+	struct dep_link *dep_links; /* the same, while it lives: see deps.c */
 
 	/* while an attempt holds resources */
 	struct node *node;
@@ -117,7 +125,7 @@ struct job {
 
 	/* indexes of the world */
 	struct sched_class *class;
-	RB_ENTRY(job) by_order; /* in its class, while READY */
+	RB_ENTRY(job) by_order; /* in its class, while READY; in its array, while WAIT_THROTTLE */
 	RB_ENTRY(job) by_time;  /* while WAIT_BACKOFF */
 	RB_ENTRY(job) by_id;    /* all jobs */
 	LIST_ENTRY(job) on_node;
@@ -129,10 +137,15 @@ struct attempt *job_attempt(const struct job *j);
 const char *job_name(const struct job *j); /* as given, else the last part of its command */
 /* What `run` and `wait` end with: the job's own code, or the one of its state (TIMEOUT 124, ...). Of final jobs. */
 int32_t job_result_code(const struct job *j);
-/* First position >= from that was never started, or array->n. */
+/* First position >= from that was never started and may be, or array->n. */
 uint64_t array_next(const struct array *a, uint64_t from);
+bool array_is_unstarted(const struct array *a, uint64_t pos);
+/* Whether the task at pos is a job of its own, in memory or only in the store. */
+bool array_is_apart(const struct array *a, uint64_t pos);
 /* Tasks that hold resources now. */
 uint64_t array_running(const struct array *a);
 uint64_t array_unstarted(const struct array *a);
 /* Tasks that were cancelled with their array before they became jobs of their own. */
 uint64_t array_cut(const struct array *a);
+/* How many tasks more its throttle allows to run, those that are READY counted as running; UINT64_MAX: no bound. */
+uint64_t array_places(const struct job *parent);

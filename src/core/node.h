@@ -44,6 +44,7 @@ struct device {
 	uint32_t used_milli;
 	uint32_t n_slices;
 	bool absent; /* was there, the last inventory did not show it */
+	bool shrunk; /* its memory is less than what is granted on it: it was more when that was granted */
 };
 
 /* A grant on one device. */

@@ -1,4 +1,4 @@
-#include "core/request.h"
+#include "core/node.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -53,6 +53,43 @@ static void lay_request(struct packer *p, const struct request *r)
 		if (argv)
 			argv[i] = arg;
 	}
+}
+
+#define QUEUE_NAME_MAX 63
+#define MODEL_MAX      95
+
+/* Rising and apart, so that every task has one position. */
+static bool are_ranges_sane(const struct request *r)
+{
+	int64_t before = -1;
+
+	for (uint32_t i = 0; i < r->n_ranges; i++) {
+		const struct array_range *g = &r->ranges[i];
+		if (g->first <= before || g->last < g->first || g->last > UINT32_MAX || g->step < 1)
+			return false;
+		before = g->last;
+	}
+	return true;
+}
+
+int request_check(const struct request *r, struct err *err)
+{
+	if (!r->n_argv || !r->argv[0] || !r->argv[0][0])
+		return err_set(err, ERR_INVALID, "the command is empty");
+	if (!r->user || !r->user[0])
+		return err_set(err, ERR_INVALID, "a job without an account");
+	if (!r->queue || !r->queue[0] || strlen(r->queue) > QUEUE_NAME_MAX)
+		return err_set(err, ERR_INVALID, "the name of the queue is empty or too long");
+	if (r->gpu.model && strlen(r->gpu.model) > MODEL_MAX)
+		return err_set(err, ERR_INVALID, "the name of the GPU model is too long");
+	if (r->cpus > NODE_CPUS_MAX || r->mem_bytes > INT64_MAX || r->gpu.mem_bytes > INT64_MAX)
+		return err_set(err, ERR_INVALID, "more CPUs or memory than can be counted");
+	if (!are_ranges_sane(r))
+		return err_set(err, ERR_INVALID, "the ranges of the array are not rising");
+	for (uint32_t i = 0; i < r->n_deps; i++)
+		if (!r->deps[i].on.num || r->deps[i].on.task < TASK_NONE)
+			return err_set(err, ERR_INVALID, "a dependency on no job");
+	return 0;
 }
 
 struct request *request_pack(const struct request *r)

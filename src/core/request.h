@@ -63,6 +63,8 @@ struct request {
 	uint64_t bytes; /* size of this block */
 };
 
+/* INVALID with what is wrong of it, when it could not be a job's. */
+MUST_CHECK int request_check(const struct request *r, struct err *err);
 struct request *request_pack(const struct request *r); /* refs 1 */
 struct request *request_ref(struct request *r);
 void request_unref(struct request *r); /* NULL is fine */

@@ -6,7 +6,10 @@
 
 #include "core/job.h"
 
+/* uthash calls exit() when there is no memory. */
 #include <uthash.h>
+#undef uthash_fatal
+#define uthash_fatal(what) bug_at(__FILE__, __LINE__, what)
 
 /* Settings that rules depend on; copied in, from the configuration. */
 struct policy_model {
@@ -36,7 +39,6 @@ struct queue {
 	UT_hash_handle hh;
 };
 
-RB_HEAD(job_order, job); /* priority down, then order up */
 RB_HEAD(job_times, job); /* not_before up */
 RB_HEAD(job_ids, job);
 TAILQ_HEAD(job_ends, job);
@@ -82,11 +84,11 @@ struct token {
 	TAILQ_ENTRY(token) link;
 };
 
-/* Who waits for whom: one per (target job number, waiter). */
+/* Everybody who waits for one job number, or for tasks of it: see deps.c. */
 struct dep_list {
 	uint64_t num;
-	struct job **jobs;
-	uint32_t n, cap;
+	LIST_HEAD(, dep_link) links;
+	bool is_walked;
 	UT_hash_handle hh;
 };
 

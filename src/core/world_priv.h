@@ -27,8 +27,18 @@ void world__hold_slices(struct world *w, struct job *j); /* adds what j holds to
 void world__drop_slices(struct world *w, struct job *j);
 struct queue *world__get_queue(struct world *w, const char *name); /* made when absent */
 
-enum dep_verdict { DEP_MET, DEP_NOT_YET, DEP_NEVER };
-enum dep_verdict world__dep_verdict(const struct world *w, const struct dep *d);
+/* wait.c: where a job has to wait now. Set it with world__settle(). */
+enum job_wait job_wait_due(const struct job *j, struct now now);
+
+/* deps.c */
+bool job_deps_are_met(const struct job *j);
+void world__watch_deps(struct world *w, struct job *j); /* of a job that begins to live */
+void world__unwatch_deps(struct world *w, struct job *j);
+void apply__note_recheck(
+        struct apply *a, uint64_t num); /* a job on which others may depend changed */
+void apply__recheck_dependents(struct apply *a);
+/* Decides what is decided already; may cancel j. */
+void apply__recheck_own(struct apply *a, struct job *j);
 
 /* apply_job.c */
 void apply__transition(
@@ -37,6 +47,9 @@ int apply__submit(struct apply *a, const struct event *e, struct applied *out, s
 int apply__start(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__cancel(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__hold(struct apply *a, const struct event *e, struct applied *out, struct err *err);
+void apply__stop_task(
+        struct apply *a, struct job *j, enum reason reason, const char *text, bool force);
+void apply__retry_one(struct apply *a, struct job *j, const char *actor);
 int apply__retry(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__edit(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 void apply__tick(struct apply *a);
@@ -45,12 +58,22 @@ int apply__started(struct apply *a, const struct event *e, struct applied *out, 
 int apply__ended(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 /* apply_array.c */
 struct job *array__materialise(struct apply *a, struct job *parent, uint64_t pos);
-void array__count(struct apply *a, struct job *parent, const struct job *task, enum job_state old);
-void array__cancel_rest(struct apply *a, struct job *parent);
-void array__settle_state(struct apply *a, struct job *parent);
+/* After a task changed its state, which by_state tells already: what follows for its array. */
+void array__follow(struct apply *a, struct job *parent, const struct job *task);
+void array__settle_state(struct apply *a, struct job *parent, const char *text);
+void array__settle_tasks(struct apply *a, struct job *parent);
+/* Ends what runs and what waits of it, and cuts off what never started. */
+void array__cancel(
+        struct apply *a, struct job *parent, enum reason reason, const char *text, bool force);
+/* What did not complete runs again. */
+int array__retry(struct apply *a, struct job *parent, const char *actor, struct err *err);
 /* apply_node.c */
 int apply__node(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__device(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__queue(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__token(struct apply *a, const struct event *e, struct applied *out, struct err *err);
-uint32_t node__add_device(struct world *w, struct node *n, const struct device_info *info);
+/* A device that is new at its place, which is one of the node's or the next one. */
+void node__set_device(
+        struct world *w, struct node *n, uint32_t place, const struct device_info *info);
+/* check.c: the counts of an array against its tasks that live. */
+int array_check_tasks(const struct world *w, const struct job *parent, struct err *err);

@@ -203,16 +203,19 @@ bool node_could(const struct node *n, const struct need *need)
 	return able >= MAX(need->gpu->count, 1);
 }
 
+/* Of one device; told for the one with most free memory. */
 static void lack_of_fraction(const struct node *n, const struct need *need, char *out, size_t size)
 {
 	const struct device *best = NULL;
 	struct slice want = {0}, s;
+	bool has_share = false;
 	char a[24], b[24];
 
 	for (uint32_t i = 0; i < n->n_devices; i++) {
 		const struct device *d = &n->devices[i];
 		if (!device_is_usable(d) || !slice_resolve(need->gpu, d, &s))
 			continue;
+		has_share = has_share || s.share_milli <= device_free_milli(d);
 		if (!best || device_free_bytes(d) > device_free_bytes(best)) {
 			best = d;
 			want = s;
@@ -224,10 +227,31 @@ static void lack_of_fraction(const struct node *n, const struct need *need, char
 		snprintf(out, size, "needs %s on one device; %s has at most %s free on one",
 		        num_format_size(want.mem_bytes, a), n->name,
 		        num_format_size(device_free_bytes(best), b));
-	else
+	else if (!has_share)
 		snprintf(out, size,
 		        "needs %u/1000 of the compute of one device; none on %s has so much free",
 		        want.share_milli, n->name);
+	else
+		snprintf(out, size,
+		        "needs %s and %u/1000 of the compute of one device; none on %s has both free",
+		        num_format_size(want.mem_bytes, a), want.share_milli, n->name);
+}
+
+/* Whole devices of the kind that is asked for. */
+static void lack_of_whole(const struct node *n, const struct gpu_ask *g, char *out, size_t size)
+{
+	uint32_t whole = 0, all = 0;
+	struct slice s;
+
+	for (uint32_t i = 0; i < n->n_devices; i++) {
+		const struct device *d = &n->devices[i];
+		if (d->absent || !slice_resolve(g, d, &s))
+			continue;
+		all++;
+		whole += device_is_usable(d) && !d->n_slices && !d->info.withheld_bytes;
+	}
+	snprintf(out, size, "needs %u whole device%s; %s has %u of %u free", g->count,
+	        g->count == 1 ? "" : "s", n->name, whole, all);
 }
 
 void node_lack(const struct node *n, const struct need *need, char *out, size_t size)
@@ -243,13 +267,7 @@ void node_lack(const struct node *n, const struct need *need, char *out, size_t 
 		        num_format_size(need->mem_bytes, a), n->name,
 		        num_format_size(n->mem_bytes - MIN(n->mem_used, n->mem_bytes), b));
 	} else if (need->gpu->count) {
-		uint32_t whole = 0;
-		for (uint32_t i = 0; i < n->n_devices; i++)
-			whole += device_is_usable(&n->devices[i]) && !n->devices[i].n_slices &&
-			         !n->devices[i].info.withheld_bytes;
-		snprintf(out, size, "needs %u whole device%s; %s has %u of %u free",
-		        need->gpu->count, need->gpu->count == 1 ? "" : "s", n->name, whole,
-		        n->n_devices);
+		lack_of_whole(n, need->gpu, out, size);
 	} else {
 		lack_of_fraction(n, need, out, size);
 	}

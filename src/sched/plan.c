@@ -38,16 +38,14 @@ static void enter_job(struct cursor *c, struct job *j)
 	c->pos = j && j->is_array ? array_next(j->array, 0) : 0;
 }
 
-/* What of the job at the cursor may still start in this plan. */
+/* What of the job at the cursor may still start in this plan. A task that is READY has its place under the throttle. */
 static bool has_more(const struct cursor *c)
 {
 	const struct job *j = c->job;
-	uint32_t throttle = j->req->throttle;
 
 	if (!j->is_array)
 		return c->started == 0;
-	return c->pos < j->array->n &&
-	       (!throttle || array_running(j->array) + c->started < throttle);
+	return c->pos < j->array->n && c->started < array_places(j);
 }
 
 static void advance(struct cursor *c)
@@ -75,18 +73,6 @@ static void gather(const struct world *w, struct cursors *set, struct cursor *po
 	}
 }
 
-/* Tasks of one array that came back alone share the throttle with their array's cursor. */
-static bool is_over_throttle(const struct job *j, const struct sched_plan *plan)
-{
-	uint64_t planned = 0;
-
-	if (!j->parent || !j->parent->req->throttle)
-		return false;
-	for (size_t i = 0; i < plan->n; i++)
-		planned += plan->v[i].id.num == j->id.num;
-	return array_running(j->parent->array) + planned >= j->parent->req->throttle;
-}
-
 void sched_plan_make(const struct world *w, size_t max, struct sched_plan *plan)
 {
 	struct cursors set = RB_INITIALIZER(&set);
@@ -102,14 +88,12 @@ void sched_plan_make(const struct world *w, size_t max, struct sched_plan *plan)
 		struct need need = {.gpu = &s->gpu, .cpus = s->cpus, .mem_bytes = s->mem_bytes};
 		RB_REMOVE(cursors, &set, c);
 		MEM_GROW(plan->v, plan->n, plan->cap);
-		if (!is_over_throttle(c->job, plan)) {
-			if (!room_fit(&room, &need, &plan->v[plan->n]))
-				continue;
-			room_take(&room, &need, &plan->v[plan->n]);
-			plan->v[plan->n].id = c->job->id;
-			plan->v[plan->n].pos = c->pos;
-			plan->n++;
-		}
+		if (!room_fit(&room, &need, &plan->v[plan->n]))
+			continue;
+		room_take(&room, &need, &plan->v[plan->n]);
+		plan->v[plan->n].id = c->job->id;
+		plan->v[plan->n].pos = c->pos;
+		plan->n++;
 		advance(c);
 		if (c->job)
 			RB_INSERT(cursors, &set, c);

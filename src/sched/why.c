@@ -6,34 +6,78 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct node *largest_node(const struct world *w)
+struct size {
+	uint32_t devices, cpus;
+	uint64_t device_bytes, mem_bytes;
+	const struct device *big; /* the device with most memory */
+};
+
+static struct size size_of(const struct node *n)
+{
+	struct size s = {.cpus = n->n_cpus, .mem_bytes = n->mem_bytes};
+
+	for (uint32_t i = 0; i < n->n_devices; i++) {
+		const struct device *d = &n->devices[i];
+		if (d->absent)
+			continue;
+		s.devices++;
+		if (!s.big || d->info.mem_bytes > s.device_bytes) {
+			s.big = d;
+			s.device_bytes = d->info.mem_bytes;
+		}
+	}
+	return s;
+}
+
+static int cmp_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+/* By what was asked for: whole devices, a part of one, or neither. */
+static bool is_larger(const struct need *need, const struct size *a, const struct size *b)
+{
+	int by_devices = cmp_u64(a->devices, b->devices);
+	int by_device = cmp_u64(a->device_bytes, b->device_bytes);
+	int by_cpus = cmp_u64(a->cpus, b->cpus), by_mem = cmp_u64(a->mem_bytes, b->mem_bytes);
+
+	if (need->gpu->count && by_devices)
+		return by_devices > 0;
+	if (gpu_ask_any(need->gpu) && by_device)
+		return by_device > 0;
+	if (gpu_ask_any(need->gpu) && by_devices)
+		return by_devices > 0;
+	return by_cpus ? by_cpus > 0 : by_mem > 0;
+}
+
+static const struct node *largest_node(const struct world *w, const struct need *need)
 {
 	const struct node *n, *best = NULL;
+	struct size best_size = {0};
 
 	TAILQ_FOREACH (n, &w->nodes, link) {
-		if (!best || n->n_devices > best->n_devices ||
-		        (n->n_devices == best->n_devices && n->n_cpus > best->n_cpus))
-			best = n;
+		struct size s = size_of(n);
+		if (best && !is_larger(need, &s, &best_size))
+			continue;
+		best = n;
+		best_size = s;
 	}
 	return best;
 }
 
 static void describe_node(const struct node *n, char *out, size_t size)
 {
-	const struct device *big = NULL;
+	struct size s = size_of(n);
 	char mem[24], host[24];
 
-	for (uint32_t i = 0; i < n->n_devices; i++)
-		if (!big || n->devices[i].info.mem_bytes > big->info.mem_bytes)
-			big = &n->devices[i];
-	if (!big)
-		snprintf(out, size, "%s with no device, %u CPUs and %s", n->name, n->n_cpus,
-		        num_format_size(n->mem_bytes, host));
+	if (!s.big)
+		snprintf(out, size, "%s with no device, %u CPU%s and %s", n->name, n->n_cpus,
+		        n->n_cpus == 1 ? "" : "s", num_format_size(n->mem_bytes, host));
 	else
-		snprintf(out, size, "%s with %u device%s (%s, %s), %u CPUs and %s", n->name,
-		        n->n_devices, n->n_devices == 1 ? "" : "s", big->info.model,
-		        num_format_size(big->info.mem_bytes, mem), n->n_cpus,
-		        num_format_size(n->mem_bytes, host));
+		snprintf(out, size, "%s with %u device%s (%s, %s), %u CPU%s and %s", n->name,
+		        s.devices, s.devices == 1 ? "" : "s", s.big->info.model,
+		        num_format_size(s.big->info.mem_bytes, mem), n->n_cpus,
+		        n->n_cpus == 1 ? "" : "s", num_format_size(n->mem_bytes, host));
 }
 
 static void describe_ask(const struct need *need, char *out, size_t size)
@@ -67,7 +111,7 @@ static void describe_ask(const struct need *need, char *out, size_t size)
 int sched_check_possible(const struct world *w, const struct request *r, struct err *err)
 {
 	struct need need = {.gpu = &r->gpu, .cpus = r->cpus, .mem_bytes = r->mem_bytes};
-	const struct node *n, *big = largest_node(w);
+	const struct node *n, *big = largest_node(w, &need);
 	char ask[160], has[200];
 	int rc;
 
@@ -90,12 +134,11 @@ static void say(struct sched_reason *out, enum reason code, const char *text)
 	snprintf(out->text, sizeof(out->text), "%s", text ? text : reason_text(code));
 }
 
-static void say_dependency(const struct world *w, const struct job *j, struct sched_reason *out)
+static void say_dependency(const struct job *j, struct sched_reason *out)
 {
 	static const char *const until[] = {"has started", "has ended", "has completed"};
 	char id[48], text[200];
 
-	(void)w;
 	for (uint32_t i = 0; i < j->req->n_deps; i++) {
 		if (j->dep_met[i])
 			continue;
@@ -158,7 +201,7 @@ size_t sched_reasons(
 		say(&out[n++], REASON_HELD, NULL);
 		break;
 	case WAIT_DEPENDENCY:
-		say_dependency(w, j, &out[n++]);
+		say_dependency(j->parent ? j->parent : j, &out[n++]);
 		break;
 	case WAIT_BACKOFF:
 		snprintf(text, sizeof(text), "attempt %u begins not before %s", j->n_attempts + 1,
@@ -166,14 +209,16 @@ size_t sched_reasons(
 		say(&out[n++], REASON_BACKOFF, text);
 		break;
 	case WAIT_THROTTLE:
-		snprintf(text, sizeof(text), "%u tasks of its array run, as many as it allows",
+		snprintf(text, sizeof(text), "its array runs at most %u tasks at once",
 		        (j->parent ? j->parent : j)->req->throttle);
 		say(&out[n++], REASON_ARRAY_THROTTLE, text);
 		break;
 	default:
 		if (j->class->shape.queue->paused)
 			say(&out[n++], REASON_QUEUE_PAUSED, NULL);
-		say_room(w, j, &out[n++]);
+		say_room(w, j, &out[n]);
+		/* Room alone does not start a job of a paused queue. */
+		n += n == 0 || out[n].code != REASON_STARTING;
 		break;
 	}
 	return n;

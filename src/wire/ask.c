@@ -1,5 +1,6 @@
 #include "wire/ask.h"
 #include "base/num.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 /* "2", "0.5", "50%": what stands before a model. */
 static int parse_amount(const char *text, struct gpu_ask *ask, struct err *err)
 {
+	char shown[TEXT_SHOW_SIZE];
 	uint64_t count;
 	struct err why;
 
@@ -15,14 +17,14 @@ static int parse_amount(const char *text, struct gpu_ask *ask, struct err *err)
 		if (num_parse_u64(text, ASK_GPUS_MAX, &count, &why) || count == 0)
 			return err_set(err, ERR_INVALID,
 			        "'%s' GPUs: a whole number from 1 to %d is meant, or a fraction from 0.001 to 0.999",
-			        text, ASK_GPUS_MAX);
+			        text_show(text, shown), ASK_GPUS_MAX);
 		ask->count = (uint32_t)count;
 		return 0;
 	}
 	if (num_parse_milli(text, &ask->milli, &why))
 		return err_set(err, ERR_INVALID,
 		        "'%s' of a GPU: a whole number from 1, or a fraction from 0.001 to 0.999 with at most three decimals, or its percentage, is meant",
-		        text);
+		        text_show(text, shown));
 	if (ask->milli == 1000) {
 		ask->milli = 0;
 		ask->count = 1;
@@ -33,15 +35,17 @@ static int parse_amount(const char *text, struct gpu_ask *ask, struct err *err)
 int gpu_ask_parse(const char *text, void *ctx, struct gpu_ask *ask, struct err *err)
 {
 	const char *colon = strchr(text, ':');
-	char amount[32];
+	char amount[32], shown[TEXT_SHOW_SIZE];
 	size_t n = colon ? (size_t)(colon - text) : strlen(text);
 
 	if (n >= sizeof(amount))
-		return err_set(err, ERR_INVALID, "'%.40s...' is not an amount of GPUs", text);
+		return err_set(
+		        err, ERR_INVALID, "'%s' is not an amount of GPUs", text_show(text, shown));
 	memcpy(amount, text, n);
 	amount[n] = '\0';
 	if (colon && (!colon[1] || strlen(colon + 1) > 90))
-		return err_set(err, ERR_INVALID, "'%.60s' names no model after the colon", text);
+		return err_set(err, ERR_INVALID, "'%s' names no model after the colon",
+		        text_show(text, shown));
 	if (colon)
 		ask->model = talloc_strdup(ctx, colon + 1);
 	return parse_amount(amount, ask, err);
@@ -52,6 +56,7 @@ int thousandths_parse(const char *text, uint64_t max, uint64_t *ret, struct err 
 {
 	uint64_t whole = 0, part = 0;
 	const char *s = text;
+	char shown[TEXT_SHOW_SIZE];
 	int decimals = 0;
 
 	for (; isdigit((unsigned char)*s) && whole <= max; s++)
@@ -64,8 +69,8 @@ int thousandths_parse(const char *text, uint64_t max, uint64_t *ret, struct err 
 	}
 	if (s == text || *s || whole > max || whole * 1000 + part == 0)
 		return err_set(err, ERR_INVALID,
-		        "'%.40s' is not a number from 0.001 to %llu with at most three decimals",
-		        text, (unsigned long long)max);
+		        "'%s' is not a number from 0.001 to %llu with at most three decimals",
+		        text_show(text, shown), (unsigned long long)max);
 	*ret = whole * 1000 + part;
 	return 0;
 }
@@ -110,17 +115,18 @@ int array_parse(const char *text, void *ctx, struct array_range **ret_ranges, ui
 	struct array_range *v = NULL;
 	const char *s = text;
 	int64_t throttle = 0, tasks = 0, before = -1;
+	char shown[TEXT_SHOW_SIZE];
 	uint32_t n = 0;
 
+	(void)text_show(text, shown);
 	do {
 		struct array_range g;
 		if (!take_range(&s, &g))
 			return err_set(err, ERR_INVALID,
-			        "'%.60s' is not an array like 0-99, 1,3,5-9:2 or 0-99%%8", text);
+			        "'%s' is not an array like 0-99, 1,3,5-9:2 or 0-99%%8", shown);
 		if (g.first <= before)
 			return err_set(err, ERR_INVALID,
-			        "'%.60s': the ranges of an array must ascend and not overlap",
-			        text);
+			        "'%s': the ranges of an array must ascend and not overlap", shown);
 		before = g.last;
 		tasks += (g.last - g.first) / g.step + 1;
 		if (n == ASK_RANGES_MAX || tasks > ASK_TASKS_MAX)
@@ -134,11 +140,11 @@ int array_parse(const char *text, void *ctx, struct array_range **ret_ranges, ui
 		s++;
 		if (!take_number(&s, &throttle) || throttle == 0)
 			return err_set(err, ERR_INVALID,
-			        "'%.60s': after %% stands how many tasks may run at once", text);
+			        "'%s': after %% stands how many tasks may run at once", shown);
 	}
 	if (*s)
 		return err_set(err, ERR_INVALID,
-		        "'%.60s' is not an array like 0-99, 1,3,5-9:2 or 0-99%%8", text);
+		        "'%s' is not an array like 0-99, 1,3,5-9:2 or 0-99%%8", shown);
 	*ret_ranges = v;
 	*ret_n = n;
 	*ret_throttle = (uint32_t)throttle;

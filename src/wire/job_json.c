@@ -2,6 +2,7 @@
 #include "wire/ask.h"
 #include "base/num.h"
 #include "base/strtab.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -11,6 +12,7 @@ struct parse {
 	void *ctx;
 	struct job_spec *spec;
 	const char *key;
+	int n_amounts; /* of gpu, gpu_milli, fgpu */
 };
 
 typedef int key_fn(struct parse *p, json_t *v, struct err *err);
@@ -82,6 +84,7 @@ static int on_gpu(struct parse *p, json_t *v, struct err *err)
 	int64_t n;
 	int rc;
 
+	p->n_amounts++;
 	if (json_is_string(v))
 		return wrap(p, gpu_ask_parse(json_string_value(v), p->ctx, ask, err), err);
 	rc = get_int(p, v, 1, ASK_GPUS_MAX, &n, err);
@@ -95,6 +98,7 @@ static int on_gpu_milli(struct parse *p, json_t *v, struct err *err)
 	int64_t n;
 	int rc = get_int(p, v, 1, 1000, &n, err);
 
+	p->n_amounts++;
 	if (rc == 0 && n == 1000)
 		p->spec->request.gpu.count = 1;
 	else if (rc == 0)
@@ -108,6 +112,7 @@ static int on_fgpu(struct parse *p, json_t *v, struct err *err)
 	int64_t n;
 	int rc;
 
+	p->n_amounts++;
 	if (json_is_string(v)) {
 		rc = wrap(p, thousandths_parse(json_string_value(v), 10000, &milli, err), err);
 	} else {
@@ -253,6 +258,7 @@ static int on_tty(struct parse *p, json_t *v, struct err *err)
 
 static int get_env(struct parse *p, json_t *v, json_t **out, struct err *err)
 {
+	char shown[TEXT_SHOW_SIZE];
 	const char *name;
 	json_t *value;
 	size_t bytes = 0;
@@ -264,8 +270,8 @@ static int get_env(struct parse *p, json_t *v, json_t **out, struct err *err)
 		if (!json_is_string(value) || !name[0] || strchr(name, '=') ||
 		        strlen(json_string_value(value)) != json_string_length(value))
 			return err_set(err, ERR_INVALID,
-			        "'%s': '%.60s' must be a name without '=' with a string", p->key,
-			        name);
+			        "'%s': '%s' must be a name without '=' with a string", p->key,
+			        text_show(name, shown));
 		bytes += strlen(name) + json_string_length(value) + 2;
 	}
 	*out = v;
@@ -414,21 +420,22 @@ _Static_assert(ARRAY_LEN(key_names) == ARRAY_LEN(key_fns), "a function for each 
 
 static int unknown_key(const char *key, struct err *err)
 {
+	char shown[TEXT_SHOW_SIZE];
 	const char *near = strtab_closest(STRTAB(key_names), key);
-	int rc = err_set(err, ERR_UNKNOWN_KEY, "unknown key '%.60s' in a job", key);
+	int rc = err_set(err, ERR_UNKNOWN_KEY, "unknown key '%s' in a job", text_show(key, shown));
 
 	return near ? err_hint(err, "did you mean '%s'?", near) : rc;
 }
 
 /* Things that are right each, and wrong together. */
-static int check_together(const struct job_spec *s, struct err *err)
+static int check_together(const struct parse *p, struct err *err)
 {
+	const struct job_spec *s = p->spec;
 	const struct gpu_ask *g = &s->request.gpu;
-	int amounts = (g->count != 0) + (g->milli != 0) + (g->fgpu_milli != 0);
 
 	if (!s->request.argv)
 		return err_set(err, ERR_INVALID, "'command' is missing");
-	if (amounts > 1)
+	if (p->n_amounts > 1)
 		return err_set(err, ERR_INVALID,
 		        "'gpu', 'gpu_milli' and 'fgpu' say the same thing; give one of them");
 	if (g->count && (g->mem_bytes || g->share_milli))
@@ -464,7 +471,7 @@ int job_spec_from_json(json_t *json, void *ctx, struct job_spec *ret_spec, struc
 		if (rc)
 			return rc;
 	}
-	rc = check_together(&spec, err);
+	rc = check_together(&p, err);
 	if (rc)
 		return rc;
 	*ret_spec = spec;

@@ -84,7 +84,8 @@ int record_get_node(const void *data, size_t len, void *ctx, struct node *ret_no
 {
 	struct node_record r = {0};
 
-	if (!field_table_get(&node_table, data, len, ctx, &r) || !r.num || !r.name[0])
+	if (!field_table_get(&node_table, data, len, ctx, &r) || !r.num || r.num > UINT64_MAX / 2 ||
+	        !r.name[0])
 		return corrupt(err, "node");
 	*ret_node = (struct node){.num = r.num,
 	        .drained = r.drained,
@@ -168,7 +169,7 @@ int record_get_token(const void *data, size_t len, struct token *ret_token, stru
 			break;
 		}
 	}
-	if (r.bad || !has_hash || !t.name[0])
+	if (r.bad || !has_hash || !t.name[0] || t.num > UINT64_MAX / 2)
 		return corrupt(err, "token");
 	*ret_token = t;
 	return 0;
@@ -224,9 +225,13 @@ int record_get_meta(const void *data, size_t len, struct world *w, struct err *e
 	struct codec_reader r = codec_read(data, len);
 	struct codec_field f;
 
-	while (codec_next(&r, &f))
-		if (f.tag >= META_JOB && f.tag <= META_TOKEN && !f.is_bytes)
-			*counters[f.tag] = MAX(*counters[f.tag], f.u);
+	while (codec_next(&r, &f)) {
+		if (f.tag < META_JOB || f.tag > META_TOKEN)
+			continue;
+		if (f.is_bytes || f.u > UINT64_MAX / 2)
+			return corrupt(err, "counter");
+		*counters[f.tag] = MAX(*counters[f.tag], f.u);
+	}
 	return r.bad ? corrupt(err, "counter") : 0;
 }
 

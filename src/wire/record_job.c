@@ -1,5 +1,6 @@
 /* A job as bytes. Reasons are stored by code, not by number, so that their table may change. */
 #include "wire/record_priv.h"
+#include "core/check.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -50,6 +51,7 @@ enum attempt_tag {
 enum slice_tag { S_DEVICE = 1, S_MEM, S_SHARE };
 enum transition_tag { H_WALL = 1, H_STATE, H_REASON, H_ATTEMPT, H_TEXT };
 enum array_tag { R_N = 1, R_NEXT, R_CUT, R_SKIP, R_COUNT, R_WORST };
+
 static void put_code(struct buf *b, uint32_t tag, bool has, int32_t code)
 {
 	if (has)
@@ -203,6 +205,50 @@ static char *get_str(const struct codec_field *f)
 	return s;
 }
 
+static void get_attempt_number(const struct codec_field *f, struct attempt *a)
+{
+	switch (f->tag) {
+	case A_N:
+		a->n = codec_u32(f);
+		break;
+	case A_EPOCH:
+		a->epoch = f->u;
+		break;
+	case A_NODE:
+		a->node = f->u;
+		break;
+	case A_PLACED:
+		a->placed_ms = codec_i64(f);
+		break;
+	case A_STARTED:
+		a->started_ms = codec_i64(f);
+		break;
+	case A_ENDED:
+		a->ended_ms = codec_i64(f);
+		break;
+	case A_CODE:
+		get_code(f, &a->has_code, &a->exit_code);
+		break;
+	case A_PID:
+		a->pid = codec_u32(f);
+		break;
+	case A_PEAK:
+		a->peak_mem_bytes = f->u;
+		break;
+	case A_CPU:
+		a->cpu_ms = f->u;
+		break;
+	case A_OUTPUT:
+		a->output_bytes = f->u;
+		break;
+	case A_DROPPED:
+		a->dropped_bytes = f->u;
+		break;
+	default:
+		break;
+	}
+}
+
 static bool get_attempt(const struct codec_field *from, struct job *j)
 {
 	struct codec_reader r = codec_read(from->data, from->len);
@@ -215,27 +261,9 @@ static bool get_attempt(const struct codec_field *from, struct job *j)
 	*a = (struct attempt){0};
 	while (ok && codec_next(&r, &f)) {
 		switch (f.tag) {
-		case A_N:
-			a->n = codec_u32(&f);
-			break;
-		case A_EPOCH:
-			a->epoch = f.u;
-			break;
-		case A_NODE:
-			a->node = f.u;
-			break;
 		case A_NODE_NAME:
 			free(a->node_name);
 			a->node_name = get_str(&f);
-			break;
-		case A_PLACED:
-			a->placed_ms = codec_i64(&f);
-			break;
-		case A_STARTED:
-			a->started_ms = codec_i64(&f);
-			break;
-		case A_ENDED:
-			a->ended_ms = codec_i64(&f);
 			break;
 		case A_STATE:
 			a->state = get_state(&r, &f);
@@ -243,28 +271,11 @@ static bool get_attempt(const struct codec_field *from, struct job *j)
 		case A_REASON:
 			a->reason = get_reason(&f);
 			break;
-		case A_CODE:
-			get_code(&f, &a->has_code, &a->exit_code);
-			break;
-		case A_PID:
-			a->pid = codec_u32(&f);
-			break;
-		case A_PEAK:
-			a->peak_mem_bytes = f.u;
-			break;
-		case A_CPU:
-			a->cpu_ms = f.u;
-			break;
-		case A_OUTPUT:
-			a->output_bytes = f.u;
-			break;
-		case A_DROPPED:
-			a->dropped_bytes = f.u;
-			break;
 		case A_SLICE:
 			ok = f.is_bytes && get_slice(&f, a);
 			break;
 		default:
+			get_attempt_number(&f, a);
 			break;
 		}
 	}
@@ -328,7 +339,7 @@ static bool get_array(const struct codec_field *from, struct job *j)
 			a->cut = f.u;
 			break;
 		case R_SKIP:
-			a->skip = mem_realloc(a->skip, a->n_skip + 1, sizeof(*a->skip));
+			MEM_GROW(a->skip, a->n_skip, a->cap_skip);
 			a->skip[a->n_skip++] = f.u;
 			break;
 		case R_COUNT:
@@ -342,60 +353,77 @@ static bool get_array(const struct codec_field *from, struct job *j)
 			break;
 		}
 	}
-	return !r.bad && a->next_pos <= a->n && a->cut <= a->n;
+	return !r.bad;
 }
 
-static bool get_field(struct codec_reader *r, const struct codec_field *f, struct job *j, bool *met,
-        size_t *n_met)
+/* What of a job is numbers. */
+static void get_number(const struct codec_field *f, struct job *j)
 {
 	switch (f->tag) {
 	case T_NUM:
 		j->id.num = f->u;
-		return true;
+		break;
 	case T_TASK:
 		j->id.task = codec_i64(f);
-		return true;
+		break;
+	case T_HELD:
+		j->held = f->u;
+		break;
+	case T_STOP_FORCE:
+		j->stop_force = f->u;
+		break;
+	case T_PRIORITY:
+		j->priority = (int32_t)codec_i64(f);
+		break;
+	case T_ORDER:
+		j->order = f->u;
+		break;
+	case T_SUBMITTED:
+		j->submitted_ms = codec_i64(f);
+		break;
+	case T_STARTED:
+		j->started_ms = codec_i64(f);
+		break;
+	case T_ENDED:
+		j->ended_ms = codec_i64(f);
+		break;
+	case T_NOT_BEFORE:
+		j->not_before_ms = codec_i64(f);
+		break;
+	case T_FAILURES:
+		j->failures = codec_u32(f);
+		break;
+	case T_CODE:
+		get_code(f, &j->has_code, &j->exit_code);
+		break;
+	case T_EPOCH:
+		j->epoch = f->u;
+		break;
+	default:
+		break;
+	}
+}
+
+/* A job while it is put together. */
+struct draft {
+	struct job *job;
+	bool met[RECORD_DEPS_MAX];
+	uint32_t n_met;
+};
+
+static bool get_field(struct codec_reader *r, const struct codec_field *f, struct draft *d)
+{
+	struct job *j = d->job;
+
+	switch (f->tag) {
 	case T_STATE:
 		j->state = get_state(r, f);
 		return true;
 	case T_REASON:
 		j->reason = get_reason(f);
 		return true;
-	case T_HELD:
-		j->held = f->u;
-		return true;
 	case T_STOP_REASON:
 		j->stop_reason = get_reason(f);
-		return true;
-	case T_STOP_FORCE:
-		j->stop_force = f->u;
-		return true;
-	case T_PRIORITY:
-		j->priority = (int32_t)codec_i64(f);
-		return true;
-	case T_ORDER:
-		j->order = f->u;
-		return true;
-	case T_SUBMITTED:
-		j->submitted_ms = codec_i64(f);
-		return true;
-	case T_STARTED:
-		j->started_ms = codec_i64(f);
-		return true;
-	case T_ENDED:
-		j->ended_ms = codec_i64(f);
-		return true;
-	case T_NOT_BEFORE:
-		j->not_before_ms = codec_i64(f);
-		return true;
-	case T_FAILURES:
-		j->failures = codec_u32(f);
-		return true;
-	case T_CODE:
-		get_code(f, &j->has_code, &j->exit_code);
-		return true;
-	case T_EPOCH:
-		j->epoch = f->u;
 		return true;
 	case T_ATTEMPT:
 		return f->is_bytes && get_attempt(f, j);
@@ -409,14 +437,16 @@ static bool get_field(struct codec_reader *r, const struct codec_field *f, struc
 		j->req = record__get_request(f);
 		return j->req != NULL;
 	case T_DEP_MET:
-		if (*n_met < RECORD_DEPS_MAX)
-			met[(*n_met)++] = f->u;
+		if (d->n_met < RECORD_DEPS_MAX)
+			d->met[d->n_met++] = f->u;
 		return true;
 	case T_CPUS:
-		if (f->is_bytes && f->len == sizeof(*j->cpus) && !j->cpus)
-			j->cpus = mem_dup(f->data, f->len);
+		if (!f->is_bytes || f->len != sizeof(*j->cpus) || j->cpus)
+			return false;
+		j->cpus = mem_dup(f->data, f->len);
 		return true;
 	default:
+		get_number(f, j);
 		return true;
 	}
 }
@@ -426,24 +456,24 @@ int record_get_job(const void *data, size_t len, const struct job *parent, struc
 {
 	struct codec_reader r = codec_read(data, len);
 	struct codec_field f;
-	struct job *j = world_job_new();
-	bool met[RECORD_DEPS_MAX];
-	size_t n_met = 0;
+	struct draft d = {.job = world_job_new()};
+	struct job *j = d.job;
+	struct err why;
 	bool ok = true;
 
+	j->id.task = 0; /* of task 0 the field is left out, as every zero is; of a job itself it is there */
 	while (ok && codec_next(&r, &f))
-		ok = get_field(&r, &f, j, met, &n_met);
+		ok = get_field(&r, &f, &d);
 	if (ok && !j->req && parent)
 		j->req = request_ref(parent->req);
-	ok = ok && !r.bad && j->req && j->id.num &&
-	     (!j->array || j->array->n == request_n_tasks(j->req));
-	if (!ok) {
+	if (!ok || r.bad || job_check(j, &why)) {
 		world_job_free(j);
-		return err_set(err, ERR_CORRUPT, "a stored job is damaged");
+		return err_set(err, ERR_CORRUPT, "a stored job is damaged%s%s",
+		        ok && !r.bad ? ": " : "", ok && !r.bad ? why.text : "");
 	}
 	if (j->id.task == TASK_NONE && j->req->n_deps) {
 		j->dep_met = mem_zalloc(j->req->n_deps * sizeof(bool));
-		memcpy(j->dep_met, met, MIN(n_met, j->req->n_deps) * sizeof(bool));
+		memcpy(j->dep_met, d.met, MIN(d.n_met, j->req->n_deps) * sizeof(bool));
 	}
 	*ret_job = j;
 	return 0;

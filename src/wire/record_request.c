@@ -122,13 +122,17 @@ static void get_range(const struct codec_field *from, struct array_range *out)
 	struct codec_reader r = codec_read(from->data, from->len);
 	struct codec_field f;
 
-	*out = (struct array_range){.step = 1};
-	while (codec_next(&r, &f))
-		*(f.tag == 1 ? &out->first : f.tag == 2 ? &out->last : &out->step) = codec_i64(&f);
-	if (out->step < 1)
-		out->step = 1;
-	if (out->last < out->first)
-		out->last = out->first;
+	*out = (struct array_range){0};
+	while (codec_next(&r, &f)) {
+		if (f.tag == 1)
+			out->first = codec_i64(&f);
+		else if (f.tag == 2)
+			out->last = codec_i64(&f);
+		else if (f.tag == 3)
+			out->step = codec_i64(&f);
+	}
+	if (r.bad)
+		out->step = 0; /* refused by request_check() */
 }
 
 static void get_dep(const struct codec_field *from, struct dep *out)
@@ -145,6 +149,8 @@ static void get_dep(const struct codec_field *from, struct dep *out)
 		else if (f.tag == 3)
 			out->on.task = codec_i64(&f);
 	}
+	if (r.bad)
+		out->on.num = 0; /* refused by request_check() */
 }
 
 static char *lay_text(char **at, const struct codec_field *f)
@@ -265,6 +271,7 @@ struct request *record__get_request(const struct codec_field *from)
 	struct request_size size;
 	struct codec_field f;
 	struct request *q;
+	struct err why;
 	size_t bytes;
 	char *at;
 
@@ -285,7 +292,7 @@ struct request *record__get_request(const struct codec_field *from)
 		else
 			get_request_number(q, &f);
 	}
-	if (q->user && q->queue)
+	if (q->n_deps <= RECORD_DEPS_MAX && request_check(q, &why) == 0)
 		return q;
 	request_unref(q);
 	return NULL;

@@ -1,0 +1,196 @@
+/*
+ * DESIGN. Where every living job waits. Jobs that are alike to the scheduler form a class; those that are READY stand in
+ * the ordered tree of their class, so that a plan looks at the head of each class only, however many jobs wait.
+ *
+ * A throttled array has `throttle` places. They belong first to the tasks that run, then to those that are READY (they
+ * came back after a first attempt), then to the array's own next task. So a READY job may always start, and when a place
+ * becomes free one task moves up: the work does not depend on how many wait.
+ */
+#include "core/world_priv.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int job_order_cmp(const struct job *a, const struct job *b)
+{
+	if (a->priority != b->priority)
+		return a->priority > b->priority ? -1 : 1;
+	if (a->order != b->order)
+		return a->order < b->order ? -1 : 1;
+	if (a->id.num != b->id.num)
+		return a->id.num < b->id.num ? -1 : 1;
+	/* Tasks share the order of their array. As they come; the array itself (TASK_NONE) stands behind those that came back. */
+	if (a->id.task != b->id.task)
+		return (uint64_t)a->id.task < (uint64_t)b->id.task ? -1 : 1;
+	return 0;
+}
+
+int job_time_cmp(const struct job *a, const struct job *b)
+{
+	if (a->not_before_ms != b->not_before_ms)
+		return a->not_before_ms < b->not_before_ms ? -1 : 1;
+	return job_id_cmp(a, b);
+}
+
+RB_GENERATE(job_order, job, by_order, job_order_cmp)
+RB_GENERATE(job_times, job, by_time, job_time_cmp)
+
+static void class_key(const struct request *r, char *out, size_t size)
+{
+	const struct gpu_ask *g = &r->gpu;
+
+	snprintf(out, size, "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu",
+	        r->queue, g->count, g->milli, g->fgpu_milli, (unsigned long long)g->mem_bytes,
+	        g->share_milli, g->cc_min, g->model ? g->model : "", r->cpus,
+	        (unsigned long long)r->mem_bytes);
+}
+
+static struct sched_class *get_class(struct world *w, const struct request *r)
+{
+	char key[512];
+	struct sched_class *c;
+
+	class_key(r, key, sizeof(key));
+	HASH_FIND_STR(w->classes, key, c);
+	if (c)
+		return c;
+	c = mem_zalloc(sizeof(*c));
+	c->key = mem_strdup(key);
+	c->shape.queue = world__get_queue(w, r->queue);
+	c->shape.gpu = r->gpu;
+	c->shape.gpu.model = mem_strdup(r->gpu.model);
+	c->shape.cpus = r->cpus;
+	c->shape.mem_bytes = r->mem_bytes;
+	RB_INIT(&c->ready);
+	HASH_ADD_KEYPTR(hh, w->classes, c->key, strlen(c->key), c);
+	return c;
+}
+
+void world__join_class(struct world *w, struct job *j)
+{
+	if (j->class)
+		return;
+	j->class = j->parent && j->parent->class ? j->parent->class : get_class(w, j->req);
+	j->class->n_jobs++;
+}
+
+void world__leave_class(struct world *w, struct job *j)
+{
+	struct sched_class *c = j->class;
+
+	if (!c)
+		return;
+	world__set_wait(w, j, WAIT_NONE);
+	j->class = NULL;
+	if (--c->n_jobs)
+		return;
+	HASH_DEL(w->classes, c);
+	free(c->shape.gpu.model);
+	free(c->key);
+	free(c);
+}
+
+void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
+{
+	struct array *of = j->parent ? j->parent->array : NULL;
+
+	if (j->wait == WAIT_READY) {
+		RB_REMOVE(job_order, &j->class->ready, j);
+		if (of)
+			of->n_ready--;
+	} else if (j->wait == WAIT_BACKOFF) {
+		RB_REMOVE(job_times, &w->backoff, j);
+	} else if (j->wait == WAIT_THROTTLE && of) {
+		RB_REMOVE(job_order, &of->throttled, j);
+	}
+	j->wait = wait;
+	if (wait == WAIT_READY) {
+		BUG_IF(RB_INSERT(job_order, &j->class->ready, j) != NULL);
+		if (of)
+			of->n_ready++;
+		w->plan_wanted = true;
+	} else if (wait == WAIT_BACKOFF) {
+		BUG_IF(RB_INSERT(job_times, &w->backoff, j) != NULL);
+	} else if (wait == WAIT_THROTTLE && of) {
+		BUG_IF(RB_INSERT(job_order, &of->throttled, j) != NULL);
+	}
+}
+
+static bool has_something_to_start(const struct job *j)
+{
+	if (job_state_is_final(j->state))
+		return false;
+	return j->is_array ? array_unstarted(j->array) > 0 : j->state == JOB_PENDING;
+}
+
+static bool is_throttled(const struct job *j)
+{
+	const struct job *array = j->is_array ? j : j->parent;
+
+	if (!array || !array->req->throttle)
+		return false;
+	/* A task that is READY has its place already. */
+	return array_places(array) == 0 && (j->is_array || j->wait != WAIT_READY);
+}
+
+enum job_wait job_wait_due(const struct job *j, struct now now)
+{
+	if (!has_something_to_start(j))
+		return WAIT_NONE;
+	if (j->held || (j->parent && j->parent->held))
+		return WAIT_HELD;
+	if (!job_deps_are_met(j->parent ? j->parent : j))
+		return WAIT_DEPENDENCY;
+	if (j->not_before_ms > now.wall_ms)
+		return WAIT_BACKOFF;
+	return is_throttled(j) ? WAIT_THROTTLE : WAIT_READY;
+}
+
+static void settle_one(struct world *w, struct job *j, struct now now)
+{
+	enum job_wait wait = job_wait_due(j, now);
+
+	if (wait != j->wait)
+		world__set_wait(w, j, wait);
+}
+
+void world__settle(struct world *w, struct job *j, struct now now)
+{
+	struct job *array = j->is_array ? j : j->parent, *t;
+
+	settle_one(w, j, now);
+	if (!array || !array->req->throttle)
+		return;
+	while (array_places(array) > 0 && (t = RB_MIN(job_order, &array->array->throttled)) != NULL)
+		settle_one(w, t, now);
+	settle_one(w, array, now);
+}
+
+int64_t world_next_tick(const struct world *w)
+{
+	const struct job *j = RB_MIN(job_times, (struct job_times *)(uintptr_t)&w->backoff);
+
+	return j ? j->not_before_ms : INT64_MAX;
+}
+
+uint64_t world_position(const struct world *w, const struct job *j)
+{
+	struct sched_class *c, *next;
+	struct job *other;
+	uint64_t before = 0;
+
+	if (!j->class)
+		return 1;
+	HASH_ITER (hh, w->classes, c, next) {
+		if (c->shape.queue != j->class->shape.queue)
+			continue;
+		RB_FOREACH (other, job_order, &c->ready) {
+			if (job_order_cmp(other, j) >= 0)
+				break;
+			before++;
+		}
+	}
+	return before + 1;
+}
