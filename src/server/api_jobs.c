@@ -141,8 +141,7 @@ static void control_job(struct call *c, enum event_kind kind, bool force)
 	parent = world_find_job(c->s->world, (struct job_id){k->id.num, TASK_NONE});
 	if (!world_find_job(c->s->world, k->id) && parent && parent->array &&
 	        kind == EVENT_CANCEL &&
-	        request_task_pos(parent->req, k->id.task) >= parent->array->next_pos &&
-	        request_task_pos(parent->req, k->id.task) < parent->array->cut)
+	        array_is_unstarted(parent->array, request_task_pos(parent->req, k->id.task)))
 		carry_out(c, parent);
 	else
 		call_with_job(c, k->id, carry_out);

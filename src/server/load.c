@@ -160,5 +160,5 @@ int server_load(struct server *s, struct err *err)
 		rc = store_each(s->store, ROW_TASK, STORE_LIVING, take_job, &l, err);
 	if (rc == 0)
 		rc = load_ended(&l, err);
-	return rc;
+	return rc ? rc : world_adopted(l.w, err);
 }

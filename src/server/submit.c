@@ -230,7 +230,8 @@ static int check_deps(
 		if (parent && request_task_pos(parent->req, on.task) == UINT64_MAX)
 			return err_set(err, ERR_NOT_FOUND, "job %llu has no task %lld",
 			        (unsigned long long)on.num, (long long)on.task);
-		if (parent && request_task_pos(parent->req, on.task) >= parent->array->next_pos)
+		if (parent &&
+		        !array_is_apart(parent->array, request_task_pos(parent->req, on.task)))
 			continue;
 		*ret_fetch = on;
 		return 0;
