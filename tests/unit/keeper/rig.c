@@ -23,6 +23,42 @@
 #include "plat/fs.h"
 #include "plat/proc.h"
 
+static const char *active_dirs[4]; /* whose processes must not outlive a test that dies */
+
+static bool is_of(pid_t pid, const char *dir)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(1 * MIB);
+	char path[64], entry[96];
+	struct err err;
+
+	snprintf(entry, sizeof(entry), "D=%s", dir);
+	if (proc_env_has(pid, entry))
+		return true;
+	snprintf(entry, sizeof(entry), "LEFT=%s", dir);
+	if (proc_env_has(pid, entry))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	return fs_read(path, &b, &err) == 0 && b.len && memmem(b.data, b.len, dir, strlen(dir));
+}
+
+/* Whatever a test left: keepers by their command line, jobs by what every script gets into its environment. */
+static void kill_left(const char *dir)
+{
+	struct proc_list all = {0};
+	size_t n = 1;
+
+	for (size_t round = 0; n && round < 100 && proc_list_all(&all) == 0; round++) {
+		n = 0;
+		for (size_t i = 0; i < all.n; i++) {
+			if (all.items[i].state == 'Z' || !is_of(all.items[i].pid, dir))
+				continue;
+			kill(all.items[i].pid, SIGKILL);
+			n++;
+		}
+	}
+	proc_list_done(&all);
+}
+
 PRINTF_LIKE(1, 2) NORETURN static void die(const char *fmt, ...)
 {
 	va_list ap;
@@ -32,7 +68,19 @@ PRINTF_LIKE(1, 2) NORETURN static void die(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	fputc('\n', stderr);
 	va_end(ap);
+	for (size_t i = 0; i < ARRAY_LEN(active_dirs); i++)
+		if (active_dirs[i])
+			kill_left(active_dirs[i]);
 	abort();
+}
+
+static void set_active(const char *old, const char *now)
+{
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(active_dirs) - 1 && active_dirs[i] != old)
+		i++;
+	active_dirs[i] = now;
 }
 
 static void pause_ms(long ms)
@@ -135,6 +183,7 @@ void rig_start(struct rig *r, enum rig_mode mode)
 	snprintf(r->dir, sizeof(r->dir), "/tmp/berth-keeper-XXXXXX");
 	if (!mkdtemp(r->dir) || chmod(r->dir, 0755) < 0)
 		die("mkdtemp: %s", strerror(errno));
+	set_active(NULL, r->dir);
 	own(r, r->dir);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
 		if (mkdir(rig_path(r, dirs[i]), 0755) < 0)
@@ -167,37 +216,14 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 void rig_stop(struct rig *r)
 {
-	char mark[128];
-	struct stat st;
-
 	if (r->parent)
 		rig_kill_parent(r, SIGTERM);
-	/* Whatever a failed test left. */
-	if (stat(r->dir, &st) == 0) {
-		struct proc_list all = {0};
-
-		snprintf(mark, sizeof(mark), "BERTH_KEEPER=%jx.%jx-", (uintmax_t)st.st_dev,
-		        (uintmax_t)st.st_ino);
-		for (size_t i = 0; i < r->n_records && proc_list_all(&all) == 0; i++) {
-			char entry[160];
-
-			if (r->records[i].kind != SPOOL_STARTED ||
-			        rig_count(r, r->records[i].epoch, SPOOL_ENDED))
-				continue;
-			snprintf(entry, sizeof(entry), "%s%ju", mark,
-			        (uintmax_t)r->records[i].epoch);
-			if (rig_is_alive(r, r->records[i].epoch))
-				kill(rig_keeper_pid(r, r->records[i].epoch), SIGKILL);
-			for (size_t k = 0; k < all.n; k++)
-				if (proc_env_has(all.items[k].pid, entry))
-					kill(all.items[k].pid, SIGKILL);
-		}
-		proc_list_done(&all);
-	}
+	kill_left(r->dir);
 	close(r->spool_fd);
 	close(r->watch_fd);
 	buf_done(&r->bytes);
 	nftw(r->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	set_active(r->dir, NULL);
 }
 
 /* Good until the 64th call from now. */
@@ -352,6 +378,11 @@ size_t rig_count(const struct rig *r, uint64_t epoch, enum spool_kind kind)
 pid_t rig_keeper_pid(const struct rig *r, uint64_t epoch)
 {
 	return proc_byte_owner(r->spool_fd, epoch);
+}
+
+pid_t rig_exec_pid(const struct rig *r, uint64_t epoch)
+{
+	return proc_byte_owner(r->spool_fd, SPOOL_EXEC_BYTE(epoch));
 }
 
 bool rig_is_alive(const struct rig *r, uint64_t epoch)

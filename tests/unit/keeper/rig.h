@@ -60,6 +60,7 @@ const struct spool_record *rig_wait(struct rig *r, uint64_t epoch, enum spool_ki
 size_t rig_count(const struct rig *r, uint64_t epoch, enum spool_kind kind);
 bool rig_is_alive(const struct rig *r, uint64_t epoch);
 pid_t rig_keeper_pid(const struct rig *r, uint64_t epoch);
+pid_t rig_exec_pid(const struct rig *r, uint64_t epoch); /* of one of its execs */
 
 /* The file's content, NUL-terminated, good until the next call but three; "" when it is absent. */
 const char *rig_text(const struct rig *r, const char *name);
