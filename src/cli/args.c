@@ -81,10 +81,13 @@ static int unknown_option(const struct parsing *p, const char *text)
 	const char *names[OPTIONS_MAX];
 	char shown[TEXT_SHOW_SIZE], plain[TEXT_SHOW_SIZE];
 	const char *close;
+	size_t len;
 
 	for (size_t i = 0; i < p->n; i++)
 		names[i] = p->options[i].name;
-	snprintf(plain, sizeof(plain), "%.*s", (int)strcspn(text, "="), text);
+	len = MIN(strcspn(text, "="), sizeof(plain) - 1);
+	memcpy(plain, text, len);
+	plain[len] = '\0';
 	close = strncmp(text, "--", 2) == 0
 	                ? strtab_closest((struct strtab){names, p->n}, plain + 2)
 	                : NULL;

@@ -48,7 +48,7 @@ static int take_once(const char *path, int *ret_fd, struct err *err)
 int lock_take(const char *data_dir, const char *text, struct lock *ret_lock, struct err *err)
 {
 	char *path = lock_path(data_dir);
-	int fd, rc;
+	int fd = -1, rc;
 
 	for (;;) {
 		rc = take_once(path, &fd, err);
