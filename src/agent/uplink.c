@@ -11,7 +11,6 @@
 
 #define RETRY_MIN_MS 20
 #define RETRY_MAX_MS 1000
-#define PIECE_BYTES \
 	MIB /* one WebSocket message holds whole link messages, about so many bytes of them */
 #define TOKEN_MAX 4096
 
@@ -42,11 +41,6 @@ static void log_once(struct uplink *u, const char *why)
 
 /* Sending */
 
-static size_t message_len(const uint8_t *p)
-{
-	return 5 + ((size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4]);
-}
-
 static void flush(struct uplink *u)
 {
 	const struct buf *b = &u->outbox->buf;
@@ -59,11 +53,8 @@ static void flush(struct uplink *u)
 		return;
 	}
 	while (at < b->len) {
-		size_t n = 0;
+		size_t n = link_piece(b->data + at, b->len - at);
 
-		do
-			n += message_len(b->data + at + n);
-		while (at + n < b->len && n + message_len(b->data + at + n) <= PIECE_BYTES);
 		(void)!net_ws_send(u->ws, b->data + at, n, false);
 		at += n;
 	}

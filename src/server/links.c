@@ -66,9 +66,11 @@ bool links_has_local(const struct server *s)
 
 static void flush(struct uplink *u)
 {
-	if (!u->out.len)
-		return;
-	(void)net_ws_send(u->ws, u->out.data, u->out.len, false);
+	for (size_t at = 0; at < u->out.len;) {
+		size_t n = link_piece(u->out.data + at, u->out.len - at);
+		(void)net_ws_send(u->ws, u->out.data + at, n, false);
+		at += n;
+	}
 	buf_reset(&u->out);
 }
 

@@ -315,3 +315,17 @@ int link_next(const uint8_t **p, const uint8_t *end, void *ctx, struct link_mess
 	}
 	return 0;
 }
+
+static size_t message_len(const uint8_t *p)
+{
+	return HEAD_BYTES + ((size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4]);
+}
+
+size_t link_piece(const uint8_t *data, size_t len)
+{
+	size_t n = message_len(data);
+
+	while (n < len && n + message_len(data + n) <= LINK_PIECE)
+		n += message_len(data + n);
+	return n;
+}

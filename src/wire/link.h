@@ -202,3 +202,10 @@ struct link_message {
  * Returns 1 and moves *p, 0 at the end, negative CORRUPT. A type that this program does not know is passed over.
  */
 MUST_CHECK int link_next(const uint8_t **p, const uint8_t *end, void *ctx, struct link_message *ret_message, struct err *err);
+
+/*
+ * Messages that were put one after the other, cut for sending: the length of the whole messages at the front that make up
+ * at most LINK_PIECE bytes together; one message alone may be longer. len is not 0.
+ */
+#define LINK_PIECE (1 * MIB)
+size_t link_piece(const uint8_t *data, size_t len);
