@@ -11,7 +11,6 @@
 
 #define RETRY_MIN_MS 20
 #define RETRY_MAX_MS 1000
-	MIB /* one WebSocket message holds whole link messages, about so many bytes of them */
 #define TOKEN_MAX 4096
 
 struct uplink {
