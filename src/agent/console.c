@@ -29,9 +29,10 @@ struct stream {
 	uint64_t deadline_ms; /* monotonic, while not connected */
 	uint64_t credit;      /* bytes that may still be sent to the server */
 	uint64_t untold;      /* bytes from the server that it was not told are taken */
-	struct buf
-	        in; /* from the keeper: less than one whole frame, or what must wait for credit */
-	struct buf out; /* to the keeper */
+	struct buf in;        /* from the keeper: part of a frame, or what must wait for credit */
+	struct buf out;       /* to the keeper */
+	bool is_over;         /* the keeper has closed: what is in `in` is all */
+	bool is_deaf;         /* the keeper takes nothing more */
 	UT_hash_handle hh;
 };
 
@@ -117,14 +118,33 @@ static void set_poll(struct stream *s)
 	bool has_room = s->in.len < HEAD_BYTES + CONSOLE_FRAME_MAX;
 
 	if (s->poll)
-		loop_poll_set(s->poll, (has_room ? LOOP_READ : 0) | (s->out.len ? LOOP_WRITE : 0));
+		loop_poll_set(s->poll, (has_room && !s->is_over ? LOOP_READ : 0) |
+		                               (s->out.len && !s->is_over ? LOOP_WRITE : 0));
+}
+
+/* A whole frame that only waits for credit? */
+static bool is_waiting(const struct stream *s)
+{
+	return s->in.len >= HEAD_BYTES && s->in.len >= HEAD_BYTES + frame_len(s->in.data);
+}
+
+/* Passes on what there is; false when the stream has ended. */
+static bool pass(struct stream *s)
+{
+	struct err err;
+
+	if (!pass_frames(s))
+		return false;
+	if (!s->is_over || is_waiting(s))
+		return true;
+	if (err_set(&err, ERR_UNAVAILABLE, "the console was closed") < 0)
+		end_stream(s, &err);
+	return false;
 }
 
 static bool read_console(struct stream *s)
 {
-	struct err err;
-
-	for (;;) {
+	while (!s->is_over) {
 		size_t room = HEAD_BYTES + CONSOLE_FRAME_MAX - s->in.len;
 		ssize_t n;
 
@@ -135,15 +155,12 @@ static bool read_console(struct stream *s)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return true;
-		if (n <= 0) {
-			if (err_set(&err, ERR_UNAVAILABLE, "the console was closed") < 0)
-				end_stream(s, &err);
-			return false;
-		}
-		buf_commit(&s->in, (size_t)n);
-		if (!pass_frames(s))
+		s->is_over = n <= 0;
+		buf_commit(&s->in, (size_t)MAX(n, 0));
+		if (!pass(s))
 			return false;
 	}
+	return true;
 }
 
 /* From the server to the keeper */
@@ -158,29 +175,22 @@ static void give_back(struct stream *s)
 		link_put_stream_window(outbox_buf(s->owner->o.outbox), &m);
 }
 
-static bool write_console(struct stream *s)
+static void write_console(struct stream *s)
 {
-	struct err err;
-
-	while (s->out.len) {
+	while (s->out.len && !s->is_deaf) {
 		ssize_t n = send(s->fd, s->out.data, s->out.len, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
-			return true;
-		if (n < 0) {
-			/* What it said last may still be there to be read. */
-			if (!read_console(s))
-				return false;
-			if (err_sys(&err, errno, "writing to the console") < 0)
-				end_stream(s, &err);
-			return false;
-		}
-		buf_consume(&s->out, (size_t)n);
+			return;
+		/* What it said last may still be there to be read. */
+		s->is_deaf = n < 0;
+		buf_consume(&s->out, (size_t)MAX(n, 0));
 	}
+	if (s->is_deaf)
+		buf_reset(&s->out);
 	give_back(s);
-	return true;
 }
 
 static void on_ready(void *data, int events)
@@ -189,8 +199,8 @@ static void on_ready(void *data, int events)
 
 	if ((events & (LOOP_READ | LOOP_ERROR)) && !read_console(s))
 		return;
-	if ((events & LOOP_WRITE) && !write_console(s))
-		return;
+	if (events & LOOP_WRITE)
+		write_console(s);
 	set_poll(s);
 }
 
@@ -215,8 +225,8 @@ static void on_knock(void *data)
 		end_stream(s, &err);
 		return;
 	}
-	if (write_console(s))
-		set_poll(s);
+	write_console(s);
+	set_poll(s);
 }
 
 static struct stream *find_stream(const struct consoles *cs, uint64_t id)
@@ -320,8 +330,9 @@ bool consoles_data(struct consoles *cs, const struct link_stream_data *m)
 			end_stream(s, &err);
 		return true;
 	}
-	if (s->fd < 0 || write_console(s))
-		set_poll(s);
+	if (s->fd >= 0)
+		write_console(s);
+	set_poll(s);
 	return true;
 }
 
@@ -332,7 +343,7 @@ bool consoles_window(struct consoles *cs, const struct link_stream_window *m)
 	if (!s)
 		return false;
 	s->credit = MIN(s->credit + MIN(m->bytes, LINK_WINDOW), LINK_WINDOW);
-	if (pass_frames(s))
+	if (pass(s))
 		set_poll(s);
 	return true;
 }

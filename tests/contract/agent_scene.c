@@ -47,7 +47,8 @@ static void take_hello(struct scene *s, const struct link_hello *h)
 	s->hello = *h;
 	s->n_hellos++;
 	s->n_devices = h->n_devices;
-	memcpy(s->devices, h->devices, h->n_devices * sizeof(*h->devices));
+	if (h->n_devices)
+		memcpy(s->devices, h->devices, h->n_devices * sizeof(*h->devices));
 	put_welcome(s);
 }
 
@@ -525,10 +526,25 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 	return remove(path);
 }
 
+static void show_log(struct scene *s)
+{
+	FILE *f = fopen(scene_path(s, "agent.log"), "r");
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		print_error("%s", line);
+	if (f)
+		fclose(f);
+}
+
 void scene_end(struct scene *s)
 {
-	if (s->agent)
-		scene_kill_agent(s, SIGKILL);
+	int status = 0;
+
+	if (s->agent) {
+		kill(s->agent, SIGTERM);
+		status = scene_wait_agent(s);
+	}
 	end_processes(s);
 	if (s->server)
 		net_server_close(s->server);
@@ -540,5 +556,9 @@ void scene_end(struct scene *s)
 		buf_done(&s->streams[i].bytes[0]);
 		buf_done(&s->streams[i].bytes[1]);
 	}
+	if (status != 0)
+		show_log(s);
 	nftw(s->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	/* Also a sanitizer's complaint. */
+	assert_int_equal(status, 0);
 }
