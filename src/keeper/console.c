@@ -1,17 +1,14 @@
 #include "keeper/console.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "keeper/rights.h"
 #include "plat/clock.h"
+#include "plat/usock.h"
 
 enum {
 	HEAD = 5,
@@ -45,47 +42,17 @@ struct console {
 	size_t n_clients;
 };
 
-/* The name of a socket may be 107 bytes long, a path is longer: so it is bound from within its directory. */
-static int listen_at(const char *path, struct err *err)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	const char *name = strrchr(path, '/');
-	size_t len = name ? strlen(name + 1) : 0;
-	char *dir;
-	int fd, rc;
-
-	if (*path != '/' || len == 0 || len >= sizeof(addr.sun_path))
-		return err_set(err, ERR_INVALID, "console '%.200s' is no path for a socket", path);
-	dir = mem_dup(path, (size_t)(name - path) + 2);
-	dir[name - path + 1] = '\0';
-	rc = chdir(dir);
-	free(dir);
-	if (rc < 0)
-		return err_sys(err, errno, "entering the directory of console '%.150s'", path);
-	memcpy(addr.sun_path, name + 1, len);
-	unlink(addr.sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	umask(0177);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 64) < 0) {
-		rc = err_sys(err, errno, "listening at console '%.150s'", path);
-		if (fd >= 0)
-			close(fd);
-	}
-	umask(022);
-	return rc < 0 ? rc : fd;
-}
-
 int console_open(const struct keeper_base *base, const char *path, bool is_single, bool has_history,
         struct console **ret_console, struct err *err)
 {
 	struct console *c;
-	int fd;
+	int fd, rc;
 
 	rights_as_server(base);
-	fd = listen_at(path, err);
+	rc = usock_listen(path, &fd, err);
 	rights_back(base);
-	if (fd < 0)
-		return fd;
+	if (rc < 0)
+		return rc;
 	c = mem_zalloc(sizeof(*c));
 	*c = (struct console){
 	        .base = base,
@@ -125,11 +92,10 @@ static bool send_some(struct client *k)
 
 static bool is_friend(int fd)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
+	uid_t uid;
+	pid_t pid;
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-	       (peer.uid == 0 || peer.uid == geteuid());
+	return usock_peer(fd, &uid, &pid) && (uid == 0 || uid == geteuid());
 }
 
 static void accept_one(struct console *c)

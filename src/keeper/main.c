@@ -6,9 +6,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +16,7 @@
 #include "plat/fs.h"
 #include "plat/log.h"
 #include "plat/proc.h"
+#include "plat/usock.h"
 
 enum { LOCK_TRIES = 50, LOCK_WAIT_MS = 20, PATH_SIZE = 4096 };
 
@@ -158,32 +157,13 @@ static void open_spool(const char *path)
 	close(fd);
 }
 
-/* The name of a socket may be 107 bytes long, a path is longer: so it is bound from within its directory, where we stay. */
 static int listen_at(const char *sock)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	const char *name = strrchr(sock, '/');
-	char dir[PATH_SIZE];
 	struct err err;
-	int fd = -1;
+	int fd;
 
-	if (!name || strlen(name + 1) >= sizeof(addr.sun_path) ||
-	        (size_t)snprintf(dir, sizeof(dir), "%.*s", (int)(name - sock) + 1, sock) >=
-	                sizeof(dir)) {
-		if (err_set(&err, ERR_INVALID, "'%s' is no path for a socket", sock))
-			die(&err);
-	}
-	memcpy(addr.sun_path, name + 1, strlen(name + 1));
-	if (chdir(dir) == 0) {
-		unlink(addr.sun_path);
-		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	}
-	umask(0177);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 128) < 0) {
-		if (err_sys(&err, errno, "listening at '%s'", sock))
-			die(&err);
-	}
-	umask(022);
+	if (usock_listen(sock, &fd, &err) < 0)
+		die(&err);
 	return fd;
 }
 
@@ -216,6 +196,8 @@ int main(int argc, char **argv)
 	proc_begin("berth keeper");
 	take_signals();
 	umask(022);
+	if (chdir("/") < 0)
+		errno = 0;
 	/* Not when we lead a process group already; jobs begin sessions of their own in any case. */
 	if (setsid() < 0)
 		errno = 0;

@@ -189,13 +189,13 @@ void output_finish(struct output *o, uint64_t *ret_total, uint64_t *ret_dropped)
 	for (size_t i = 0; i < ARRAY_LEN(o->files); i++) {
 		struct output_file *f = &o->files[i];
 
+		*ret_dropped += f->lost;
 		if (f->fd < 0)
 			continue;
 		if (f->untold)
 			tell_loss(o, f, i ? SPOOL_STDERR : SPOOL_STDOUT);
 		if (ring_is_used(f))
 			*ret_dropped += ring_put_in_order(f, &line_len[i]);
-		*ret_dropped += f->lost;
 	}
 	output_flush(o);
 	if (line_len[0] || line_len[1])

@@ -21,6 +21,7 @@
 #include "keeper/workdir.h"
 #include "plat/log.h"
 #include "plat/proc.h"
+#include "plat/usock.h"
 
 /*
  * DESIGN. This process stays small, because each keeper begins as a copy of it. It keeps nothing on disk: a successor
@@ -330,27 +331,23 @@ static void on_readable(struct parent *p, size_t i)
 	}
 }
 
-static bool is_allowed(const struct parent *p, int fd, uid_t *ret_uid)
+static bool is_allowed(const struct parent *p, uid_t uid)
 {
-	struct ucred peer = {.uid = (uid_t)-1};
-	socklen_t len = sizeof(peer);
-	bool is_allowed = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-	                  (peer.uid == 0 || peer.uid == getuid());
-
 	for (size_t i = 0; i < p->o->n_allowed_uids; i++)
-		is_allowed |= peer.uid == p->o->allowed_uids[i];
-	*ret_uid = peer.uid;
-	return is_allowed;
+		if (uid == p->o->allowed_uids[i])
+			return true;
+	return uid == 0 || uid == getuid();
 }
 
 static void accept_one(struct parent *p)
 {
 	int fd = accept4(p->o->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-	uid_t uid;
+	uid_t uid = (uid_t)-1;
+	pid_t pid;
 
 	if (fd < 0)
 		return;
-	if (!is_allowed(p, fd, &uid)) {
+	if (!usock_peer(fd, &uid, &pid) || !is_allowed(p, uid)) {
 		log_warn("keeper.stranger", "uid=%u", (unsigned)uid);
 		close(fd);
 		return;

@@ -15,10 +15,26 @@ static int open_dir(int at, const char *path)
 	return openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
+/* Nothing but what the server has made itself is given away, wherever the path may lead. */
+static int give(const struct keeper_base *base, const struct launch *l, int fd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, errno, "looking at directory '%s'", l->cwd);
+	if (!base->is_root || st.st_uid == l->uid)
+		return 0;
+	if (st.st_uid != base->server_uid)
+		return err_set(err, ERR_FORBIDDEN, "directory '%s' is of another account", l->cwd);
+	if (fchown(fd, l->uid, l->gid) < 0)
+		return err_sys(err, errno, "giving directory '%s' to its account", l->cwd);
+	return 0;
+}
+
 int workdir_make(
         const struct keeper_base *base, const struct launch *l, int *ret_fd, struct err *err)
 {
-	int fd = -1, sys;
+	int fd = -1, sys, rc;
 
 	rights_as_server(base);
 	if (mkdir(l->cwd, 0700) == 0 || errno == EEXIST)
@@ -27,10 +43,10 @@ int workdir_make(
 	rights_back(base);
 	if (fd < 0)
 		return err_sys(err, sys, "making directory '%s'", l->cwd);
-	if (base->is_root && fchown(fd, l->uid, l->gid) < 0) {
-		sys = errno;
+	rc = give(base, l, fd, err);
+	if (rc < 0) {
 		close(fd);
-		return err_sys(err, sys, "giving directory '%s' to its account", l->cwd);
+		return rc;
 	}
 	*ret_fd = fd;
 	return 0;
@@ -103,20 +119,34 @@ static void empty(int top)
 	}
 }
 
+/* What the job has closed, too: its mode is changed by way of the descriptor, as no path leads there any more. */
+static int open_closed(int at)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", at);
+	if (chmod(path, 0700) < 0)
+		return -1;
+	return open_dir(at, ".");
+}
+
 void workdir_remove(const struct keeper_base *base, const struct launch *l)
 {
-	int fd;
+	int at, fd;
 
 	rights_as_server(base);
-	fd = open_dir(AT_FDCWD, l->cwd);
+	at = open(l->cwd, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	rights_back(base);
-	if (fd < 0)
+	if (at < 0)
 		return;
 	rights_as_account(base, l);
-	fchmod(fd, 0700);
-	empty(fd);
+	fd = open_closed(at);
+	if (fd >= 0) {
+		empty(fd);
+		close(fd);
+	}
 	rights_back(base);
-	close(fd);
+	close(at);
 	rights_as_server(base);
 	rmdir(l->cwd);
 	rights_back(base);

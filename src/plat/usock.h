@@ -1,0 +1,15 @@
+/*
+ * Unix sockets by paths of any length (a socket's own name holds 107 bytes only), and who is at the other end.
+ * Descriptors belong to the caller and are close-on-exec. Any thread. libc only. Failures name the path and carry the errno.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Takes the place of a dead one; mode 0600, whatever the umask. Non-blocking. */
+MUST_CHECK int usock_listen(const char *path, int *ret_fd, struct err *err);
+MUST_CHECK int usock_connect(const char *path, int *ret_fd, struct err *err);
+/* Who was there when it was connected; false when it is no such socket. */
+MUST_CHECK bool usock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid);
