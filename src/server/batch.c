@@ -252,11 +252,12 @@ static void commit_run(void *data)
 
 static void release(struct server *s, struct batch *b)
 {
-	for (size_t i = 0; i < b->fx.n; i++) {
+	for (size_t i = 0; i < b->fx.n; i++)
 		links_carry_out(s, &b->fx.v[i]);
+	/* Who watches may open a stream of an attempt: its start has to be on the link before. */
+	for (size_t i = 0; i < b->fx.n; i++)
 		if (b->fx.v[i].kind == EFFECT_CHANGED)
 			watch_notify(s, b->fx.v[i].id);
-	}
 	for (size_t i = 0; i < b->n_calls; i++)
 		b->calls[i].fn(s, b->calls[i].data);
 }
