@@ -47,15 +47,33 @@ static void class_key(const struct request *r, char *out, size_t size)
 	        (unsigned long long)r->mem_bytes);
 }
 
+/* The same as an equal class_key(), without making one. */
+static bool is_of_class(const struct sched_class *c, const struct request *r)
+{
+	const struct gpu_ask *a = &c->shape.gpu, *b = &r->gpu;
+
+	return c->shape.cpus == r->cpus && c->shape.mem_bytes == r->mem_bytes &&
+	       a->count == b->count && a->milli == b->milli && a->fgpu_milli == b->fgpu_milli &&
+	       a->mem_bytes == b->mem_bytes && a->share_milli == b->share_milli &&
+	       a->cc_min == b->cc_min &&
+	       strcmp(a->model ? a->model : "", b->model ? b->model : "") == 0 &&
+	       strcmp(c->shape.queue->name, r->queue) == 0;
+}
+
 static struct sched_class *get_class(struct world *w, const struct request *r)
 {
 	char key[512];
 	struct sched_class *c;
 
+	/* Jobs that are alike come in a row. */
+	if (w->last_class && is_of_class(w->last_class, r))
+		return w->last_class;
 	class_key(r, key, sizeof(key));
 	HASH_FIND_STR(w->classes, key, c);
-	if (c)
+	if (c) {
+		w->last_class = c;
 		return c;
+	}
 	c = mem_zalloc(sizeof(*c));
 	c->key = mem_strdup(key);
 	c->shape.queue = world__get_queue(w, r->queue);
@@ -86,6 +104,8 @@ void world__leave_class(struct world *w, struct job *j)
 	j->class = NULL;
 	if (--c->n_jobs)
 		return;
+	if (w->last_class == c)
+		w->last_class = NULL;
 	HASH_DEL(w->classes, c);
 	free(c->shape.gpu.model);
 	free(c->key);

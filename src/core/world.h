@@ -110,6 +110,7 @@ struct world {
 	uint64_t n_living; /* jobs (an array counts once) that are not final */
 	struct queue *queues;
 	struct sched_class *classes;
+	struct sched_class *last_class; /* looked up last, or NULL */
 	struct node_list nodes;
 	uint32_t n_nodes;
 	struct blob *blobs, *blobs_by_num;
