@@ -1,0 +1,124 @@
+# For flow tests: a Berth of its own in a temporary directory, with two simulated devices of 8 GiB, always taken down.
+#
+# Started by root, NAME.bats runs as root and NAME_user.bats, a link to it, as an ordinary account; started by anybody
+# else, NAME.bats runs as that one and NAME_user.bats is skipped. `b` is berth as that account, `as` any other command.
+# After each test nothing of its directory may be running; what is left fails the test, and is killed.
+
+bats_require_minimum_version 1.5.0
+shopt -s lastpipe
+
+setup_file() {
+  flow_file=${BATS_TEST_FILENAME##*/}
+  FLOW_USER=
+  case $flow_file in
+  *_user.bats)
+    [ "$(id -u)" -eq 0 ] || skip "only root can run this as somebody else"
+    FLOW_USER=nobody
+    ;;
+  esac
+  FLOW_ROOT=$(mktemp -d /tmp/berth-flow-XXXXXX)
+  chmod 755 "$FLOW_ROOT"
+  export FLOW_USER FLOW_ROOT
+  # The programs may stand where that account cannot go; they may be copied anywhere.
+  if ! as test -x "$BERTH_BUILD/berth"; then
+    mkdir "$FLOW_ROOT/build"
+    cp -r "$BERTH_BUILD"/berth* "$FLOW_ROOT/build/"
+    mkdir "$FLOW_ROOT/build/fake"
+    cp "$BERTH_BUILD"/fake/*.so* "$BERTH_BUILD"/fake/fake-gpu "$FLOW_ROOT/build/fake/" 2>/dev/null || true
+    export BERTH_BUILD=$FLOW_ROOT/build
+  fi
+}
+
+teardown_file() {
+  [ -z "${FLOW_ROOT:-}" ] || rm -rf "$FLOW_ROOT"
+}
+
+setup() {
+  [ -n "${FLOW_ROOT:-}" ] || skip "only root can run this as somebody else"
+  unset BERTH_URL BERTH_TOKEN BERTH_DATA
+  # A directory of its own, so that nothing is left over from the test before.
+  T=$(mktemp -d "$FLOW_ROOT/t-XXXXXX")
+  [ -z "$FLOW_USER" ] || chown "$FLOW_USER" "$T"
+  chmod 755 "$T"
+  D=$T/data
+  export BERTH_DATA=$D
+  cd "$T"
+  if [ "$(type -t flow_setup)" = function ]; then flow_setup; fi
+}
+
+teardown() {
+  [ -n "${T:-}" ] || return 0
+  local left pid failed=0
+  # Programs that the test itself put into the background.
+  for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  as timeout -k 5 60 "$BERTH_BUILD/berth" down 3>&- || failed=1
+  left=$(left_over)
+  if [ -n "$left" ] || [ "$failed" = 1 ]; then
+    echo "left running: $left"
+    tail -n 20 "$D"/logs/*.log 2>/dev/null || true
+    for pid in $(left_pids); do kill -9 "$pid" 2>/dev/null || true; done
+    failed=1
+  fi
+  [ ! -e "$D/berth.sock" ] || { echo "the socket is left"; failed=1; }
+  [ ! -e "$D/up.lock" ] || { echo "the lock is left"; failed=1; }
+  cd /
+  rm -rf "$T"
+  return $failed
+}
+
+# as COMMAND...: as the account of this file.
+as() {
+  if [ -n "$FLOW_USER" ]; then
+    HOME=${T:-/} setpriv --reuid="$FLOW_USER" --regid="$(id -g "$FLOW_USER")" --clear-groups -- "$@"
+  else
+    "$@"
+  fi
+}
+
+# berth; fd 3 belongs to bats and must not be held by what stays in the background.
+b() {
+  as "$BERTH_BUILD/berth" "$@" 3>&-
+}
+
+up() {
+  b up -d --simulate 2x8GiB "$@" >"$T/up.out" 2>"$T/up.err" || { cat "$T/up.out" "$T/up.err"; return 1; }
+}
+
+# Processes of this test's directory, one per line; jobs carry the directory in their environment.
+left_pids() {
+  { grep -lsF -- "$D" /proc/[0-9]*/cmdline; grep -lsaF -- "BERTH_KEEPER=$D-" /proc/[0-9]*/environ; } |
+    cut -d / -f 3 | sort -u | grep -vx "$$" || true
+}
+
+left_over() {
+  local pid
+  for pid in $(left_pids); do
+    echo "$pid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null);"
+  done
+}
+
+# part NAME: the process of the server, agent, up or keeper of this directory. The keepers' parent is the first keeper.
+part() {
+  pgrep -o -f -- "^berth $1 .*--data $D( |\$)"
+}
+
+job() { b show "$1" -o json | jq -r "$2"; }
+state() { job "$1" .state; }
+
+# eventually COMMAND...: within 20 s.
+eventually() {
+  local i
+  for i in $(seq 400); do
+    if "$@"; then return 0; fi
+    sleep 0.05
+  done
+  echo "never: $*"
+  return 1
+}
+
+is() { [ "$("${@:2}")" = "$1" ] || { last=$("${@:2}"); return 1; }; }
+# The state of job $1 becomes $2.
+becomes() { eventually is "$2" state "$1" || { echo "job $1 is $(state "$1")"; return 1; }; }
+# Text $2 stands in $1.
+has() { [[ $1 == *"$2"* ]] || { echo "no '$2' in: $1"; return 1; }; }
