@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -16,6 +17,8 @@
 
 #define GRACE_MS   10000 /* until the server says */
 #define OUTPUT_MAX GIB
+#define LOCK_TRIES   100 /* a process that was just killed may hold its locks a moment longer than its name */
+#define LOCK_WAIT_MS 20
 
 /* Keepers */
 
@@ -302,6 +305,7 @@ static int make_timers(struct agent *a, struct err *err)
 
 static int take_data_dir(struct agent *a, struct err *err)
 {
+	const struct timespec wait = {.tv_nsec = LOCK_WAIT_MS * 1000000};
 	char path[PATH_MAX];
 	int rc;
 
@@ -311,6 +315,10 @@ static int take_data_dir(struct agent *a, struct err *err)
 		return rc;
 	snprintf(path, sizeof(path), "%s/run/agent.lock", a->o.data_dir);
 	rc = fs_lock(path, &a->lock_fd, err);
+	for (int i = 0; rc == -(int)ERR_CONFLICT && i < LOCK_TRIES; i++) {
+		nanosleep(&wait, NULL);
+		rc = fs_lock(path, &a->lock_fd, err);
+	}
 	return rc < 0 ? err_wrap(err, "another agent serves '%s'", a->o.data_dir) : 0;
 }
 

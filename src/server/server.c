@@ -16,10 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STORE_QUEUE_MAX 64 /* jobs of the store thread at once: one batch, and reads */
 #define TICK_MS         1000
+#define LEAD_TRIES      100 /* a server that was just killed may hold its lock a moment longer than its name */
+#define LEAD_WAIT_MS    20
 
 struct now server_now(const struct server *s)
 {
@@ -111,6 +114,7 @@ static struct policy policy_of(const struct conf *c)
 
 static int open_store(struct server *s, struct err *err)
 {
+	const struct timespec wait = {.tv_nsec = LEAD_WAIT_MS * 1000000};
 	char url[4200];
 	int rc;
 
@@ -118,6 +122,10 @@ static int open_store(struct server *s, struct err *err)
 	rc = store_open(url, &s->store, err);
 	if (rc == 0)
 		rc = store_lead(s->store, &s->store_epoch, err);
+	for (int i = 0; s->store && rc == -(int)ERR_CONFLICT && i < LEAD_TRIES; i++) {
+		nanosleep(&wait, NULL);
+		rc = store_lead(s->store, &s->store_epoch, err);
+	}
 	if (rc)
 		return rc;
 	s->seq = store_last_seq(s->store);
