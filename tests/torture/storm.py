@@ -177,7 +177,8 @@ class Client(threading.Thread):
             state = self.rig.call("POST", f"/v1/jobs/{jid}/cancel", {"force": self.random.random() < 0.2})["state"]
         except rig.Refused as e:
             state = "refused"
-            if e.status not in (409, 503):
+            # A task that never began and is cancelled with its array never becomes a job of its own.
+            if e.status not in (409, 503) and not (e.status == 404 and "_" in jid):
                 self.storm.say_wrong(f"cancel of {jid} was refused: {e}")
         except rig.NOT_ANSWERED:
             state = None
