@@ -108,7 +108,7 @@ const char *rig_path(const struct rig *r, const char *name)
 }
 
 /* Beside the data, because the account of the parent may not see the build. */
-static void copy_program(struct rig *r)
+static void copy_program(const struct rig *r, const char *name, char to[128])
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(64 * MIB);
 	const char *build = getenv("BERTH_BUILD");
@@ -116,11 +116,11 @@ static void copy_program(struct rig *r)
 	struct err err;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/berth-keeper", build ? build : ".");
-	snprintf(r->program, sizeof(r->program), "%s/berth-keeper", r->dir);
+	snprintf(path, sizeof(path), "%s/%s", build ? build : ".", name);
+	snprintf(to, 128, "%s/%s", r->dir, name);
 	if (fs_read(path, &b, &err) < 0)
 		die("%s", err.text);
-	fd = open(r->program, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
 	if (fd < 0 || fs_write_all(fd, b.data, b.len, &err) < 0)
 		die("copying %s", path);
 	close(fd);
@@ -128,9 +128,11 @@ static void copy_program(struct rig *r)
 
 static NORETURN void run_parent(const struct rig *r)
 {
-	char uid[16];
+	const char *argv[24] = {"berth", "keeper", "--data", r->dir, "--spool", r->spool};
 	struct rlimit limit = {r->fsize_limit, r->fsize_limit};
-	bool is_root = getuid() == 0 && r->mode == RIG_ROOT;
+	bool is_root = getuid() == 0 && r->mode != RIG_USER;
+	char uid[16];
+	size_t n = 6;
 
 	snprintf(uid, sizeof(uid), "%d", NOBODY_UID);
 	if (r->fsize_limit && setrlimit(RLIMIT_FSIZE, &limit) < 0)
@@ -143,12 +145,19 @@ static NORETURN void run_parent(const struct rig *r)
 		setenv("LSAN_OPTIONS", "detect_leaks=0", 1);
 	/* A parent that outlives a broken test would stay for ever. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	if (is_root)
-		execl(r->program, "berth", "keeper", "--data", r->dir, "--spool", r->spool,
-		        "--server-uid", uid, "--server-gid", uid, (char *)NULL);
-	else
-		execl(r->program, "berth", "keeper", "--data", r->dir, "--spool", r->spool,
-		        (char *)NULL);
+	if (r->mode == RIG_HELPER) {
+		argv[1] = "helper";
+		n = 4;
+	}
+	if (is_root) {
+		const char *const more[] = {"--server-uid", uid, "--server-gid", uid};
+
+		memcpy(argv + n, more, sizeof(more));
+		n += ARRAY_LEN(more);
+	}
+	if (r->mode == RIG_HELPER)
+		memcpy(argv + n, r->helper_options, sizeof(r->helper_options));
+	execv(r->mode == RIG_HELPER ? r->helper : r->program, (char *const *)argv);
 	_exit(9);
 }
 
@@ -166,28 +175,48 @@ static int connect_to(const char *path)
 	die("nobody listens at %s", path);
 }
 
+static const char *socket_path(const struct rig *r)
+{
+	return rig_path(r, r->mode == RIG_HELPER ? "run/helper.sock" : "run/keeper.sock");
+}
+
+void rig_reconnect(struct rig *r)
+{
+	struct launch rotate = {.kind = LAUNCH_ROTATE, .path = r->spool};
+
+	if (r->conn >= 0)
+		close(r->conn);
+	r->conn = connect_to(socket_path(r));
+	if (r->mode == RIG_HELPER)
+		rig_send(r, &rotate);
+}
+
 void rig_start_parent(struct rig *r)
 {
 	r->parent = fork();
 	if (r->parent == 0)
 		run_parent(r);
-	r->conn = connect_to(rig_path(r, "run/keeper.sock"));
+	r->conn = -1;
+	rig_reconnect(r);
 }
 
-void rig_reconnect(struct rig *r)
+static void make_spool(struct rig *r)
 {
-	close(r->conn);
-	r->conn = connect_to(rig_path(r, "run/keeper.sock"));
+	snprintf(r->spool, sizeof(r->spool), "%s/spool/1", r->dir);
+	rig_touch(r, "spool/1");
+	own(r, r->spool);
+	r->spool_fd = open(r->spool, O_RDONLY | O_CLOEXEC);
+	r->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (r->spool_fd < 0 || inotify_add_watch(r->watch_fd, r->spool, IN_MODIFY) < 0)
+		die("spool: %s", strerror(errno));
 }
 
 void rig_start(struct rig *r, enum rig_mode mode)
 {
-	static const char *const dirs[] = {"run", "logs", "spool", "jobs"};
-	uint64_t fsize_limit = r->fsize_limit;
+	static const char *const dirs[] = {"run", "logs", "spool", "jobs", "work"};
 
-	memset(r, 0, sizeof(*r));
 	r->mode = mode;
-	r->fsize_limit = fsize_limit;
+	r->n_records = 0;
 	r->bytes = BUF_INIT(64 * MIB);
 	snprintf(r->dir, sizeof(r->dir), "/tmp/berth-keeper-XXXXXX");
 	if (!mkdtemp(r->dir) || chmod(r->dir, 0755) < 0)
@@ -199,13 +228,11 @@ void rig_start(struct rig *r, enum rig_mode mode)
 			die("mkdir: %s", strerror(errno));
 		own(r, rig_path(r, dirs[i]));
 	}
-	copy_program(r);
-	snprintf(r->spool, sizeof(r->spool), "%s/spool/1", r->dir);
+	copy_program(r, "berth-keeper", r->program);
+	if (mode == RIG_HELPER)
+		copy_program(r, "berth-helper", r->helper);
+	make_spool(r);
 	rig_start_parent(r);
-	r->spool_fd = open(r->spool, O_RDONLY | O_CLOEXEC);
-	r->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (r->spool_fd < 0 || inotify_add_watch(r->watch_fd, r->spool, IN_MODIFY) < 0)
-		die("spool: %s", strerror(errno));
 }
 
 void rig_kill_parent(struct rig *r, int signo)
@@ -282,6 +309,8 @@ struct launch rig_launch(struct rig *r, uint64_t epoch, const char *script)
 	list[9] = keep("D=%s", r->dir);
 	list[10] = keep("BERTH_EPOCH=%ju", (uintmax_t)epoch);
 	list[11] = NULL;
+	if (r->mode == RIG_HELPER)
+		l.user = "54321";
 	if (r->mode == RIG_ROOT) {
 		static uint32_t groups[1] = {NOBODY_UID};
 

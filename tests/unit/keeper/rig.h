@@ -22,13 +22,16 @@
 enum rig_mode {
 	RIG_USER, /* not root: as nobody where the test is root */
 	RIG_ROOT, /* as root, with keepers as nobody; only where the test is root */
+	RIG_HELPER, /* the same behind a helper, which is then what is started, killed and talked to */
 };
 
 struct rig {
 	enum rig_mode mode;
 	char dir[64];
 	char program[128];
-	char spool[128]; /* the one that is read */
+	char helper[128];
+	const char *helper_options[8]; /* more of them; to be set before rig_start */
+	char spool[128];               /* the one that is read */
 	pid_t parent;
 	int conn;
 	int spool_fd;
@@ -36,7 +39,8 @@ struct rig {
 	struct buf bytes;
 	struct spool_record records[RIG_RECORDS];
 	size_t n_records;
-	uint64_t fsize_limit; /* of the parent, to look like a full disk; 0: none */
+	uint64_t
+	        fsize_limit; /* of the parent, to look like a full disk; 0: none. To be set before rig_start */
 };
 
 void rig_start(struct rig *r, enum rig_mode mode);
