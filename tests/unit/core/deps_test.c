@@ -1,0 +1,358 @@
+#include "box.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MANY 100000
+
+/* What each kind of dependency comes to when the job it waits for is in a state: a wait, or CANCELLED. */
+enum outcome { WAITS, GOES, FALLS };
+
+static const enum outcome outcomes[3][JOB_STATE_MAX] = {
+        /*                 PENDING STARTING RUNNING COMPLETING COMPLETED FAILED CANCELLED TIMEOUT OUT_OF_MEMORY NODE_FAIL */
+        [DEP_AFTER] = {WAITS, WAITS, GOES, GOES, GOES, GOES, GOES, GOES, GOES, GOES},
+        [DEP_AFTER_ANY] = {WAITS, WAITS, WAITS, WAITS, GOES, GOES, GOES, GOES, GOES, GOES},
+        [DEP_AFTER_OK] = {WAITS, WAITS, WAITS, WAITS, GOES, FALLS, FALLS, FALLS, FALLS, FALLS},
+};
+
+static void expect(const struct job *j, enum outcome o)
+{
+	if (o == FALLS) {
+		box_expect(j, JOB_CANCELLED, REASON_DEPENDENCY_FAILED);
+	} else {
+		assert_int_equal(j->state, JOB_PENDING);
+		assert_int_equal(j->wait, o == GOES ? WAIT_READY : WAIT_DEPENDENCY);
+	}
+}
+
+static void test_submitted_after_it_happened(void **state)
+{
+	(void)state;
+	for (int kind = 0; kind < 3; kind++)
+		for (int s = 0; s < JOB_STATE_MAX; s++) {
+			struct box b;
+			struct job *on;
+			box_init(&b);
+			box_node(&b, "n1", 4, 0, 0);
+			on = box_job_in(&b, (enum job_state)s);
+			expect(box_submit_after(&b, (enum dep_kind)kind, on->id),
+			        outcomes[kind][s]);
+			box_done(&b);
+		}
+}
+
+/* The same, decided while it waits. */
+static void test_decided_while_it_waits(void **state)
+{
+	static const struct {
+		enum reason end;
+		enum job_state becomes;
+	} ends[] = {{REASON_EXITED, JOB_COMPLETED}, {REASON_SIGNALLED, JOB_FAILED},
+	        {REASON_TIME_LIMIT, JOB_TIMEOUT}, {REASON_MEMORY_LIMIT, JOB_OUT_OF_MEMORY},
+	        {REASON_CANCELLED, JOB_CANCELLED}};
+
+	(void)state;
+	for (int kind = 0; kind < 3; kind++)
+		for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+			struct box b;
+			struct job *on, *j;
+			box_init(&b);
+			box_node(&b, "n1", 4, 0, 0);
+			on = box_submit_plain(&b);
+			j = box_submit_after(&b, (enum dep_kind)kind, on->id);
+			expect(j, WAITS);
+			box_start(&b, on);
+			expect(j, WAITS);
+			box_started(&b, on);
+			expect(j, outcomes[kind][JOB_RUNNING]);
+			box_end(&b, on, ends[i].end);
+			assert_int_equal(on->state, ends[i].becomes);
+			expect(j, outcomes[kind][ends[i].becomes]);
+			box_done(&b);
+		}
+}
+
+static void test_never_started(void **state)
+{
+	struct box b;
+	struct job *on, *after, *any, *ok;
+
+	(void)state;
+	box_init(&b);
+	on = box_submit_plain(&b);
+	after = box_submit_after(&b, DEP_AFTER, on->id);
+	any = box_submit_after(&b, DEP_AFTER_ANY, on->id);
+	ok = box_submit_after(&b, DEP_AFTER_OK, on->id);
+	box_cancel(&b, on->id);
+	expect(after, FALLS);
+	expect(any, GOES);
+	expect(ok, FALLS);
+	assert_string_equal(
+	        after->transitions[after->n_transitions - 1].text, "job 1 can no longer start");
+	assert_string_equal(
+	        ok->transitions[ok->n_transitions - 1].text, "job 1 can no longer complete");
+	assert_int_equal(job_result_code(ok), 143);
+	assert_null(b.w->deps);
+	box_done(&b);
+}
+
+static void test_several(void **state)
+{
+	struct box b;
+	struct dep deps[4];
+	struct request r = box_request();
+	struct job *first, *second, *j;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	first = box_submit_plain(&b);
+	second = box_submit_plain(&b);
+	/* Twice on the same job, too. */
+	deps[0] = (struct dep){DEP_AFTER, first->id};
+	deps[1] = (struct dep){DEP_AFTER_OK, first->id};
+	deps[2] = (struct dep){DEP_AFTER_ANY, second->id};
+	deps[3] = (struct dep){DEP_AFTER_OK, first->id};
+	r.deps = deps;
+	r.n_deps = 4;
+	j = box_submit(&b, r);
+	box_take_dirty(&b);
+	box_run(&b, first);
+	assert_true(j->dep_met[0] && !j->dep_met[1] && j->dirty);
+	box_exit(&b, first, 0);
+	assert_true(j->dep_met[1] && j->dep_met[3] && !j->dep_met[2]);
+	expect(j, WAITS);
+	box_cancel(&b, second->id);
+	expect(j, GOES);
+	assert_null(b.w->deps);
+	/* One that fails is enough. */
+	first = box_submit_plain(&b);
+	deps[0].on = deps[1].on = deps[3].on = first->id;
+	deps[2].on = box_submit_plain(&b)->id;
+	j = box_submit(&b, r);
+	box_exit(&b, box_run(&b, first), 1);
+	expect(j, FALLS);
+	assert_null(b.w->deps);
+	box_done(&b);
+}
+
+static void test_a_waiter_that_ends_is_forgotten(void **state)
+{
+	struct box b;
+	struct job *on, *j;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	on = box_submit_plain(&b);
+	j = box_submit_after(&b, DEP_AFTER_OK, on->id);
+	box_cancel(&b, j->id);
+	assert_null(b.w->deps);
+	box_take_dirty(&b);
+	b.w->policy.keep_ended = 0;
+	world_trim(b.w, &b.fx); /* and freed */
+	box_exit(&b, box_run(&b, on), 0);
+	box_done(&b);
+}
+
+static void test_retries_of_both_sides(void **state)
+{
+	struct box b;
+	struct job *on, *j;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	on = box_submit_plain(&b);
+	j = box_submit_after(&b, DEP_AFTER_OK, on->id);
+	box_exit(&b, box_run(&b, on), 1);
+	expect(j, FALLS);
+	/* What it depends on has still failed. */
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = j->id});
+	expect(j, FALLS);
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = on->id});
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = j->id});
+	expect(j, WAITS);
+	box_exit(&b, box_run(&b, on), 0);
+	expect(j, GOES);
+	/* What was met once stays met. */
+	box_exit(&b, box_run(&b, j), 1);
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = on->id});
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = j->id});
+	expect(j, GOES);
+	box_done(&b);
+}
+
+static void test_a_failure_that_is_retried_is_no_failure_yet(void **state)
+{
+	struct box b;
+	struct request r = box_request();
+	struct job *on, *j;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	r.retry_max = 1;
+	on = box_submit(&b, r);
+	j = box_submit_after(&b, DEP_AFTER_OK, on->id);
+	box_exit(&b, box_run(&b, on), 1);
+	expect(j, WAITS);
+	box_pass(&b, 5000);
+	box_exit(&b, box_run(&b, on), 0);
+	expect(j, GOES);
+	box_done(&b);
+}
+
+static void test_tasks(void **state)
+{
+	struct box b;
+	struct job *a, *on_task, *on_late, *any_late, *after_array, *ok_array;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	a = box_submit_array(&b, 0, 4, 0);
+	on_task = box_submit_after(&b, DEP_AFTER_OK, (struct job_id){1, 0});
+	on_late = box_submit_after(&b, DEP_AFTER_OK, (struct job_id){1, 4});
+	any_late = box_submit_after(&b, DEP_AFTER_ANY, (struct job_id){1, 4});
+	after_array = box_submit_after(&b, DEP_AFTER, a->id);
+	ok_array = box_submit_after(&b, DEP_AFTER_OK, a->id);
+	struct job *t = box_run(&b, a);
+	expect(after_array, GOES);
+	box_exit(&b, t, 0);
+	expect(on_task, GOES);
+	expect(on_late, WAITS);
+	expect(ok_array, WAITS);
+	/* The rest is cut off: its tasks never become jobs, and are decided all the same, while one runs. */
+	t = box_run(&b, a);
+	box_cancel(&b, a->id);
+	expect(on_late, FALLS);
+	expect(any_late, GOES);
+	expect(ok_array, WAITS);
+	expect(box_submit_after(&b, DEP_AFTER_OK, (struct job_id){1, 3}), FALLS);
+	expect(box_submit_after(&b, DEP_AFTER_ANY, (struct job_id){1, 3}), GOES);
+	expect(box_submit_after(&b, DEP_AFTER, (struct job_id){1, 3}), FALLS);
+	box_end(&b, t, REASON_CANCELLED);
+	expect(ok_array, FALLS);
+	box_done(&b);
+}
+
+static void test_arrays_that_wait(void **state)
+{
+	struct box b;
+	struct array_range range = {0, 3, 1};
+	struct request r = box_request();
+	struct dep d = {DEP_AFTER_OK, {1, TASK_NONE}};
+	struct job *on, *a, *t;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	on = box_submit_plain(&b);
+	r.ranges = &range;
+	r.deps = &d;
+	r.n_ranges = r.n_deps = 1;
+	a = box_submit(&b, r);
+	expect(a, WAITS);
+	/* A task that was cancelled and comes back waits with its array. */
+	box_cancel(&b, (struct job_id){2, 2});
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = {2, 2}});
+	t = box_find(&b, 2, 2);
+	expect(t, WAITS);
+	box_run(&b, on);
+	box_exit(&b, on, 0);
+	expect(a, GOES);
+	expect(t, GOES);
+	/* And falls with it. */
+	on = box_submit_plain(&b);
+	d.on = on->id;
+	a = box_submit(&b, r);
+	box_cancel(&b, (struct job_id){a->id.num, 2});
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = {a->id.num, 2}});
+	box_cancel(&b, on->id);
+	expect(a, FALLS);
+	assert_string_equal(
+	        a->transitions[a->n_transitions - 1].text, "job 3 can no longer complete");
+	expect(box_find(&b, a->id.num, 2), FALLS);
+	/* All of it again, and down again. */
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = a->id});
+	expect(a, FALLS);
+	box_done(&b);
+}
+
+/* 100,000 jobs, each after the one before it: they fall in one event, without recursion. */
+static void test_a_long_chain_falls(void **state)
+{
+	struct box b;
+	struct applied out;
+	struct dep d = {DEP_AFTER_OK, {1, TASK_NONE}};
+	struct request r = box_request();
+	struct event e = {.kind = EVENT_SUBMIT, .request = &r};
+
+	(void)state;
+	box_init(&b);
+	for (uint64_t i = 1; i <= MANY; i++) {
+		r.deps = &d;
+		r.n_deps = i > 1;
+		d.on.num = i - 1;
+		b.fx.n = 0;
+		assert_int_equal(core_apply(b.w, &e, b.now, &b.fx, &out, &b.err), 0);
+	}
+	box_take_dirty(&b);
+	box_cancel(&b, (struct job_id){1, TASK_NONE});
+	assert_int_equal(b.w->n_ended, MANY);
+	assert_int_equal(b.w->n_dirty, MANY);
+	assert_int_equal(box_find(&b, MANY, TASK_NONE)->reason, REASON_DEPENDENCY_FAILED);
+	assert_null(b.w->deps);
+	box_done(&b);
+}
+
+/* 100,000 jobs after one: what each costs, to come and to go, does not depend on how many there are. */
+static void test_many_wait_for_one(void **state)
+{
+	struct box b;
+	struct applied out;
+	struct dep d = {DEP_AFTER_OK, {1, TASK_NONE}};
+	struct request r = box_request();
+	struct event e = {.kind = EVENT_SUBMIT, .request = &r};
+	struct event cancel = {.kind = EVENT_CANCEL, .reason = REASON_CANCELLED};
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	box_submit_plain(&b);
+	r.deps = &d;
+	r.n_deps = 1;
+	for (uint64_t i = 0; i < MANY; i++)
+		assert_int_equal(core_apply(b.w, &e, b.now, &b.fx, &out, &b.err), 0);
+	for (uint64_t i = 0; i < MANY / 2; i++) {
+		cancel.id = (struct job_id){2 + 2 * i, TASK_NONE};
+		assert_int_equal(core_apply(b.w, &cancel, b.now, &b.fx, &out, &b.err), 0);
+	}
+	box_take_dirty(&b);
+	box_exit(&b, box_run(&b, box_find(&b, 1, TASK_NONE)), 0);
+	assert_int_equal(b.w->n_dirty, 1 + MANY / 2);
+	assert_int_equal(box_find(&b, 3, TASK_NONE)->wait, WAIT_READY);
+	assert_int_equal(box_find(&b, 2, TASK_NONE)->state, JOB_CANCELLED);
+	assert_null(b.w->deps);
+	box_done(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_submitted_after_it_happened),
+	        cmocka_unit_test(test_decided_while_it_waits),
+	        cmocka_unit_test(test_never_started),
+	        cmocka_unit_test(test_several),
+	        cmocka_unit_test(test_a_waiter_that_ends_is_forgotten),
+	        cmocka_unit_test(test_retries_of_both_sides),
+	        cmocka_unit_test(test_a_failure_that_is_retried_is_no_failure_yet),
+	        cmocka_unit_test(test_tasks),
+	        cmocka_unit_test(test_arrays_that_wait),
+	        cmocka_unit_test(test_a_long_chain_falls),
+	        cmocka_unit_test(test_many_wait_for_one),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
