@@ -174,30 +174,62 @@ static int revive(const char *data_dir, struct err *err)
 	return rc;
 }
 
-static int bring_down(struct cli *cli, const char *data_dir, const struct down *d, struct err *err)
+struct present {
+	bool held; /* a supervisor holds the directory */
+	size_t parts, keepers;
+};
+
+static struct present look(const char *data_dir)
 {
 	struct lock_holder holder;
 	struct procs p;
-	int rc = 0;
 
 	procs_find(data_dir, &p);
-	size_t keepers = procs_count(&p, PROCS_KEEPER), parts = p.n - keepers;
+	size_t keepers = procs_count(&p, PROCS_KEEPER);
+	struct present now = {lock_find_holder(data_dir, &holder), p.n - keepers, keepers};
 	procs_done(&p);
-	bool held = lock_find_holder(data_dir, &holder);
-	if (!held && parts == 0 && (keepers == 0 || d->keep)) {
+	return now;
+}
+
+/* Parts whose supervisor was killed end by themselves; a server that was started alone answers, and stays. */
+static int settle(const struct cli *cli, const char *data_dir, struct present *now, struct err *err)
+{
+	uint64_t until_ms = clock_mono_ms() + AGENT_MS;
+
+	for (;;) {
+		CLEANUP_CLIENT struct client *c = NULL;
+		*now = look(data_dir);
+		if (now->held || now->parts == 0)
+			return 0;
+		int rc = client_open(cli, &c, err);
+		if (rc || client_get(c, "/v1/server", NULL, err) == 0)
+			return rc;
+		if (clock_mono_ms() >= until_ms)
+			return err_set(err, ERR_CONFLICT,
+			        "parts of a Berth are left in %s, and do not answer", data_dir);
+		interrupt_poll(NULL, 0, POLL_MS);
+	}
+}
+
+static int bring_down(struct cli *cli, const char *data_dir, const struct down *d, struct err *err)
+{
+	struct present now;
+	int rc = settle(cli, data_dir, &now, err);
+
+	if (rc)
+		return rc;
+	bool serves = now.held || now.parts;
+	if (!serves && (now.keepers == 0 || d->keep)) {
 		cli_say("no Berth is running in %s", data_dir);
 		return 0;
 	}
-	if (!held && parts == 0)
+	if (!serves)
 		rc = revive(data_dir, err);
 	/* Jobs are ended by the agent: it shall be there. */
 	if (rc == 0 && !d->keep)
 		(void)greet_wait(cli, data_dir, AGENT_MS, err);
 	if (rc == 0)
 		rc = ask(cli, data_dir, d, err);
-	/* Parts whose supervisor was killed are ending by themselves: nobody is left to be asked. */
-	if (rc && err->kind == ERR_UNAVAILABLE && !lock_find_holder(data_dir, &holder))
-		rc = 0;
 	return rc ? rc : wait_until_gone(cli, data_dir, d, err);
 }
 

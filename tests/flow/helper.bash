@@ -21,12 +21,17 @@ setup_file() {
   export FLOW_USER FLOW_ROOT
   # The programs may stand where that account cannot go; they may be copied anywhere.
   if ! as test -x "$BERTH_BUILD/berth"; then
-    mkdir "$FLOW_ROOT/build"
-    cp -r "$BERTH_BUILD"/berth* "$FLOW_ROOT/build/"
-    mkdir "$FLOW_ROOT/build/fake"
-    cp "$BERTH_BUILD"/fake/*.so* "$BERTH_BUILD"/fake/fake-gpu "$FLOW_ROOT/build/fake/" 2>/dev/null || true
+    copy_build "$FLOW_ROOT/build"
     export BERTH_BUILD=$FLOW_ROOT/build
   fi
+}
+
+# copy_build DIR: the programs and the fake libraries, without what a build leaves around them.
+copy_build() {
+  mkdir -p "$1/fake"
+  cp "$BERTH_BUILD"/berth* "$1/"
+  find "$BERTH_BUILD/fake" -maxdepth 1 \( -type f -o -type l \) -exec cp -P {} "$1/fake/" \;
+  chmod -R a+rX "$1"
 }
 
 teardown_file() {
@@ -49,6 +54,7 @@ setup() {
 teardown() {
   [ -n "${T:-}" ] || return 0
   local left pid failed=0
+  [ -n "${BATS_TEST_COMPLETED:-}" ] || echo "the last output was: ${output:-}"
   # Programs that the test itself put into the background.
   for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
