@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -213,6 +214,9 @@ int main(int argc, char **argv)
 	o.parent.spool_path = o.spool;
 	o.parent.listen_fd = listen_at(sock);
 	rights_back(&base);
+	/* Who connects sees whose rights this was last called with; the helper talks to nobody but root. */
+	if (base.is_root)
+		listen(o.parent.listen_fd, SOMAXCONN);
 	log_info("keeper.ready", "socket=\"%s\" spool=\"%s\"", sock, o.spool);
 	parent_run(&base, &o.parent);
 	rights_as_server(&base);

@@ -161,7 +161,7 @@ static NORETURN void run_parent(const struct rig *r)
 	_exit(9);
 }
 
-static int connect_to(const char *path)
+int rig_connect(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -186,7 +186,7 @@ void rig_reconnect(struct rig *r)
 
 	if (r->conn >= 0)
 		close(r->conn);
-	r->conn = connect_to(socket_path(r));
+	r->conn = rig_connect(socket_path(r));
 	if (r->mode == RIG_HELPER)
 		rig_send(r, &rotate);
 }
@@ -491,7 +491,7 @@ void rig_attach(struct rig_client *c, const char *path)
 	        .out = BUF_INIT(64 * MIB),
 	        .err = BUF_INIT(64 * MIB),
 	        .exit_code = -1};
-	c->fd = connect_to(path);
+	c->fd = rig_connect(path);
 }
 
 void rig_type(struct rig_client *c, enum console_frame type, const void *data, uint32_t len)

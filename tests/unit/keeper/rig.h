@@ -49,6 +49,7 @@ void rig_stop(struct rig *r);
 void rig_start_parent(struct rig *r);
 void rig_kill_parent(struct rig *r, int signo); /* and waits for it */
 void rig_reconnect(struct rig *r);
+int rig_connect(const char *path); /* waits until somebody listens */
 
 const char *rig_path(const struct rig *r,
         const char *name); /* in the directory; good until the 8th call from now */

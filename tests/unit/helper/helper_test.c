@@ -1,0 +1,274 @@
+/* The helper as a program, with a real keepers' parent behind it. Only root can run it; skipped by others. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <grp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../keeper/rig.h"
+#include "plat/clock.h"
+#include "plat/proc.h"
+
+static struct rig r;
+
+static int set_up(void **state)
+{
+	if (getuid() != 0)
+		return 0;
+	memset(&r, 0, sizeof(r));
+	rig_start(&r, RIG_HELPER);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	if (getuid() == 0)
+		rig_stop(&r);
+	return 0;
+}
+
+#define ONLY_ROOT()                \
+	do {                       \
+		if (getuid() != 0) \
+			skip();    \
+	} while (0)
+
+static const struct spool_record *run(uint64_t epoch, const char *user, const char *script)
+{
+	struct launch l = rig_launch(&r, epoch, script);
+
+	l.user = user;
+	rig_send(&r, &l);
+	return rig_wait(&r, epoch, SPOOL_ENDED);
+}
+
+static void test_runs_as_the_account(void **state)
+{
+	ONLY_ROOT();
+	assert_int_equal(run(1, "54321", "id -u; id -g")->wait_status, 0);
+	assert_string_equal(rig_text(&r, "logs/1.out"), "54321\n54321\n");
+	assert_int_equal(WEXITSTATUS(run(2, "54322", "exit 3")->wait_status), 3);
+}
+
+static void check_refused(uint64_t epoch, const char *user, const char *part)
+{
+	const struct spool_record *end = run(epoch, user, "id -u");
+
+	assert_int_equal(end->cause, SPOOL_SETUP_FAILED);
+	assert_int_equal(WEXITSTATUS(end->wait_status), 125);
+	assert_int_equal(end->job, epoch + 1000);
+	if (!strstr(end->text, part))
+		fail_msg("text is: %s", end->text);
+	assert_int_equal(rig_count(&r, epoch, SPOOL_STARTED), 0);
+}
+
+static void test_refusals_are_told(void **state)
+{
+	struct launch l;
+	struct rig_client c;
+
+	ONLY_ROOT();
+	check_refused(1, "root", "root");
+	check_refused(2, NULL, "no account");
+	check_refused(3, "nobody", "Berth's own");
+	check_refused(4, "daemon", "number 1");
+	l = rig_launch(&r, 5, "true");
+	l.out_path = "/etc/shadow";
+	rig_send(&r, &l);
+	assert_non_null(strstr(rig_wait(&r, 5, SPOOL_ENDED)->text, "/etc/shadow"));
+	/* An exec is told on its console; one without a place for it is only logged. */
+	l = rig_launch(&r, 6, "echo ready; sleep 1000");
+	rig_send(&r, &l);
+	rig_wait_text(&r, "logs/6.out", "ready");
+	l = rig_launch(&r, 6, "id -u");
+	l.kind = LAUNCH_EXEC;
+	l.user = "root";
+	l.out_path = l.index_path = NULL;
+	l.console_path = "/etc/console";
+	rig_send(&r, &l);
+	l.console_path = rig_path(&r, "run/exec");
+	rig_send(&r, &l);
+	rig_attach(&c, l.console_path);
+	rig_expect(&c, NULL);
+	assert_non_null(strstr(c.error, "root"));
+	rig_detach(&c);
+	assert_int_equal(rig_text(&r, "../../etc/console")[0], '\0');
+}
+
+static void test_allowed_root(void **state)
+{
+	ONLY_ROOT();
+	rig_stop(&r);
+	memset(&r, 0, sizeof(r));
+	r.helper_options[0] = "--allow-root";
+	r.helper_options[1] = "yes";
+	rig_start(&r, RIG_HELPER);
+	assert_int_equal(run(1, "root", "id -u")->wait_status, 0);
+	assert_string_equal(rig_text(&r, "logs/1.out"), "0\n");
+}
+
+/* Who is neither the server nor root is not heard. The server's account is. */
+static void test_strangers(void **state)
+{
+	const uid_t uids[] = {54321, NOBODY_UID};
+	const int want[] = {0, 5};
+	int status;
+
+	ONLY_ROOT();
+	assert_int_equal(chmod(rig_path(&r, "run/helper.sock"), 0666), 0);
+	for (size_t i = 0; i < ARRAY_LEN(uids); i++) {
+		pid_t child = fork();
+
+		if (child == 0) {
+			struct pollfd p;
+			char byte;
+
+			if (setgroups(0, NULL) < 0 || setgid(uids[i]) < 0 || setuid(uids[i]) < 0)
+				_exit(8);
+			signal(SIGPIPE, SIG_IGN);
+			close(r.conn);
+			r.conn = -1;
+			r.mode = RIG_USER; /* no ROTATE: it could not be written */
+			r.conn = rig_connect(rig_path(&r, "run/helper.sock"));
+			p = (struct pollfd){.fd = r.conn, .events = POLLIN};
+			/* Whoever is heard is left in peace. */
+			if (poll(&p, 1, 300) == 0)
+				_exit(5);
+			_exit(read(r.conn, &byte, 1) <= 0 ? 0 : 7);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), want[i]);
+	}
+}
+
+static pid_t parent_pid(void)
+{
+	struct proc_list below = {0};
+	pid_t pid = 0;
+
+	assert_int_equal(proc_list_below(&below, r.parent), 0);
+	if (below.n)
+		pid = below.items[0].pid;
+	proc_list_done(&below);
+	return pid;
+}
+
+/* As the agent does it: what was sent on a connection that breaks is sent again, marked. */
+static const struct spool_record *run_surely(uint64_t epoch, const char *script)
+{
+	struct launch l = rig_launch(&r, epoch, script);
+	uint64_t until = clock_mono_ms() + RIG_WAIT_MS;
+
+	for (rig_send(&r, &l); !rig_count(&r, epoch, SPOOL_ENDED); rig_read(&r, 20)) {
+		struct pollfd p = {.fd = r.conn, .events = POLLIN};
+
+		assert_true(clock_mono_ms() < until);
+		if (poll(&p, 1, 0) == 0)
+			continue;
+		rig_reconnect(&r);
+		l.again = true;
+		rig_send(&r, &l);
+	}
+	return rig_wait(&r, epoch, SPOOL_ENDED);
+}
+
+/* The connection ends, so that the agent looks after what it sent; the next one finds a new parent. */
+static void test_killed_parent_is_started_again(void **state)
+{
+	struct launch l, stop = {.kind = LAUNCH_STOP, .epoch = 1, .stop_cause = SPOOL_STOPPED};
+	char byte;
+	pid_t first;
+
+	ONLY_ROOT();
+	l = rig_launch(&r, 1, "echo ready; sleep 1000");
+	rig_send(&r, &l);
+	rig_wait_text(&r, "logs/1.out", "ready");
+	first = parent_pid();
+	assert_true(first > 0);
+	kill(first, SIGKILL);
+	assert_true(read(r.conn, &byte, 1) <= 0);
+	rig_reconnect(&r);
+	assert_int_equal(run_surely(2, "exit 2")->wait_status, 2 << 8);
+	assert_true(rig_is_alive(&r, 1));
+	rig_send(&r, &stop);
+	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_STOPPED);
+	assert_true(parent_pid() != first);
+}
+
+/* The parent and its keepers go on; the next helper finds them. */
+static void test_killed_helper(void **state)
+{
+	struct launch l, stop = {.kind = LAUNCH_STOP, .epoch = 1, .stop_cause = SPOOL_SHUTDOWN};
+	pid_t parent;
+
+	ONLY_ROOT();
+	l = rig_launch(&r, 1, "echo ready; sleep 1000");
+	rig_send(&r, &l);
+	rig_wait_text(&r, "logs/1.out", "ready");
+	parent = parent_pid();
+	rig_kill_parent(&r, SIGKILL);
+	assert_int_equal(kill(parent, 0), 0);
+	rig_start_parent(&r);
+	rig_send(&r, &stop);
+	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_SHUTDOWN);
+	assert_int_equal(kill(parent, 0), 0);
+	/* An ended helper takes the parent along, and leaves no socket. */
+	rig_kill_parent(&r, SIGTERM);
+	for (uint64_t until = clock_mono_ms() + RIG_WAIT_MS; kill(parent, 0) == 0; usleep(1000))
+		assert_true(clock_mono_ms() < until);
+	assert_false(rig_exists(&r, "run/helper.sock"));
+	assert_false(rig_exists(&r, "run/keeper.sock"));
+}
+
+static void test_nonsense(void **state)
+{
+	char byte;
+
+	ONLY_ROOT();
+	assert_int_equal(write(r.conn, "\0\0\0\5nonsense", 12), 12);
+	assert_true(read(r.conn, &byte, 1) <= 0);
+	rig_reconnect(&r);
+	assert_int_equal(write(r.conn, "\xff\xff\xff\xff", 4), 4);
+	assert_true(read(r.conn, &byte, 1) <= 0);
+	rig_reconnect(&r);
+	assert_int_equal(run(1, "54321", "true")->wait_status, 0);
+}
+
+static void test_many(void **state)
+{
+	enum { N = 100 };
+
+	ONLY_ROOT();
+	for (uint64_t i = 1; i <= N; i++) {
+		struct launch l = rig_launch(&r, i, "exit $((BERTH_EPOCH % 7))");
+
+		rig_send(&r, &l);
+	}
+	for (uint64_t i = 1; i <= N; i++)
+		assert_int_equal(WEXITSTATUS(rig_wait(&r, i, SPOOL_ENDED)->wait_status), i % 7);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	        TEST(test_runs_as_the_account),
+	        TEST(test_refusals_are_told),
+	        TEST(test_allowed_root),
+	        TEST(test_strangers),
+	        TEST(test_killed_parent_is_started_again),
+	        TEST(test_killed_helper),
+	        TEST(test_nonsense),
+	        TEST(test_many),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
