@@ -40,6 +40,8 @@ teardown_file() {
 
 setup() {
   [ -n "${FLOW_ROOT:-}" ] || skip "only root can run this as somebody else"
+  # What bats itself has in the background, its watchdog, is not ours to end.
+  flow_jobs_of_bats=$(jobs -p)
   unset BERTH_URL BERTH_TOKEN BERTH_DATA
   # A directory of its own, so that nothing is left over from the test before.
   T=$(mktemp -d "$FLOW_ROOT/t-XXXXXX")
@@ -56,8 +58,10 @@ teardown() {
   local left pid failed=0
   [ -n "${BATS_TEST_COMPLETED:-}" ] || echo "the last output was: ${output:-}"
   # Programs that the test itself put into the background.
-  for pid in $(jobs -p); do kill "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
+  for pid in $(jobs -p | grep -vxF "${flow_jobs_of_bats:-none}"); do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
   as timeout -k 5 60 "$BERTH_BUILD/berth" down 3>&- || failed=1
   left=$(left_over)
   if [ -n "$left" ] || [ "$failed" = 1 ]; then
@@ -91,9 +95,11 @@ up() {
   b up -d --simulate 2x8GiB "$@" >"$T/up.out" 2>"$T/up.err" || { cat "$T/up.out" "$T/up.err"; return 1; }
 }
 
-# Processes of this test's directory, one per line; jobs carry the directory in their environment.
+# Processes of this test's directory, one per line; jobs carry its device and inode in their environment.
 left_pids() {
-  { grep -lsF -- "$D" /proc/[0-9]*/cmdline; grep -lsaF -- "BERTH_KEEPER=$D-" /proc/[0-9]*/environ; } |
+  local mark
+  mark="BERTH_KEEPER=$(stat -c %D.%i "$D" 2>/dev/null || echo none)-"
+  { grep -lsF -- "$D" /proc/[0-9]*/cmdline; grep -lsaF -- "$mark" /proc/[0-9]*/environ; } |
     cut -d / -f 3 | sort -u | grep -vx "$$" || true
 }
 
