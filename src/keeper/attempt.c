@@ -504,6 +504,11 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
 		struct spawn s = {.base = base, .l = l, .is_tty = l->tty, .cwd_fd = a.cwd_fd};
 
 		memcpy(s.stdio, a.io.job, sizeof(s.stdio));
+		if (!a.is_exec) {
+			struct spool_record begun = report_new(&a.id, SPOOL_BEGUN);
+
+			report_append(&begun);
+		}
 		rc = spawn_run(&s, &a.pid, &failure, &err);
 	}
 	rights_drop_to_keeper(base);

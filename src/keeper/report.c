@@ -56,7 +56,7 @@ static void search(struct buf *b, bool at_end, uint64_t epoch, bool *is_started,
 		if (len <= 0)
 			len = (int)spool_skip(b->data + used, b->len - used);
 		else if (r.epoch == epoch)
-			*(r.kind == SPOOL_STARTED ? is_started : is_ended) = true;
+			*(r.kind == SPOOL_ENDED ? is_ended : is_started) = true;
 		used += (size_t)len;
 	}
 	buf_consume(b, used);
