@@ -228,6 +228,17 @@ class Checker:
             if asked_id == jid and answer == "CANCELLED" and state != "CANCELLED":
                 self.wrong(f"{what}: cancelled, as the answer said, and now {state}")
 
+    def check_count(self, job):
+        """Every task is a job of its own, but those that were cancelled with their array before they began."""
+        states = self.shown[job.id]["array"]["states"]
+        its = [s["state"] for i, s in self.shown.items() if i.startswith(job.id + "_")]
+        never_began = len(job.tasks) - len(its)
+        want = {s: its.count(s) for s in set(its)}
+        if never_began:
+            want["CANCELLED"] = want.get("CANCELLED", 0) + never_began
+        if states != want or (never_began and not any(c[1] != "refused" for c in job.cancels) and not self.may_fail_dependency(job)):
+            self.wrong(f"LOST: array {job.id} says {states}, its tasks {want}, {never_began} of them were never there")
+
     def may_fail_dependency(self, job):
         for kind in ("after", "after_ok", "after_any"):
             for on in job.body.get(kind, []):
@@ -318,8 +329,8 @@ class Checker:
                     self.check_transitions(jid, shown)
                     self.check_attempts(job, jid, shown)
                     self.check_final(job, jid, shown)
-                elif self.shown[job.id]["state"] != "CANCELLED":
-                    self.wrong(f"LOST: task {jid} is not there, its array is {self.shown[job.id]['state']}")
+            if is_array:
+                self.check_count(job)
             if is_array and self.shown[job.id]["state"] not in FINAL:
                 self.wrong(f"array {job.id} is not final: {self.shown[job.id]['state']} {self.shown[job.id]['array']}")
             self.check_dependencies(job)
