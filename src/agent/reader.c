@@ -316,7 +316,7 @@ static uint64_t useless_bytes(struct reader *r, const struct spool_chunk *c)
 	if (!is_wanted(r, c))
 		return c->len;
 	if (is_gap(c))
-		return f->from > f->at ? c->len : 0;
+		return f->from && f->from >= f->total - f->behind_gap ? c->len : 0;
 	if (f->from > f->at)
 		n = MIN(c->len, f->from - f->at);
 	if (!f->has_gap && f->is_ring && f->at >= f->middle && stale > f->at + n) {
