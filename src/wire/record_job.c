@@ -461,7 +461,8 @@ int record_get_job(const void *data, size_t len, const struct job *parent, struc
 	struct err why;
 	bool ok = true;
 
-	j->id.task = 0; /* of task 0 the field is left out, as every zero is; of a job itself it is there */
+	j->id.task =
+	        0; /* of task 0 the field is left out, as every zero is; of a job itself it is there */
 	while (ok && codec_next(&r, &f))
 		ok = get_field(&r, &f, &d);
 	if (ok && !j->req && parent)

@@ -1,0 +1,523 @@
+#include "runner.h"
+
+#include "box.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "sched/sched.h"
+#include "wire/job_json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#define WORDS_MAX 32
+#define NAMES_MAX 256
+
+struct scene {
+	const char *path;
+	int line;
+	struct box b;
+	char *names[NAMES_MAX]; /* of job number i + 1 */
+	uint32_t n_names;
+	struct sched_plan plan; /* the last one */
+	struct job_id starts[1000];
+	char *words[WORDS_MAX]; /* of the line */
+	int n;
+};
+
+#define FAIL(s, ...)                                          \
+	do {                                                  \
+		print_error("%s:%d: ", (s)->path, (s)->line); \
+		fail_msg(__VA_ARGS__);                        \
+	} while (0)
+
+/* Words are apart by blanks; one in quotes may hold blanks. */
+static void split(struct scene *s, char *line)
+{
+	char *p = line;
+
+	s->n = 0;
+	for (;;) {
+		p += strspn(p, " \t\n");
+		if (!*p || *p == '#')
+			return;
+		if (s->n == WORDS_MAX)
+			FAIL(s, "too many words");
+		if (*p == '"') {
+			s->words[s->n++] = p++;
+			p += strcspn(p, "\"\n");
+		} else {
+			s->words[s->n++] = p;
+			p += strcspn(p, " \t\n");
+		}
+		if (*p)
+			*p++ = '\0';
+	}
+}
+
+static const char *word(struct scene *s, int i)
+{
+	if (i >= s->n)
+		FAIL(s, "a word is missing");
+	return s->words[i];
+}
+
+/* The value of KEY=VALUE among the words, or NULL. */
+static const char *value_of(const struct scene *s, const char *key)
+{
+	size_t n = strlen(key);
+
+	for (int i = 1; i < s->n; i++)
+		if (strncmp(s->words[i], key, n) == 0 && s->words[i][n] == '=')
+			return s->words[i] + n + 1;
+	return NULL;
+}
+
+static uint64_t number(struct scene *s, const char *text)
+{
+	char *end;
+	uint64_t v = strtoull(text, &end, 10);
+
+	if (!*text || *end)
+		FAIL(s, "'%s' is no number", text);
+	return v;
+}
+
+static uint64_t size_of(struct scene *s, const char *text)
+{
+	uint64_t v;
+	struct err err;
+
+	if (num_parse_size(text, &v, &err))
+		FAIL(s, "%s", err.text);
+	return v;
+}
+
+static struct job_id id_of(struct scene *s, const char *name)
+{
+	const char *sep = strrchr(name, '_');
+	size_t n = sep ? (size_t)(sep - name) : strlen(name);
+
+	for (uint32_t i = 0; i < s->n_names; i++)
+		if (strncmp(s->names[i], name, n) == 0 && !s->names[i][n])
+			return (struct job_id){
+			        i + 1, sep ? (int64_t)number(s, sep + 1) : TASK_NONE};
+	FAIL(s, "no job is called '%s'", name);
+	return (struct job_id){0};
+}
+
+static const char *name_of(const struct scene *s, struct job_id id, char out[80])
+{
+	if (id.task == TASK_NONE)
+		snprintf(out, 80, "%s", s->names[id.num - 1]);
+	else
+		snprintf(out, 80, "%s_%lld", s->names[id.num - 1], (long long)id.task);
+	return out;
+}
+
+static struct job *job_of(struct scene *s, const char *name)
+{
+	struct job *j = world_find_job(s->b.w, id_of(s, name));
+
+	if (!j)
+		FAIL(s, "'%s' is no job of its own", name);
+	return j;
+}
+
+static void apply(struct scene *s, struct event e)
+{
+	if (box_try(&s->b, e))
+		FAIL(s, "refused: %s", s->b.err.text);
+}
+
+/* "n1" or "n1:2"; *ret_device is -1 without one. */
+static struct node *node_of(struct scene *s, const char *text, int *ret_device)
+{
+	const char *colon = strchr(text, ':');
+	char name[64];
+	struct node *n;
+
+	snprintf(
+	        name, sizeof(name), "%.*s", (int)(colon ? colon - text : (long)strlen(text)), text);
+	*ret_device = colon ? (int)number(s, colon + 1) : -1;
+	n = world_find_node(s->b.w, name);
+	if (!n || *ret_device >= (int)n->n_devices)
+		FAIL(s, "there is no '%s'", text);
+	return n;
+}
+
+static void add_cpus(struct scene *s, const char *range, struct cpu_set *out)
+{
+	unsigned first, last;
+
+	if (sscanf(range, "%u-%u", &first, &last) != 2)
+		FAIL(s, "'%s' is no range of CPUs", range);
+	for (; first <= last; first++)
+		cpu_set_add(out, first);
+}
+
+static void on_node(struct scene *s)
+{
+	const char *gpus = value_of(s, "gpus"), *near = value_of(s, "near"),
+	           *model = value_of(s, "model"), *cc = value_of(s, "cc");
+	struct node n = {.is_local = true, .boot_id = "boot"};
+	struct device_info v[NODE_DEVICES_MAX] = {0};
+	struct event e = {.kind = EVENT_NODE_UP, .node = &n, .devices = v};
+
+	snprintf(n.name, sizeof(n.name), "%s", word(s, 1));
+	n.mem_bytes = value_of(s, "mem") ? size_of(s, value_of(s, "mem")) : 64 * GIB;
+	for (uint32_t i = 0; value_of(s, "cpus") && i < number(s, value_of(s, "cpus")); i++)
+		cpu_set_add(&n.cpus, i);
+	while (gpus && *gpus) {
+		/* 2x8G or 2x8G,1x16G */
+		char one[32];
+		uint64_t count, bytes;
+		snprintf(one, sizeof(one), "%.*s", (int)strcspn(gpus, ","), gpus);
+		gpus += strcspn(gpus, ",") + (strchr(gpus, ',') ? 1 : 0);
+		count = strtoull(one, NULL, 10);
+		bytes = size_of(s, strchr(one, 'x') + 1);
+		for (uint64_t k = 0; k < count; k++) {
+			struct device_info *d = &v[e.n_devices];
+			*d = (struct device_info){.index = e.n_devices,
+			        .mem_bytes = bytes,
+			        .cc = cc ? (uint32_t)number(s, cc) : 80,
+			        .numa_node = -1};
+			snprintf(d->uuid, sizeof(d->uuid), "%s:%u", n.name, e.n_devices++);
+			snprintf(d->model, sizeof(d->model), "%s", model ? model : BOX_MODEL);
+			if (near) {
+				char range[32];
+				snprintf(range, sizeof(range), "%.*s", (int)strcspn(near, "/"),
+				        near);
+				add_cpus(s, range, &d->cpus);
+				near = strchr(near, '/') ? strchr(near, '/') + 1 : NULL;
+			}
+		}
+	}
+	apply(s, e);
+}
+
+static void on_queue(struct scene *s)
+{
+	const char *priority = value_of(s, "priority");
+	struct queue q = {.configured = true, .default_cpus = 1};
+
+	snprintf(q.name, sizeof(q.name), "%s", word(s, 1));
+	q.priority = priority ? atoi(priority) : 0;
+	apply(s, (struct event){.kind = EVENT_QUEUE_SET, .queue = &q});
+}
+
+static json_t *ids_as_json(struct scene *s, const char *list)
+{
+	json_t *a = json_array();
+	char copy[256], *at = copy, *one, id[48];
+
+	snprintf(copy, sizeof(copy), "%s", list);
+	while ((one = strsep(&at, ",")) != NULL)
+		json_array_append_new(a, json_string(job_id_format(id_of(s, one), id)));
+	return a;
+}
+
+/* The words from `first` on as the request that people would send. */
+static struct request request_of(struct scene *s, int first, void *ctx, json_t *json)
+{
+	static const char *const integers[] = {"cpus", "priority", "retry", "gpu_milli"};
+	struct job_spec spec;
+	struct err err;
+
+	json_object_set_new(json, "command", json_pack("[s]", "/bin/true"));
+	for (int i = first; i < s->n && s->words[i][0] != '"'; i++) {
+		char *eq = strchr(s->words[i], '=');
+		json_t *v = eq ? NULL : json_true();
+		if (eq)
+			*eq++ = '\0';
+		for (size_t k = 0; eq && k < ARRAY_LEN(integers); k++)
+			if (strcmp(s->words[i], integers[k]) == 0)
+				v = json_integer(atoi(eq));
+		if (eq && strncmp(s->words[i], "after", 5) == 0)
+			v = ids_as_json(s, eq);
+		json_object_set_new(json, s->words[i], v ? v : json_string(eq));
+	}
+	if (job_spec_from_json(json, ctx, &spec, &err))
+		FAIL(s, "%s", err.text);
+	spec.request.user = "ada";
+	if (!spec.request.queue)
+		spec.request.queue = "default";
+	if (!spec.has_cpus)
+		spec.request.cpus = 1;
+	return spec.request;
+}
+
+static void on_submit(struct scene *s)
+{
+	void *ctx = talloc_new(NULL);
+	json_t *json = json_object();
+	struct request r = request_of(s, 2, ctx, json);
+
+	apply(s, (struct event){.kind = EVENT_SUBMIT, .request = &r});
+	if (s->n_names == NAMES_MAX)
+		FAIL(s, "too many jobs");
+	s->names[s->n_names++] = mem_strdup(word(s, 1));
+	json_decref(json);
+	talloc_free(ctx);
+}
+
+static void on_refuse(struct scene *s)
+{
+	void *ctx = talloc_new(NULL);
+	json_t *json = json_object();
+	struct request r = request_of(s, 1, ctx, json);
+	struct err err;
+
+	if (sched_check_possible(s->b.w, &r, &err) != -(int)ERR_IMPOSSIBLE)
+		FAIL(s, "some node could take it");
+	if (!strstr(err.text, word(s, s->n - 1) + 1))
+		FAIL(s, "it says: %s", err.text);
+	json_decref(json);
+	talloc_free(ctx);
+}
+
+static void on_plan(struct scene *s)
+{
+	size_t most = s->n > 1 ? number(s, s->words[1]) : ARRAY_LEN(s->starts);
+
+	sched_plan_make(s->b.w, most, &s->plan);
+	for (size_t i = 0; i < s->plan.n; i++) {
+		apply(s, (struct event){.kind = EVENT_START, .placement = &s->plan.v[i]});
+		s->starts[i] = s->b.out.job->id;
+	}
+}
+
+static void on_starts(struct scene *s)
+{
+	char name[80];
+
+	for (size_t i = 0; i < s->plan.n; i++)
+		if (i + 1 >= (size_t)s->n ||
+		        strcmp(name_of(s, s->starts[i], name), s->words[i + 1]) != 0)
+			FAIL(s, "start %zu of %zu was that of %s", i + 1, s->plan.n,
+			        name_of(s, s->starts[i], name));
+	if (s->plan.n != (size_t)s->n - 1)
+		FAIL(s, "only %zu started", s->plan.n);
+}
+
+static void on_run(struct scene *s)
+{
+	for (int i = 1; i < s->n; i++)
+		box_started(&s->b, job_of(s, s->words[i]));
+}
+
+static void on_end(struct scene *s)
+{
+	box_exit(&s->b, job_of(s, word(s, 1)), s->n > 2 ? (int32_t)number(s, s->words[2]) : 0);
+}
+
+static void on_lose(struct scene *s)
+{
+	box_lose(&s->b, job_of(s, word(s, 1)), REASON_NODE_LOST);
+}
+
+/* Commands about one job. */
+static void on_job(struct scene *s, enum event_kind kind)
+{
+	struct event e = {.kind = kind,
+	        .id = id_of(s, word(s, 1)),
+	        .reason = REASON_CANCELLED,
+	        .actor = "ada"};
+
+	e.set_priority = value_of(s, "priority") != NULL;
+	e.priority = e.set_priority ? atoi(value_of(s, "priority")) : 0;
+	apply(s, e);
+}
+
+static void on_device(struct scene *s, const char *verb)
+{
+	int k;
+	const struct node *n = node_of(s, word(s, 1), &k);
+	struct device_info info = n->devices[k].info;
+
+	if (strcmp(verb, "withhold") == 0)
+		info.withheld_bytes = size_of(s, word(s, 2));
+	else
+		info.health = strcmp(verb, "lost") == 0 ? DEVICE_LOST : DEVICE_OK;
+	apply(s, (struct event){
+	                 .kind = EVENT_DEVICE, .name = n->name, .devices = &info, .n_devices = 1});
+}
+
+static void on_up(struct scene *s)
+{
+	int none;
+	const struct node *n = node_of(s, word(s, 1), &none);
+	struct device_info v[NODE_DEVICES_MAX];
+
+	for (uint32_t i = 0; i < n->n_devices; i++)
+		v[i] = n->devices[i].info;
+	apply(s,
+	        (struct event){
+	                .kind = EVENT_NODE_UP, .node = n, .devices = v, .n_devices = n->n_devices});
+}
+
+static void on_pass(struct scene *s)
+{
+	uint64_t seconds;
+	struct err err;
+
+	if (num_parse_duration(word(s, 1), &seconds, &err))
+		FAIL(s, "%s", err.text);
+	box_pass(&s->b, (int64_t)seconds * 1000);
+}
+
+static void expect_place(struct scene *s, const struct job *j, const char *text)
+{
+	char where[256];
+	size_t n = 0;
+
+	if (!j->node)
+		FAIL(s, "it is nowhere");
+	n += (size_t)snprintf(where, sizeof(where), "%s", j->node->name);
+	for (uint32_t i = 0; i < j->n_slices; i++)
+		n += (size_t)snprintf(
+		        where + n, sizeof(where) - n, "%c%u", i ? ',' : ':', j->slices[i].device);
+	if (strcmp(where, text) != 0)
+		FAIL(s, "it is on %s", where);
+}
+
+static void expect_cpus(struct scene *s, const struct job *j, const char *text)
+{
+	char cpus[256] = "";
+	size_t n = 0;
+
+	for (uint32_t c = 0; j->cpus && c < 64; c++)
+		if (cpu_set_has(j->cpus, c))
+			n += (size_t)snprintf(cpus + n, sizeof(cpus) - n, "%s%u", n ? "," : "", c);
+	if (strcmp(cpus, text) != 0)
+		FAIL(s, "its CPUs are %s", cpus);
+}
+
+static void expect_reason(struct scene *s, const struct job *j, const char *code, const char *text)
+{
+	struct sched_reason v[SCHED_REASONS_MAX];
+	size_t n = sched_reasons(s->b.w, j, v);
+	const char *is = n ? reason_code(v[0].code) : reason_code(j->reason);
+
+	if (code && strcmp(is, code) != 0)
+		FAIL(s, "its reason is %s (%s)", is, n ? v[0].text : "");
+	if (text && (!n || strcmp(v[0].text, text) != 0))
+		FAIL(s, "it says: %s", n ? v[0].text : "nothing");
+}
+
+static void on_expect(struct scene *s)
+{
+	const struct job *j = job_of(s, word(s, 1));
+	const char *state = strtab_name(job_state_names, j->state);
+
+	if (strcmp(state, word(s, 2)) != 0)
+		FAIL(s, "it is %s", state);
+	for (int i = 3; i < s->n; i++) {
+		const char *key = s->words[i];
+		if (key[0] == '"')
+			expect_reason(s, j, NULL, key + 1);
+		else if (strcmp(key, "on") == 0)
+			expect_place(s, j, word(s, ++i));
+		else if (strcmp(key, "cpus") == 0)
+			expect_cpus(s, j, word(s, ++i));
+		else if (strcmp(key, "reason") == 0)
+			expect_reason(s, j, word(s, ++i), NULL);
+		else if (strcmp(key, "mem") == 0 && (++i, j->n_slices) &&
+		         j->slices[0].mem_bytes != size_of(s, word(s, i)))
+			FAIL(s, "it has %llu bytes", (unsigned long long)j->slices[0].mem_bytes);
+		else if (strcmp(key, "share") == 0 && (++i, j->n_slices) &&
+		         j->slices[0].share_milli != number(s, word(s, i)))
+			FAIL(s, "it has %u thousandths", j->slices[0].share_milli);
+	}
+}
+
+struct step {
+	const char *verb;
+	void (*fn)(struct scene *s);
+	void (*fn_verb)(struct scene *s, const char *verb);
+	int kind; /* of an event about a job, node or queue; 0: none */
+	char about;
+};
+
+static const struct step steps[] = {
+        {"node", on_node},
+        {"queue", on_queue},
+        {"submit", on_submit},
+        {"refuse", on_refuse},
+        {"plan", on_plan},
+        {"starts", on_starts},
+        {"run", on_run},
+        {"end", on_end},
+        {"lose", on_lose},
+        {"up", on_up},
+        {"pass", on_pass},
+        {"expect", on_expect},
+        {"lost", .fn_verb = on_device},
+        {"well", .fn_verb = on_device},
+        {"withhold", .fn_verb = on_device},
+        {"cancel", .kind = EVENT_CANCEL, .about = 'j'},
+        {"hold", .kind = EVENT_HOLD, .about = 'j'},
+        {"release", .kind = EVENT_RELEASE, .about = 'j'},
+        {"retry", .kind = EVENT_RETRY, .about = 'j'},
+        {"edit", .kind = EVENT_EDIT, .about = 'j'},
+        {"drain", .kind = EVENT_NODE_DRAIN, .about = 'n'},
+        {"resume", .kind = EVENT_NODE_RESUME, .about = 'n'},
+        {"down", .kind = EVENT_NODE_DOWN, .about = 'n'},
+        {"pause", .kind = EVENT_QUEUE_PAUSE, .about = 'n'},
+        {"unpause", .kind = EVENT_QUEUE_RESUME, .about = 'n'},
+};
+
+static void play_line(struct scene *s)
+{
+	if (strcmp(s->words[0], "fgpu") == 0) {
+		s->b.w->policy.fgpu_per_device = (uint32_t)number(s, word(s, 1));
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		const struct step *t = &steps[i];
+		if (strcmp(t->verb, s->words[0]) != 0)
+			continue;
+		if (t->fn)
+			t->fn(s);
+		else if (t->fn_verb)
+			t->fn_verb(s, t->verb);
+		else if (t->about == 'j')
+			on_job(s, (enum event_kind)t->kind);
+		else
+			apply(s, (struct event){
+			                 .kind = (enum event_kind)t->kind, .name = word(s, 1)});
+		return;
+	}
+	FAIL(s, "'%s' is no step of a scene", s->words[0]);
+}
+
+void scene_play(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	struct scene s = {.path = path};
+	char line[1024];
+	int n_expected = 0;
+
+	if (!f)
+		fail_msg("%s: %s", path, strerror(errno));
+	box_init(&s.b);
+	while (fgets(line, sizeof(line), f)) {
+		s.line++;
+		split(&s, line);
+		if (s.n == 0)
+			continue;
+		n_expected += strcmp(s.words[0], "expect") == 0 ||
+		              strcmp(s.words[0], "starts") == 0 ||
+		              strcmp(s.words[0], "refuse") == 0;
+		play_line(&s);
+	}
+	fclose(f);
+	if (n_expected == 0)
+		fail_msg("%s expects nothing", path);
+	for (uint32_t i = 0; i < s.n_names; i++)
+		free(s.names[i]);
+	sched_plan_done(&s.plan);
+	box_done(&s.b);
+}

@@ -1,0 +1,23 @@
+/*
+ * Plays a scene: a world, what happens in it, and what is expected, one step a line. A scene is text so that the rules of
+ * placement can be read, and written, without C.
+ *
+ *   # comment                                     -- the first lines say what the scene shows
+ *   fgpu 2                                        -- fGPU per device; before anything else
+ *   node NAME cpus=8 mem=32G gpus=2x8G [model=M] [cc=80] [near=0-3/4-7]      -- devices are NAME:0, NAME:1 ...
+ *   queue NAME [priority=N]
+ *   submit NAME KEY=VALUE... FLAG...              -- the keys of a job as JSON, `after_ok=OTHER,...`; flags: hold no_retry
+ *   refuse KEY=VALUE... "text"                    -- no node could ever take it, and the message says so
+ *   plan [MOST]                                   -- one plan, applied
+ *   run NAME... | end NAME [CODE] | lose NAME     -- reports on what was started
+ *   cancel|hold|release|retry NAME, edit NAME priority=N
+ *   drain|resume|down|up NODE, lost|well NODE:DEV, withhold NODE:DEV SIZE, pause|unpause QUEUE, pass DURATION
+ *   expect NAME STATE [on NODE[:DEV,...]] [mem SIZE] [share N] [cpus N,...] [reason CODE] ["text"]
+ *   starts NAME...                                -- exactly these, in this order, in the last plan
+ *
+ * A task of the array `a` is `a_3`. Every step is followed by a check of all invariants.
+ */
+#pragma once
+
+/* Fails by cmocka's asserts, naming file and line. */
+void scene_play(const char *path);
