@@ -17,7 +17,8 @@
 
 #define GRACE_MS   10000 /* until the server says */
 #define OUTPUT_MAX GIB
-#define LOCK_TRIES   100 /* a process that was just killed may hold its locks a moment longer than its name */
+#define LOCK_TRIES \
+	100 /* a process that was just killed may hold its locks a moment longer than its name */
 #define LOCK_WAIT_MS 20
 
 /* Keepers */

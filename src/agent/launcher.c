@@ -34,7 +34,7 @@ struct launcher {
 	struct loop_timer *retry;
 	struct loop_signal *sigchld;
 	uint64_t retry_ms;
-	pid_t child; /* the parent, while it is our child */
+	pid_t child;    /* the parent, while it is our child */
 	bool is_ending; /* the parent was asked to end: no other is started */
 	struct buf unsent;
 	uint64_t taken;   /* bytes of all messages so far */

@@ -11,7 +11,7 @@
 
 #define RETRY_MIN_MS 20
 #define RETRY_MAX_MS 1000
-#define TOKEN_MAX 4096
+#define TOKEN_MAX    4096
 
 struct uplink {
 	struct loop *loop;

@@ -47,6 +47,7 @@ struct field_table {
 };
 
 /* Rows of a table: struct, tag, form or what the form needs. */
+/* clang-format off */
 #define FIELD(s, t, f, member) {.tag = (t), .form = (f), .at = offsetof(struct s, member)}
 #define FIELD_OF_ENUM(s, t, member, low, high) \
 	{.tag = (t), .form = FIELD_ENUM, .at = offsetof(struct s, member), .min = (low), .max = (high)}
@@ -59,8 +60,10 @@ struct field_table {
 #define FIELD_OF_LIST(s, t, member, number, high, table) \
 	{.tag = (t), .form = FIELD_LIST, .at = offsetof(struct s, member), .count = offsetof(struct s, number), .max = (high), .of = &(table)}
 #define FIELD_TABLE(s, array) {.size = sizeof(struct s), .n = ARRAY_LEN(array), .fields = (array)}
+/* clang-format on */
 
 /* Appends the fields of *value, a struct of t. */
 void field_table_put(const struct field_table *t, const void *value, struct buf *b);
 /* Fills *ret_value, a zeroed struct of t; tags that t does not have are passed over. */
-MUST_CHECK bool field_table_get(const struct field_table *t, const void *data, size_t len, void *ctx, void *ret_value);
+MUST_CHECK bool field_table_get(
+        const struct field_table *t, const void *data, size_t len, void *ctx, void *ret_value);
