@@ -213,6 +213,27 @@ static void test_start_again_of_a_former_parents_attempt(void **state)
 	assert_int_equal(rig_count(&r, 1, SPOOL_ENDED), 1);
 }
 
+/* Killed with its parent between BEGUN and STARTED, it may have run: it is never started again, and can be swept. */
+static void test_start_again_of_what_may_have_run(void **state)
+{
+	struct spool_record begun = {.kind = SPOOL_BEGUN, .job = 1001, .task = -1, .attempt = 1, .epoch = 1};
+	struct launch l = rig_launch(&r, 1, "touch $D/jobs/ran"), sweep = rig_launch_sweep(1);
+	CLEANUP_BUF struct buf b = BUF_INIT(SPOOL_RECORD_MAX);
+	int fd = open(r.spool, O_WRONLY | O_APPEND | O_CLOEXEC);
+
+	spool_encode(&begun, &b);
+	assert_int_equal(write(fd, b.data, b.len), b.len);
+	close(fd);
+	l.again = true;
+	rig_send(&r, &l);
+	start(2, "echo ready");
+	rig_wait(&r, 2, SPOOL_ENDED);
+	rig_send(&r, &sweep);
+	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_KEEPER_KILLED);
+	assert_int_equal(rig_count(&r, 1, SPOOL_STARTED), 0);
+	assert_false(rig_exists(&r, "jobs/ran"));
+}
+
 static void test_everything_killed_then_swept(void **state)
 {
 	struct spool_record s = start(1, FAMILY_TRACEABLE);
@@ -356,7 +377,7 @@ static void test_nonsense(void **state)
 	rig_start_parent(&r);
 	start(1, "echo ready");
 	rig_wait(&r, 1, SPOOL_ENDED);
-	assert_int_equal(r.n_records, 3); /* BEGUN, STARTED, ENDED */
+	assert_int_equal(r.n_records, 2); /* STARTED, ENDED */
 }
 
 int main(void)
@@ -373,6 +394,7 @@ int main(void)
 	        TEST(test_parent_that_ends_leaves_nothing_but_jobs),
 	        TEST(test_new_parent_stops_old_keepers),
 	        TEST(test_start_again_of_a_former_parents_attempt),
+	        TEST(test_start_again_of_what_may_have_run),
 	        TEST(test_everything_killed_then_swept),
 	        TEST(test_sweep_leaves_the_living_and_the_ended),
 	        TEST(test_other_directories_are_left_alone),
