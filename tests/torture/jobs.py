@@ -1,7 +1,6 @@
 """Jobs of all kinds, from a random source; and what may become of each when nothing disturbs it."""
 import os
 
-# kind: (arguments from a random source, code when left alone or None: it depends, has it an "end" line)
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAM = os.path.join(HERE, "job")
 
