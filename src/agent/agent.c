@@ -392,6 +392,7 @@ bool agent_free(struct agent *a)
 	spools_close(a->spools);
 	blobs_free(a->blobs);
 	accounts_free(a->prepare.accounts);
+	free(a->prepare.log_dir);
 	buf_done(&a->outbox.buf);
 	if (a->loop)
 		loop_off_turn_end(a->loop, agent_on_turn_end, a);

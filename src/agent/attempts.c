@@ -118,7 +118,7 @@ static void set_ended(struct attempts *at, struct known_attempt *a, const struct
 	a->ended_len = b.len;
 	drop_launch(a);
 	attempts_set_state(at, a, ATTEMPT_ENDED);
-	log_info("attempt.end", "epoch=%llu job=%llu task=%lld cause=%d status=0x%x text=\"%s\"",
+	log_debug("attempt.end", "epoch=%llu job=%llu task=%lld cause=%d status=0x%x text=\"%s\"",
 	        (unsigned long long)a->epoch, (unsigned long long)a->id.num, (long long)a->id.task,
 	        (int)r->cause, (unsigned)r->wait_status, r->text);
 	if (at->o.on_ended)

@@ -31,6 +31,7 @@ struct launcher {
 	struct launcher_options o;
 	int fd; /* -1: not connected */
 	struct loop_poll *poll;
+	bool is_blocked; /* the poll waits for room, too */
 	struct loop_timer *retry;
 	struct loop_signal *sigchld;
 	uint64_t retry_ms;
@@ -72,8 +73,10 @@ static void write_unsent(struct launcher *l)
 		buf_consume(&l->unsent, (size_t)n);
 		l->written += (uint64_t)n;
 	}
-	if (l->poll)
-		loop_poll_set(l->poll, LOOP_READ | (l->unsent.len ? LOOP_WRITE : 0));
+	if (l->poll && l->is_blocked != (l->unsent.len > 0)) {
+		l->is_blocked = l->unsent.len > 0;
+		loop_poll_set(l->poll, LOOP_READ | (l->is_blocked ? LOOP_WRITE : 0));
+	}
 }
 
 /* Nothing is ever answered: what can be read is the end. */
@@ -161,6 +164,7 @@ static void on_retry(void *data)
 		loop_timer_start(l->retry, RETRY_MAX_MS, 0);
 		return;
 	}
+	l->is_blocked = false;
 	l->retry_ms = RETRY_MIN_MS;
 	log_info("launcher.up", "pid=%d", (int)sock_peer_pid(l->fd));
 	l->o.on_up(l->o.data);

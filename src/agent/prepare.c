@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
 #include <unistd.h>
 
 #include "agent/env.h"
 #include "agent/paths.h"
+#include "base/mem.h"
 #include "plat/fs.h"
 
 /*
@@ -95,7 +97,23 @@ static int link_output(void *ctx, const struct prepare *p, const struct link_sta
 	return 0;
 }
 
-static int set_output(void *ctx, const struct prepare *p, const struct link_start *m,
+/* A thousand jobs have the same one. */
+static int make_log_dir(void *ctx, struct prepare *p, struct job_id id, struct err *err)
+{
+	char *dir = paths_log_dir(ctx, p->data_dir, id);
+	int rc;
+
+	if (p->log_dir && strcmp(p->log_dir, dir) == 0)
+		return 0;
+	rc = fs_mkdir_p(dir, 0700, err);
+	if (rc < 0)
+		return rc;
+	free(p->log_dir);
+	p->log_dir = mem_strdup(dir);
+	return 0;
+}
+
+static int set_output(void *ctx, struct prepare *p, const struct link_start *m,
         const struct account *account, struct launch *l, struct err *err)
 {
 	struct paths_names names = {
@@ -105,14 +123,10 @@ static int set_output(void *ctx, const struct prepare *p, const struct link_star
 	        .user = account ? account->name : m->user,
 	        .node = p->node_name,
 	};
-	char *dir = paths_log_dir(ctx, p->data_dir, m->id);
-	int rc;
+	int rc = make_log_dir(ctx, p, m->id, err);
 
-	if (access(dir, F_OK) < 0) {
-		rc = fs_mkdir_p(dir, 0700, err);
-		if (rc < 0)
-			return rc;
-	}
+	if (rc < 0)
+		return rc;
 	l->index_path = paths_log(ctx, p->data_dir, m->id, m->attempt, "idx");
 	l->output_max = p->output_max;
 	l->out_internal = !m->output;
@@ -181,7 +195,7 @@ static void set_environment(void *ctx, const struct prepare *p, const struct lin
 	l->env = env_compose(ctx, &in);
 }
 
-int prepare_launch(void *ctx, const struct prepare *p, const struct link_start *m, const void *blob,
+int prepare_launch(void *ctx, struct prepare *p, const struct link_start *m, const void *blob,
         size_t blob_len, uint64_t now_ms, struct launch *ret_launch, struct err *err)
 {
 	const struct account *account;

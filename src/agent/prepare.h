@@ -18,12 +18,13 @@ struct prepare {
 	bool is_resolver; /* accounts are looked up here, because we are root and no helper stands between */
 	uint32_t uid; /* ours */
 	struct accounts *accounts;
+	char *log_dir; /* of outputs, that was made or found last */
 	/* as the server said last */
 	uint64_t grace_ms;
 	uint64_t output_max;
 };
 
-MUST_CHECK int prepare_launch(void *ctx, const struct prepare *p, const struct link_start *m,
+MUST_CHECK int prepare_launch(void *ctx, struct prepare *p, const struct link_start *m,
         const void *blob, size_t blob_len, uint64_t now_ms, struct launch *ret_launch,
         struct err *err);
 /* Whose rights: by name, or where that is NULL by number. *ret_account is NULL for a number without a name. */

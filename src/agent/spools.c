@@ -18,6 +18,7 @@
 
 #define READ_BYTES (16 * KIB)
 #define SUFFIX     ".spool"
+#define EVENT_MAX  (sizeof(struct inotify_event) + NAME_MAX + 1)
 
 struct file {
 	uint32_t number;
@@ -246,7 +247,8 @@ static void drain_inotify(struct spools *s)
 {
 	char events[4096];
 
-	while (read(s->inotify, events, sizeof(events)) > 0)
+	/* An event that did not fit is still to be read: only then another look. */
+	while (read(s->inotify, events, sizeof(events)) > (ssize_t)(sizeof(events) - EVENT_MAX))
 		;
 }
 

@@ -322,6 +322,7 @@ int attempts_end_kit(void **state)
 	for (size_t i = 0; i < t.n_messages; i++)
 		launch_done(&t.messages[i]);
 	accounts_free(t.prepare.accounts);
+	free(t.prepare.log_dir);
 	buf_done(&t.in);
 	buf_done(&t.outbox.buf);
 	loop_timer_free(t.timer);
