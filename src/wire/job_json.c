@@ -22,12 +22,15 @@ static int bad(struct parse *p, struct err *err, const char *want)
 	return err_set(err, ERR_INVALID, "'%s' must be %s", p->key, want);
 }
 
+static bool has_nul(const json_t *v)
+{
+	return json_is_string(v) && strlen(json_string_value(v)) != json_string_length(v);
+}
+
 static int get_text(struct parse *p, json_t *v, char **out, struct err *err)
 {
 	if (!json_is_string(v) || !json_string_length(v))
 		return bad(p, err, "a string that is not empty");
-	if (strlen(json_string_value(v)) != json_string_length(v))
-		return bad(p, err, "a string without NUL");
 	*out = talloc_strdup(p->ctx, json_string_value(v));
 	return 0;
 }
@@ -65,8 +68,7 @@ static int on_command(struct parse *p, json_t *v, struct err *err)
 	r->argv = talloc_array(p->ctx, char *, (unsigned)n + 1);
 	for (size_t i = 0; i < n; i++) {
 		json_t *arg = json_array_get(v, i);
-		if (!json_is_string(arg) ||
-		        strlen(json_string_value(arg)) != json_string_length(arg))
+		if (!json_is_string(arg) || has_nul(arg))
 			return bad(p, err, "an array of strings without NUL");
 		bytes += json_string_length(arg) + 1;
 		r->argv[i] = (char *)(uintptr_t)json_string_value(arg);
@@ -267,8 +269,7 @@ static int get_env(struct parse *p, json_t *v, json_t **out, struct err *err)
 		return bad(p, err, "an object of strings");
 	json_object_foreach(v, name, value)
 	{
-		if (!json_is_string(value) || !name[0] || strchr(name, '=') ||
-		        strlen(json_string_value(value)) != json_string_length(value))
+		if (!json_is_string(value) || !name[0] || strchr(name, '=') || has_nul(value))
 			return err_set(err, ERR_INVALID,
 			        "'%s': '%s' must be a name without '=' with a string", p->key,
 			        text_show(name, shown));
@@ -287,10 +288,10 @@ static int on_environment(struct parse *p, json_t *v, struct err *err)
 {
 	if (json_is_object(v))
 		return get_env(p, v, &p->spec->taken_env, err);
+	if (!json_string_length(v))
+		return bad(p, err, "an object of strings, or the id of an environment");
 	p->spec->environment = json_string_value(v);
-	return p->spec->environment
-	               ? 0
-	               : bad(p, err, "an object of strings, or the id of an environment");
+	return 0;
 }
 
 static int on_user(struct parse *p, json_t *v, struct err *err)
@@ -467,6 +468,8 @@ int job_spec_from_json(json_t *json, void *ctx, struct job_spec *ret_spec, struc
 			return unknown_key(p.key, err);
 		if (json_is_null(value))
 			continue;
+		if (has_nul(value))
+			return bad(&p, err, "a string without NUL");
 		rc = key_fns[k](&p, value, err);
 		if (rc)
 			return rc;

@@ -296,6 +296,7 @@ static void test_gpus(void **state)
 	refuse("\"gpu\":1.5", "'gpu'");
 	refuse("\"gpu\":\"1.5\"", "'1.5' of a GPU");
 	refuse("\"gpu\":\"0\"", "'0' GPUs");
+	refuse("\"gpu\":\"1\\u00002\"", "without NUL");
 	refuse("\"gpu\":\"0.1234\"", "at most three decimals");
 	refuse("\"gpu_milli\":1001", "from 1 to 1000");
 	refuse("\"fgpu\":10001", "from 1 to 10000");
