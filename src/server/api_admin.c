@@ -188,6 +188,7 @@ void api_link(struct call *c)
 		call_fail(c, &err);
 		return;
 	}
-	links_accept(c->s, c->r);
-	call_drop(c);
+	/* A request that was taken over is not closed any more. */
+	if (links_accept(c->s, c->r))
+		call_drop(c);
 }

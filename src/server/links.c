@@ -489,7 +489,7 @@ static void on_close(void *data, struct net_ws *ws, const struct err *why)
 
 static const struct net_ws_handlers handlers = {.on_message = on_message, .on_close = on_close};
 
-void links_accept(struct server *s, struct net_request *r)
+bool links_accept(struct server *s, struct net_request *r)
 {
 	struct uplink *u = mem_zalloc(sizeof(*u));
 	struct err err;
@@ -502,10 +502,11 @@ void links_accept(struct server *s, struct net_request *r)
 		net_request_fail(r, &err);
 		stream_set_free(u->streams);
 		free(u);
-		return;
+		return false;
 	}
 	u->next = s->uplinks;
 	s->uplinks = u;
+	return true;
 }
 
 void links_close_all(struct server *s)

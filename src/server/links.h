@@ -7,8 +7,8 @@
 #include "server/server.h"
 #include "wire/link.h"
 
-/* GET /v1/link: takes the request over. */
-void links_accept(struct server *s, struct net_request *r);
+/* GET /v1/link: takes the request over; false: it did not, and has answered it. */
+MUST_CHECK bool links_accept(struct server *s, struct net_request *r);
 void links_close_all(struct server *s);
 /* Released by the barrier. */
 void links_carry_out(struct server *s, const struct effect *fx);
