@@ -72,8 +72,9 @@ static void done(void *data)
 	for (uint32_t i = 0; i < p->n && p->rc == 0; i++)
 		links_remove_output(p->s, p->v[i].node, &p->v[i].attempt, 1);
 	/* As much as fitted: there may be more. */
-	loop_timer_start(
-	        p->s->prune_timer, p->removed >= PRUNE_LIMIT ? 1000 : PRUNE_INTERVAL_MS, 0);
+	if (!p->s->stopped) /* the timers are gone then */
+		loop_timer_start(p->s->prune_timer,
+		        p->removed >= PRUNE_LIMIT ? 1000 : PRUNE_INTERVAL_MS, 0);
 	free(p->v);
 	free(p);
 }
