@@ -32,6 +32,7 @@ struct list {
 	json_t *jobs;
 	size_t limit;
 	size_t total;
+	int64_t at_ms; /* of the living ones */
 	bool all;
 	uint64_t array; /* tasks of this one only; 0: jobs, arrays folded */
 	const char *queue, *user;
@@ -219,7 +220,8 @@ static void run_ended(void *data)
 				        .num = p.num,
 				        .task = p.task};
 		}
-		if (memcmp(&before, &l->last, sizeof(before)) == 0)
+		if (before.ended_ms == l->last.ended_ms && before.num == l->last.num &&
+		        before.task == l->last.task)
 			break;
 	}
 }
@@ -236,6 +238,9 @@ static void ended_done(void *data)
 		/* A retry may have brought it back to life since it was read. */
 		const struct job *now = world_find_job(l->c->s->world, l->found[i]->id);
 		if (now && !job_state_is_final(now->state))
+			continue;
+		/* It lived when the living ones were listed. */
+		if (l->found[i]->ended_ms > l->at_ms)
 			continue;
 		if (json_array_size(l->jobs) >= l->limit) {
 			l->more = true;
@@ -289,8 +294,9 @@ static int parse_list(struct list *l, struct err *err)
 		return err_wrap(err, "'limit'");
 	l->limit = n ? n : 1;
 	l->all = all && strcmp(all, "0") != 0;
-	l->queue = net_request_query(r, "queue");
-	l->user = net_request_query(r, "user");
+	/* Read on the store thread, when the request may be gone. */
+	l->queue = talloc_strdup(l, net_request_query(r, "queue"));
+	l->user = talloc_strdup(l, net_request_query(r, "user"));
 	l->state = state ? strtab_find_nocase(job_state_names, state) : -1;
 	if (state && l->state < 0)
 		return err_set(err, ERR_INVALID, "'%.40s' is no state of a job", state);
@@ -306,6 +312,20 @@ static int parse_list(struct list *l, struct err *err)
 	return after ? parse_cursor(after, &l->after, err) : 0;
 }
 
+/* Behind the barrier: whatever did not live any more when the living ones were listed is in the store now. */
+static void read_ended(struct server *s, void *data)
+{
+	struct list *l = data;
+	struct err err;
+
+	if (worker_submit(s->worker, run_ended, ended_done, l))
+		return;
+	(void)!err_set(&err, ERR_UNAVAILABLE, "the store is busy; try again");
+	call_fail(l->c, &err);
+	json_decref(l->jobs);
+	call_drop(l->c);
+}
+
 void api_jobs_list(struct call *c)
 {
 	struct list *l = talloc_zero(c->ctx, struct list);
@@ -317,6 +337,7 @@ void api_jobs_list(struct call *c)
 		return;
 	}
 	l->jobs = json_array();
+	l->at_ms = server_now(c->s).wall_ms;
 	if (!l->has_after || l->after.phase != 2)
 		list_living(l);
 	if (!l->all || l->more) {
@@ -325,10 +346,5 @@ void api_jobs_list(struct call *c)
 		return;
 	}
 	call_hold(c);
-	if (!worker_submit(c->s->worker, run_ended, ended_done, l)) {
-		(void)!err_set(&err, ERR_UNAVAILABLE, "the store is busy; try again");
-		call_fail(c, &err);
-		json_decref(l->jobs);
-		call_drop(c);
-	}
+	batch_after(c->s, read_ended, l);
 }
