@@ -196,7 +196,7 @@ static int parse_edit(struct call *c, json_t *body, struct event *e, struct err 
 	json_object_foreach(body, key, v)
 	{
 		if (strcmp(key, "priority") == 0 && json_is_integer(v) &&
-		        llabs(json_integer_value(v)) <= INT32_MAX) {
+		        json_integer_value(v) >= -INT32_MAX && json_integer_value(v) <= INT32_MAX) {
 			e->set_priority = true;
 			e->priority = (int32_t)json_integer_value(v);
 		} else if (strcmp(key, "name") == 0 && json_is_string(v) && json_string_length(v) &&

@@ -94,6 +94,7 @@ struct lines {
 	bool ended;
 	bool waiting; /* for a fetch: the rest of `in` waits too */
 	bool begun;
+	bool refused; /* a line was too large: what follows is not looked at */
 	struct job_id last_fetch;
 };
 
@@ -267,6 +268,8 @@ static void on_lines(void *data, struct net_request *r, const void *bytes, size_
 		net_request_begin(r, 200, "application/x-ndjson");
 		l->begun = true;
 	}
+	if (l->refused)
+		return;
 	if (len == 0)
 		l->ended = true;
 	buf_add(&l->in, bytes, len);
@@ -276,7 +279,7 @@ static void on_lines(void *data, struct net_request *r, const void *bytes, size_
 		l->line++;
 		line_error(l, &err);
 		buf_reset(&l->in);
-		l->ended = true;
+		l->ended = l->refused = true;
 		lines_push(l);
 		return;
 	}
