@@ -6,6 +6,8 @@
  * where it stopped when the link broke, and ends when the job is final. The window of a stream is given back only as the
  * peer takes the bytes, so a slow reader holds its own stream and nothing else.
  */
+#include "server/batch.h"
+#include "server/links.h"
 #include "server/streams.h"
 #include "server/watch.h"
 #include "server/view.h"
@@ -19,7 +21,8 @@ struct follower {
 	struct job_id id;
 	uint32_t attempt; /* the one that is read; 0: none yet */
 	uint32_t only;    /* 0: the last, and further ones */
-	bool follow, framed, want_out, want_err, begun;
+	bool follow, framed, want_out, want_err;
+	bool at_barrier; /* goes on when START of its attempt has been sent */
 	uint64_t skip; /* as asked, of the first attempt */
 	uint64_t tail;
 	uint64_t passed; /* bytes of the attempt that were sent on */
@@ -30,6 +33,7 @@ struct follower {
 };
 
 static void advance(struct follower *f);
+static void go_on(struct follower *f, bool start_was_sent);
 
 static void finish(struct follower *f, const struct job *j)
 {
@@ -142,29 +146,65 @@ static void wait_for_change(struct follower *f)
 		f->watch = watch_add(f->c->s, f->id, on_change, f);
 }
 
-/* What there is to do now: read an attempt, wait for one, or end. */
-static void advance(struct follower *f)
+static void start_is_sent(struct server *s, void *data)
+{
+	struct follower *f = data;
+
+	(void)s;
+	f->at_barrier = false;
+	go_on(f, true);
+	call_drop(f->c);
+}
+
+/* An agent that is asked for an attempt before its START takes it for one that is over. */
+static bool wait_for_start(struct follower *f, const struct attempt *a)
+{
+	if (a->started_ms || a->ended_ms || batch_is_idle(f->c->s))
+		return false;
+	f->at_barrier = true;
+	call_hold(f->c);
+	batch_after(f->c->s, start_is_sent, f);
+	return true;
+}
+
+static void no_node(struct follower *f)
+{
+	struct err err;
+
+	/* What was sent is not the whole output, and must not look like it. */
+	(void)!err_set(&err, ERR_UNAVAILABLE, "the job's node is not connected");
+	net_request_fail(f->c->r, &err);
+}
+
+static void go_on(struct follower *f, bool start_was_sent)
 {
 	const struct job *j = world_find_job(f->c->s->world, f->id);
 
-	if (!f->c->r || f->stream)
+	if (!f->c->r || f->stream || f->at_barrier)
 		return;
 	if (!f->attempt)
 		f->attempt = f->only ? f->only : 1;
 	if (!j) {
 		finish(f, NULL);
 	} else if (f->attempt <= j->n_attempts) {
-		if (!open_stream(f, j)) {
-			if (f->follow)
-				loop_timer_start(f->again, 100, 0);
-			else
-				finish(f, j);
-		}
+		if ((!start_was_sent && wait_for_start(f, &j->attempts[f->attempt - 1])) ||
+		        open_stream(f, j))
+			return;
+		if (f->follow)
+			loop_timer_start(f->again, 100, 0);
+		else
+			no_node(f);
 	} else if (job_state_is_final(j->state) || !f->follow) {
 		finish(f, j);
 	} else {
 		wait_for_change(f);
 	}
+}
+
+/* What there is to do now: read an attempt, wait for one, or end. */
+static void advance(struct follower *f)
+{
+	go_on(f, false);
 }
 
 static void again(void *data)
@@ -233,6 +273,11 @@ static void begin_logs(struct call *c, struct job *j)
 	}
 	if (parse_follow(f, j, &err)) {
 		call_fail(c, &err);
+		return;
+	}
+	if (!f->follow && f->attempt <= j->n_attempts &&
+	        !links_has_node(c->s, j->attempts[f->attempt - 1].node)) {
+		no_node(f);
 		return;
 	}
 	f->again = loop_timer_new(c->s->loop, again, f);
@@ -403,14 +448,41 @@ static void open_console(struct call *c, struct job *j, enum link_stream_kind ki
 	call_drop(c);
 }
 
+struct console_wait {
+	struct call *c;
+	struct job_id id;
+	enum link_stream_kind kind;
+};
+
+static void console_start_is_sent(struct server *s, void *data)
+{
+	struct console_wait *w = data;
+	struct call *c = w->c;
+	struct job *j = world_find_job(s->world, w->id);
+
+	if (c->r && j)
+		open_console(c, j, w->kind);
+	call_drop(c);
+}
+
+/* The agent knows an attempt by its START, which must go before. */
+static void begin_console(struct call *c, struct job *j, enum link_stream_kind kind)
+{
+	struct console_wait *w = talloc(c->ctx, struct console_wait);
+
+	*w = (struct console_wait){c, j->id, kind};
+	call_hold(c);
+	batch_after(c->s, console_start_is_sent, w);
+}
+
 static void begin_attach(struct call *c, struct job *j)
 {
-	open_console(c, j, LINK_STREAM_ATTACH);
+	begin_console(c, j, LINK_STREAM_ATTACH);
 }
 
 static void begin_exec(struct call *c, struct job *j)
 {
-	open_console(c, j, LINK_STREAM_EXEC);
+	begin_console(c, j, LINK_STREAM_EXEC);
 }
 
 void api_job_attach(struct call *c)
