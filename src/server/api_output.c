@@ -460,16 +460,28 @@ static void console_start_is_sent(struct server *s, void *data)
 	struct call *c = w->c;
 	struct job *j = world_find_job(s->world, w->id);
 
-	if (c->r && j)
+	struct err err;
+
+	if (c->r && j) {
 		open_console(c, j, w->kind);
+	} else {
+		(void)!err_set(&err, ERR_CONFLICT, "job %s has ended", c->arg);
+		call_fail(c, &err);
+	}
 	call_drop(c);
 }
 
 /* The agent knows an attempt by its START, which must go before. */
 static void begin_console(struct call *c, struct job *j, enum link_stream_kind kind)
 {
-	struct console_wait *w = talloc(c->ctx, struct console_wait);
+	const struct attempt *a = job_attempt(j);
+	struct console_wait *w;
 
+	if (!a || a->started_ms) {
+		open_console(c, j, kind);
+		return;
+	}
+	w = talloc(c->ctx, struct console_wait);
 	*w = (struct console_wait){c, j->id, kind};
 	call_hold(c);
 	batch_after(c->s, console_start_is_sent, w);

@@ -165,16 +165,21 @@ void links_carry_out(struct server *s, const struct effect *fx)
 	default:
 		break;
 	}
+	if (u->out.len >= LINK_OUT_SOON)
+		flush(u);
 }
 
 void links_remove_output(struct server *s, uint64_t node, const struct link_attempt *v, uint32_t n)
 {
 	struct uplink *u = find_uplink(s, node);
 
-	if (u && n)
-		link_put_remove(&u->out,
-		        &(struct link_remove){
-		                .attempts = (struct link_attempt *)(uintptr_t)v, .n_attempts = n});
+	if (!u || !n)
+		return;
+	link_put_remove(
+	        &u->out, &(struct link_remove){
+	                         .attempts = (struct link_attempt *)(uintptr_t)v, .n_attempts = n});
+	if (u->out.len >= LINK_OUT_SOON)
+		flush(u);
 }
 
 void links_shutdown_local(struct server *s)
@@ -250,9 +255,15 @@ static void on_record(struct uplink *u, const struct spool_record *r)
 	        .epoch = r->epoch,
 	        .pid = r->pid,
 	        .end = &end};
+	const struct job *j = world_find_job(u->s->world, e.id);
 	struct ack *a;
 
-	server_apply_or_log(u->s, &e);
+	/* Epochs can be guessed: a node speaks of its own attempts only. */
+	if (j && job_attempt(j) && j->epoch == r->epoch && job_attempt(j)->node != u->node)
+		log_warn("link.record", "node=%s job=%llu text=\"is not on this node\"", u->name,
+		        (unsigned long long)r->job);
+	else
+		server_apply_or_log(u->s, &e);
 	if (r->kind != SPOOL_ENDED)
 		return;
 	a = mem_zalloc(sizeof(*a));
@@ -313,11 +324,14 @@ static void reconcile(
 	for (uint32_t i = 0; i < h->n_attempts; i++) {
 		const struct link_attempt *a = &h->attempts[i];
 		j = world_find_job(u->s->world, a->id);
+		/* Not before it is durable that this attempt was given away. */
 		if (a->phase == LINK_LIVING && (!j || !job_attempt(j) || j->epoch != a->epoch))
-			link_put_stop(&u->out, &(struct link_stop){.id = a->id,
-			                               .epoch = a->epoch,
-			                               .cause = SPOOL_STOPPED,
-			                               .force = true});
+			effects_add(batch_effects(u->s), (struct effect){.kind = EFFECT_STOP,
+			                                         .id = a->id,
+			                                         .node = n->num,
+			                                         .epoch = a->epoch,
+			                                         .reason = REASON_CANCELLED,
+			                                         .force = true});
 	}
 }
 
@@ -412,7 +426,7 @@ static void on_link_message(struct uplink *u, const struct link_message *m)
 {
 	struct node *n = u->node ? world_find_node_num(u->s->world, u->node) : NULL;
 
-	if (m->type == LINK_HELLO) {
+	if (m->type == LINK_HELLO && !u->node) {
 		on_hello(u, &m->hello);
 		return;
 	}
@@ -422,6 +436,9 @@ static void on_link_message(struct uplink *u, const struct link_message *m)
 	}
 	n->seen_mono_ms = server_now(u->s).mono_ms;
 	switch (m->type) {
+	case LINK_HELLO:
+		net_ws_close(u->ws, 4003, "HELLO comes once");
+		break;
 	case LINK_STARTED:
 	case LINK_ENDED:
 		on_record(u, &m->record);
@@ -542,8 +559,13 @@ void links_check_silence(struct server *s)
 		if (n->is_local || LIST_EMPTY(&n->jobs) ||
 		        now - n->seen_mono_ms < s->world->policy.silence_ms)
 			continue;
-		if (u)
+		if (u) {
+			/* Closing takes a while; nothing is given to this node meanwhile. */
+			struct event e = {.kind = EVENT_NODE_DOWN, .name = n->name};
+			u->node = 0;
 			net_ws_close(u->ws, 4005, "silent for too long");
+			server_apply_or_log(s, &e);
+		}
 		lose_node(s, n);
 	}
 }

@@ -79,6 +79,8 @@ void stream_send(struct stream *t, enum console_frame frame, const void *bytes, 
 		                .stream = t->num, .frame = frame, .data = p, .len = n});
 		p += n;
 		len -= n;
+		if (t->set->out->len >= LINK_OUT_SOON)
+			links_flush(t->set->s);
 	} while (len);
 	loop_wake(t->set->s->loop);
 }
