@@ -304,6 +304,7 @@ struct console {
 	struct net_ws *ws;
 	struct stream *stream;
 	uint64_t owed;
+	uint64_t typed; /* on its way to the job */
 };
 
 static void console_send(struct console *k, enum console_frame frame, const void *bytes, size_t len)
@@ -338,8 +339,19 @@ static void console_stream_closed(void *data, enum err_kind kind, const char *te
 	net_ws_close(k->ws, 1000, "");
 }
 
-static const struct stream_handlers console_stream_handlers = {
-        .on_frame = console_frame_in, .on_close = console_stream_closed};
+/* Typed faster than the job reads: the peer waits. */
+static void console_taken(void *data, uint64_t bytes)
+{
+	struct console *k = data;
+
+	k->typed -= MIN(k->typed, bytes);
+	if (k->typed <= LINK_WINDOW / 2)
+		net_ws_pause(k->ws, false);
+}
+
+static const struct stream_handlers console_stream_handlers = {.on_frame = console_frame_in,
+        .on_taken = console_taken,
+        .on_close = console_stream_closed};
 
 static void console_message(
         void *data, struct net_ws *ws, const void *bytes, size_t len, bool is_text)
@@ -347,11 +359,14 @@ static void console_message(
 	struct console *k = data;
 	const uint8_t *p = bytes;
 
-	(void)ws;
 	(void)is_text;
-	if (len && k->stream &&
-	        (p[0] == CONSOLE_STDIN || p[0] == CONSOLE_STDIN_EOF || p[0] == CONSOLE_RESIZE))
-		stream_send(k->stream, (enum console_frame)p[0], p + 1, len - 1);
+	if (!len || !k->stream ||
+	        (p[0] != CONSOLE_STDIN && p[0] != CONSOLE_STDIN_EOF && p[0] != CONSOLE_RESIZE))
+		return;
+	stream_send(k->stream, (enum console_frame)p[0], p + 1, len - 1);
+	k->typed += len - 1;
+	if (k->typed > LINK_WINDOW)
+		net_ws_pause(ws, true);
 }
 
 static void console_drain(void *data, struct net_ws *ws)

@@ -1,5 +1,6 @@
 /* Ended jobs that have left memory are read back from the store when somebody names them. */
 #include "server/api.h"
+#include "server/batch.h"
 #include "base/mem.h"
 #include "wire/record.h"
 
@@ -60,6 +61,10 @@ static void finish(void *data)
 	adopt(f->s, STEAL(f->parent));
 	adopt(f->s, STEAL(f->job));
 	f->done(f->s, f->data, f->rc, &f->err);
+	/* Who only reads must not fill the memory. Some are left, so that a job with many dependencies finds them all. */
+	if (!f->s->in_flight &&
+	        f->s->world->n_ended > f->s->world->policy.keep_ended + RECORD_DEPS_MAX)
+		world_trim(f->s->world, batch_effects(f->s));
 	loop_timer_free(f->later);
 	free(f);
 }

@@ -105,9 +105,10 @@ void stream_close(struct stream *t)
 
 void stream_set_take(struct stream_set *set, const struct link_message *m)
 {
-	uint64_t num = m->type == LINK_STREAM_DATA    ? m->stream_data.stream
-	               : m->type == LINK_STREAM_CLOSE ? m->stream_close.stream
-	                                              : 0;
+	uint64_t num = m->type == LINK_STREAM_DATA     ? m->stream_data.stream
+	               : m->type == LINK_STREAM_CLOSE  ? m->stream_close.stream
+	               : m->type == LINK_STREAM_WINDOW ? m->stream_window.stream
+	                                               : 0;
 	struct stream *t;
 
 	HASH_FIND(hh, set->by_num, &num, sizeof(num), t);
@@ -116,6 +117,8 @@ void stream_set_take(struct stream_set *set, const struct link_message *m)
 	if (m->type == LINK_STREAM_DATA)
 		t->h->on_frame(
 		        t->data, m->stream_data.frame, m->stream_data.data, m->stream_data.len);
-	else
+	else if (m->type == LINK_STREAM_CLOSE)
 		end(t, m->stream_close.kind, m->stream_close.text);
+	else if (t->h->on_taken)
+		t->h->on_taken(t->data, m->stream_window.bytes);
 }

@@ -12,6 +12,8 @@ struct stream_set; /* those of one link */
 
 struct stream_handlers {
 	void (*on_frame)(void *data, enum console_frame frame, const void *bytes, size_t len);
+	/* The agent took so many bytes of what was sent; NULL: not asked. */
+	void (*on_taken)(void *data, uint64_t bytes);
 	/* Exactly once, unless it was let go; the stream is dead then. */
 	void (*on_close)(void *data, enum err_kind kind, const char *text);
 };
