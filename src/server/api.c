@@ -155,7 +155,7 @@ static void answer(struct call *c, int status, const char *type, char *take_body
 	batch_after(c->s, give_answer, a);
 }
 
-void call_reply_json(struct call *c, int status, json_t *take_json)
+static char *json_line(json_t *take_json)
 {
 	char *text = json_dumps(take_json, JSON_COMPACT | JSON_ENSURE_ASCII);
 	size_t n = text ? strlen(text) : 0;
@@ -164,7 +164,21 @@ void call_reply_json(struct call *c, int status, json_t *take_json)
 	BUG_IF(!text);
 	text = mem_realloc(text, n + 2, 1);
 	memcpy(text + n, "\n", 2);
-	answer(c, status, "application/json", text);
+	return text;
+}
+
+void call_reply_json(struct call *c, int status, json_t *take_json)
+{
+	answer(c, status, "application/json", json_line(take_json));
+}
+
+void call_reply_json_now(struct call *c, int status, json_t *take_json)
+{
+	char *text = json_line(take_json);
+
+	if (c->r)
+		net_request_reply(c->r, status, "application/json", text, strlen(text));
+	free(text);
 }
 
 void call_reply_text(struct call *c, int status, const char *type, const char *text)

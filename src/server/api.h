@@ -39,6 +39,8 @@ void call_drop(struct call *c);
 
 /* Answers, released when everything that happened before is durable. */
 void call_reply_json(struct call *c, int status, json_t *take_json);
+/* Not held back: for what says nothing about jobs. */
+void call_reply_json_now(struct call *c, int status, json_t *take_json);
 void call_reply_text(struct call *c, int status, const char *type, const char *text);
 void call_fail(struct call *c, const struct err *err);
 /* The body as JSON ({} when empty), then fn; malformed: answered here. The json is released after fn. */

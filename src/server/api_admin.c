@@ -59,7 +59,8 @@ void api_server(struct call *c)
 		json_object_set_new(o, "not_ready", json_string(not_ready(s)));
 	if (s->store_trouble != ERR_NONE)
 		json_object_set_new(o, "store_trouble", json_string(s->store_trouble_text));
-	call_reply_json(c, 200, o);
+	/* At once: this is where people look when nothing becomes durable. */
+	call_reply_json_now(c, 200, o);
 }
 
 static void add_setting(const struct conf_row *row, void *list)
@@ -169,9 +170,13 @@ static void on_shutdown(struct call *c, json_t *body)
 	log_info("shutdown", "by=\"%s\" keep=%d", c->who.name, (int)s->shutdown_keep);
 	if (!s->shutdown_keep && json_is_true(json_object_get(body, "no_retry")))
 		cancel_running(s, "berth down --no-retry");
-	call_reply_json(
+	call_reply_json_now(
 	        c, 202, json_pack("{s:i, s:b}", "schema", 1, "keep", (int)s->shutdown_keep));
-	batch_after(s, go_down, NULL);
+	/* What cannot be made durable now was told to nobody, and keeps nobody from going down. */
+	if (s->store_trouble != ERR_NONE)
+		go_down(s, NULL);
+	else
+		batch_after(s, go_down, NULL);
 }
 
 void api_shutdown(struct call *c)

@@ -282,6 +282,10 @@ static void on_trouble(struct server *s, struct batch *b)
 		log_error("store.commit", "text=\"%s\" retrying_ms=500", b->err.text);
 	s->store_trouble = b->err.kind;
 	memcpy(s->store_trouble_text, b->err.text, sizeof(s->store_trouble_text) - 1);
+	if (s->stop_asked) {
+		s->stopped = true;
+		loop_stop(s->loop);
+	}
 	if (!s->stopped) /* the timers are gone then */
 		loop_timer_start(s->retry_timer, 500, 0);
 }

@@ -55,7 +55,11 @@ static void stop_now(struct server *s, void *data)
 
 void server_stop(struct server *s)
 {
-	batch_after(s, stop_now, NULL);
+	s->stop_asked = true;
+	if (s->store_trouble != ERR_NONE)
+		stop_now(s, NULL);
+	else
+		batch_after(s, stop_now, NULL);
 }
 
 static void on_tick(void *data)

@@ -53,6 +53,7 @@ struct server {
 	struct loop_timer *prune_timer;
 	bool shutting_down;
 	bool shutdown_keep;
+	bool stop_asked; /* stops after what is gathered, or when that cannot be kept */
 	bool stopped;
 };
 
@@ -62,7 +63,7 @@ MUST_CHECK int server_apply(
         struct server *s, const struct event *e, struct applied *ret_applied, struct err *err);
 /* The same where failing can only be a bug or a report that came too late: logged, not returned. */
 void server_apply_or_log(struct server *s, const struct event *e);
-void server_stop(struct server *s); /* after what is gathered is durable */
+void server_stop(struct server *s); /* after what is gathered is durable, or cannot be kept */
 void server_arm_tick(struct server *s);
 
 /* load.c: the world as the store has it. */
