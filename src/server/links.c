@@ -165,7 +165,7 @@ void links_carry_out(struct server *s, const struct effect *fx)
 	default:
 		break;
 	}
-	if (u->out.len >= LINK_OUT_SOON)
+	if (u->out.len >= LINK_PIECE)
 		flush(u);
 }
 
@@ -178,7 +178,7 @@ void links_remove_output(struct server *s, uint64_t node, const struct link_atte
 	link_put_remove(
 	        &u->out, &(struct link_remove){
 	                         .attempts = (struct link_attempt *)(uintptr_t)v, .n_attempts = n});
-	if (u->out.len >= LINK_OUT_SOON)
+	if (u->out.len >= LINK_PIECE)
 		flush(u);
 }
 

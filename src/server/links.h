@@ -7,8 +7,6 @@
 #include "server/server.h"
 #include "wire/link.h"
 
-#define LINK_OUT_SOON (1 * MIB) /* goes out before the end of the turn: an agent takes no message above 16 MiB */
-
 /* GET /v1/link: takes the request over; false: it did not, and has answered it. */
 MUST_CHECK bool links_accept(struct server *s, struct net_request *r);
 void links_close_all(struct server *s);

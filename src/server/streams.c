@@ -79,7 +79,7 @@ void stream_send(struct stream *t, enum console_frame frame, const void *bytes, 
 		                .stream = t->num, .frame = frame, .data = p, .len = n});
 		p += n;
 		len -= n;
-		if (t->set->out->len >= LINK_OUT_SOON)
+		if (t->set->out->len >= LINK_PIECE)
 			links_flush(t->set->s);
 	} while (len);
 	loop_wake(t->set->s->loop);
