@@ -38,8 +38,9 @@ struct list {
 	const char *queue, *user;
 	int state; /* -1: any */
 	bool has_after;
-	struct place after, last;
+	struct place after, last; /* last: that was shown */
 	/* store thread */
+	struct place read; /* the last row that was looked at */
 	struct job *parent;
 	struct job **found;
 	uint32_t n_found, cap_found;
@@ -168,7 +169,7 @@ static int take_ended(void *data, const struct store_row *row, struct err *err)
 		return rc;
 	if (!fits(l, j)) {
 		world_job_free(j);
-		l->last = (struct place){
+		l->read = (struct place){
 		        .phase = 2, .ended_ms = row->ended_ms, .num = row->key, .task = row->sub};
 		return 0;
 	}
@@ -200,28 +201,28 @@ static void run_ended(void *data)
 		run_tasks(l);
 		return;
 	}
-	l->last = l->after;
+	l->read = l->after;
 	if (!l->has_after || l->after.phase != 2)
-		l->last =
+		l->read =
 		        (struct place){.ended_ms = INT64_MAX, .num = UINT64_MAX, .task = INT64_MAX};
 	/* Filters pass over rows, so pages are read until there is enough. */
 	while (l->n_found < want) {
-		struct place before = l->last;
+		struct place before = l->read;
 		l->rc = store_each_ended(l->c->s->store, ROW_JOB, before.ended_ms, before.num,
 		        before.task, MIN(want, ENDED_PAGE), take_ended, l, &l->err);
 		if (l->rc)
 			return;
 		if (l->n_found) {
 			struct place p = place_of(l->found[l->n_found - 1]);
-			if (p.ended_ms < l->last.ended_ms ||
-			        (p.ended_ms == l->last.ended_ms && p.num < l->last.num))
-				l->last = (struct place){.phase = 2,
+			if (p.ended_ms < l->read.ended_ms ||
+			        (p.ended_ms == l->read.ended_ms && p.num < l->read.num))
+				l->read = (struct place){.phase = 2,
 				        .ended_ms = p.ended_ms,
 				        .num = p.num,
 				        .task = p.task};
 		}
-		if (before.ended_ms == l->last.ended_ms && before.num == l->last.num &&
-		        before.task == l->last.task)
+		if (before.ended_ms == l->read.ended_ms && before.num == l->read.num &&
+		        before.task == l->read.task)
 			break;
 	}
 }
