@@ -142,11 +142,12 @@ static json_t *view_env(const struct server *s, const struct request *r)
 
 static json_t *view_gpu_ask(const struct gpu_ask *g)
 {
-	json_t *o = json_object();
+	json_t *o;
 	char text[32];
 
 	if (!gpu_ask_any(g))
 		return json_null();
+	o = json_object();
 	if (g->count)
 		json_object_set_new(o, "count", json_integer(g->count));
 	if (g->milli)
