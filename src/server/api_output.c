@@ -23,7 +23,7 @@ struct follower {
 	uint32_t only;    /* 0: the last, and further ones */
 	bool follow, framed, want_out, want_err;
 	bool at_barrier; /* goes on when START of its attempt has been sent */
-	uint64_t skip; /* as asked, of the first attempt */
+	uint64_t skip;   /* as asked, of the first attempt */
 	uint64_t tail;
 	uint64_t passed; /* bytes of the attempt that were sent on */
 	uint64_t owed;   /* taken from the stream, window not given back */
@@ -349,9 +349,8 @@ static void console_taken(void *data, uint64_t bytes)
 		net_ws_pause(k->ws, false);
 }
 
-static const struct stream_handlers console_stream_handlers = {.on_frame = console_frame_in,
-        .on_taken = console_taken,
-        .on_close = console_stream_closed};
+static const struct stream_handlers console_stream_handlers = {
+        .on_frame = console_frame_in, .on_taken = console_taken, .on_close = console_stream_closed};
 
 static void console_message(
         void *data, struct net_ws *ws, const void *bytes, size_t len, bool is_text)

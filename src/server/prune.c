@@ -73,8 +73,8 @@ static void done(void *data)
 		links_remove_output(p->s, p->v[i].node, &p->v[i].attempt, 1);
 	/* As much as fitted: there may be more. */
 	if (!p->s->stopped) /* the timers are gone then */
-		loop_timer_start(p->s->prune_timer,
-		        p->removed >= PRUNE_LIMIT ? 1000 : PRUNE_INTERVAL_MS, 0);
+		loop_timer_start(
+		        p->s->prune_timer, p->removed >= PRUNE_LIMIT ? 1000 : PRUNE_INTERVAL_MS, 0);
 	free(p->v);
 	free(p);
 }
