@@ -62,7 +62,7 @@ teardown() {
     kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  as timeout -k 5 60 "$BERTH_BUILD/berth" down 3>&- || failed=1
+  as timeout -k 5 60 "$BERTH_BUILD/berth" down --data "$D" 3>&- || failed=1
   left=$(left_over)
   if [ -n "$left" ] || [ "$failed" = 1 ]; then
     echo "left running: $left"
