@@ -155,21 +155,6 @@ void attempts_tell_end(struct attempts *at, struct known_attempt *a)
 
 /* What the spool says */
 
-/* It may run: from now on it is never started again, and swept after when nobody keeps it. */
-static void take_begun(struct attempts *at, const struct spool_record *r, uint32_t file)
-{
-	struct known_attempt *a = attempts_find(at, r->epoch);
-
-	if (!a)
-		a = add_attempt(at, r->epoch, (struct job_id){.num = r->job, .task = r->task},
-		        r->attempt, ATTEMPT_LIVING);
-	attempts_hold_file(at, a, file);
-	if (a->state != ATTEMPT_STARTING && a->state != ATTEMPT_QUEUED)
-		return;
-	attempts_set_state(at, a, ATTEMPT_LIVING);
-	a->since_ms = 0;
-}
-
 static void take_started(struct attempts *at, const struct spool_record *r, uint32_t file)
 {
 	struct known_attempt *a = attempts_find(at, r->epoch);
@@ -208,9 +193,7 @@ static void take_ended(struct attempts *at, const struct spool_record *r, uint32
 
 static void on_record(void *data, const struct spool_record *r, uint32_t file)
 {
-	if (r->kind == SPOOL_BEGUN)
-		take_begun(data, r, file);
-	else if (r->kind == SPOOL_STARTED)
+	if (r->kind == SPOOL_STARTED)
 		take_started(data, r, file);
 	else if (r->kind == SPOOL_ENDED)
 		take_ended(data, r, file);

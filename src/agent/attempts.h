@@ -6,7 +6,7 @@
  * DESIGN. An attempt is in one of five lists, and one function moves it:
  *   QUEUED    told to start; waits for the launcher, and for its turn
  *   STARTING  sent to the keepers' parent, nothing heard; few at a moment
- *   LIVING    its BEGUN was read, or its STARTED
+ *   LIVING    its STARTED was read
  *   ENDED     its ENDED was read; the server is told when its devices are free again
  *   TOLD      the server was told; forgotten with its ACK
  * An attempt whose keeper was killed is seen by its byte, which nobody holds then; reading the spool to its end after

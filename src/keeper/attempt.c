@@ -19,6 +19,7 @@
 #include "keeper/rights.h"
 #include "keeper/spawn.h"
 #include "keeper/streams.h"
+#include "keeper/sweep.h"
 #include "keeper/tree.h"
 #include "keeper/workdir.h"
 #include "plat/proc.h"
@@ -441,8 +442,11 @@ static int begin_attempt(struct attempt *a, struct err *err)
 		return rc;
 	if (a->l->again) {
 		report_find(a->id.epoch, &is_started, &is_ended);
-		if (is_started || is_ended)
+		if (is_ended)
 			_exit(KEEPER_DONE);
+		/* Its keeper is dead, or we would not have the lock. */
+		if (is_started || report_has_begun(a->id.epoch))
+			sweep_locked(a->base, a->l);
 	}
 	rc = check(a, err);
 	return rc < 0 ? rc : output_open(&a->output, a->base, a->l, err);
@@ -477,12 +481,17 @@ static int set_up(struct attempt *a, struct err *err)
 		return rc;
 	if (l->make_cwd && !a->is_exec)
 		rc = workdir_make(a->base, l, &a->cwd_fd, err);
-	return rc < 0 ? rc : streams_open(&a->io, a->base, l, a->console, err);
+	if (rc == 0)
+		rc = streams_open(&a->io, a->base, l, a->console, err);
+	/* From here on it is never run again, whatever becomes of us. */
+	if (rc == 0 && !a->is_exec && !report_note_begun(a->id.epoch))
+		rc = err_sys(err, errno, "noting the start");
+	return rc;
 }
 
 NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
 {
-	static struct attempt a;
+	struct attempt a;
 	struct spawn_failure failure = {.cause = SPOOL_SETUP_FAILED, .code = 125};
 	struct spool_record started;
 	struct err err;
@@ -504,11 +513,6 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
 		struct spawn s = {.base = base, .l = l, .is_tty = l->tty, .cwd_fd = a.cwd_fd};
 
 		memcpy(s.stdio, a.io.job, sizeof(s.stdio));
-		if (!a.is_exec) {
-			struct spool_record begun = report_new(&a.id, SPOOL_BEGUN);
-
-			report_append(&begun);
-		}
 		rc = spawn_run(&s, &a.pid, &failure, &err);
 	}
 	rights_drop_to_keeper(base);

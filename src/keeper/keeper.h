@@ -15,7 +15,8 @@ enum keeper_fd {
 	FD_SIGNAL = 3, /* a signalfd: whoever reads it gets his own signals */
 	FD_SPOOL =
 	        4, /* no process may open and close the same file a second time: that drops its locks */
-	FD_PRIVATE = 5,
+	FD_BEGUN = 5, /* see report.h */
+	FD_PRIVATE = 6,
 };
 
 struct keeper_base {

@@ -145,17 +145,26 @@ static void take_lock(const char *sock)
 	}
 }
 
-static void open_spool(const char *path)
+static void open_at(const char *path, int flags, int at)
 {
 	struct err err;
-	int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = open(path, flags | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0) {
-		if (err_sys(&err, errno, "opening spool '%s'", path))
+		if (err_sys(&err, errno, "opening '%s'", path))
 			die(&err);
 	}
-	dup3(fd, FD_SPOOL, O_CLOEXEC);
+	dup3(fd, at, O_CLOEXEC);
 	close(fd);
+}
+
+static void open_files(const char *spool, const char *sock)
+{
+	char path[PATH_SIZE + 8];
+
+	snprintf(path, sizeof(path), "%s.begun", sock);
+	open_at(spool, O_RDWR | O_APPEND, FD_SPOOL);
+	open_at(path, O_RDWR, FD_BEGUN);
 }
 
 static int listen_at(const char *sock)
@@ -210,7 +219,7 @@ int main(int argc, char **argv)
 		snprintf(sock, sizeof(sock), "%s/run/keeper.sock", o.data);
 	rights_as_server(&base);
 	take_lock(sock);
-	open_spool(o.spool);
+	open_files(o.spool, sock);
 	o.parent.spool_path = o.spool;
 	o.parent.listen_fd = listen_at(sock);
 	rights_back(&base);

@@ -6,6 +6,8 @@
 
 #include "plat/clock.h"
 
+enum { RECORD_ROOM = 640, BEGUN_SLOTS = 1 << 16 };
+
 struct spool_record report_new(const struct attempt_id *id, enum spool_kind kind)
 {
 	return (struct spool_record){
@@ -18,13 +20,16 @@ struct spool_record report_new(const struct attempt_id *id, enum spool_kind kind
 	};
 }
 
-/* After a write that was cut short the whole record is written again: readers pass over the first piece. */
+/* After a write that was cut short the whole record is written again: readers pass over the first piece. The bytes are
+ * gathered on the stack: a keeper that touches no heap has fewer pages of its own. */
 void report_append(const struct spool_record *r)
 {
-	CLEANUP_BUF struct buf b = BUF_INIT(SPOOL_RECORD_MAX);
+	uint8_t room[RECORD_ROOM];
+	struct buf b = {.data = room, .cap = sizeof(room), .max = sizeof(room) - 1};
 	struct timespec wait = {.tv_nsec = 10 * 1000 * 1000};
 
 	spool_encode(r, &b);
+	BUG_IF(b.overflow);
 	while (write(FD_SPOOL, b.data, b.len) != (ssize_t)b.len && r->kind == SPOOL_ENDED) {
 		nanosleep(&wait, NULL);
 		wait.tv_nsec = MIN(wait.tv_nsec * 2, 999 * 1000 * 1000);
@@ -56,7 +61,7 @@ static void search(struct buf *b, bool at_end, uint64_t epoch, bool *is_started,
 		if (len <= 0)
 			len = (int)spool_skip(b->data + used, b->len - used);
 		else if (r.epoch == epoch)
-			*(r.kind == SPOOL_ENDED ? is_ended : is_started) = true;
+			*(r.kind == SPOOL_STARTED ? is_started : is_ended) = true;
 		used += (size_t)len;
 	}
 	buf_consume(b, used);
@@ -76,4 +81,23 @@ void report_find(uint64_t epoch, bool *ret_is_started, bool *ret_is_ended)
 		at += n;
 		search(&b, n <= 0, epoch, ret_is_started, ret_is_ended);
 	} while (n > 0);
+}
+
+static off_t slot_of(uint64_t epoch)
+{
+	return (off_t)(epoch % BEGUN_SLOTS * sizeof(epoch));
+}
+
+/* A disk that takes no note takes no start: then an attempt could be run twice. */
+bool report_note_begun(uint64_t epoch)
+{
+	return pwrite(FD_BEGUN, &epoch, sizeof(epoch), slot_of(epoch)) == sizeof(epoch);
+}
+
+bool report_has_begun(uint64_t epoch)
+{
+	uint64_t noted = 0;
+
+	return pread(FD_BEGUN, &noted, sizeof(noted), slot_of(epoch)) == sizeof(noted) &&
+	       noted == epoch;
 }

@@ -170,23 +170,14 @@ static bool lock(uint64_t epoch)
 	return false;
 }
 
-NORETURN void sweep_run(const struct keeper_base *base, const struct launch *l,
-        enum sweep_what what, unsigned tries)
+NORETURN void sweep_locked(const struct keeper_base *base, const struct launch *l)
 {
 	struct attempt_id id = {
 	        .job = l->job, .task = l->task, .attempt = l->attempt, .epoch = l->epoch};
 	struct sweep s = {.base = base, .session = getsid(0)};
-	struct spool_record r;
 	bool is_started, is_ended;
+	struct spool_record r;
 
-	pause_ms((long)MIN(tries, 50u) * TRY_AGAIN_MS);
-	if (what == SWEEP_ORPHANS) {
-		kill_all(&s);
-		_exit(KEEPER_DONE);
-	}
-	take_spool(base, l->path);
-	if (!lock(l->epoch))
-		_exit(KEEPER_DONE);
 	snprintf(s.mark, sizeof(s.mark), "%s%ju", base->mark, (uintmax_t)l->epoch);
 	kill_all(&s);
 	if (l->make_cwd && l->cwd && (l->has_account || !base->is_root))
@@ -199,4 +190,20 @@ NORETURN void sweep_run(const struct keeper_base *base, const struct launch *l,
 		report_append(&r);
 	}
 	_exit(KEEPER_DONE);
+}
+
+NORETURN void sweep_run(const struct keeper_base *base, const struct launch *l,
+        enum sweep_what what, unsigned tries)
+{
+	struct sweep orphans = {.base = base, .session = getsid(0)};
+
+	pause_ms((long)MIN(tries, 50u) * TRY_AGAIN_MS);
+	if (what == SWEEP_ORPHANS) {
+		kill_all(&orphans);
+		_exit(KEEPER_DONE);
+	}
+	take_spool(base, l->path);
+	if (!lock(l->epoch))
+		_exit(KEEPER_DONE);
+	sweep_locked(base, l);
 }

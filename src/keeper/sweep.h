@@ -21,3 +21,5 @@ enum sweep_what {
 /* l: a LAUNCH_SWEEP, or of the same form. tries: how often it was begun before. */
 NORETURN void sweep_run(const struct keeper_base *base, const struct launch *l,
         enum sweep_what what, unsigned tries);
+/* The same for an attempt, by a process that holds its lock already. */
+NORETURN void sweep_locked(const struct keeper_base *base, const struct launch *l);

@@ -41,7 +41,7 @@ struct launch {
 	int64_t task; /* -1: not a task of an array */
 	uint32_t attempt;
 	uint64_t epoch; /* names the attempt, from 1 to SPOOL_EPOCH_MAX; of an exec: whose it is */
-	bool again;     /* of a start that may have been sent before: not if the spool knows it */
+	bool again; /* of a start that may have been sent before: if it has begun and is dead, it is swept */
 	uint64_t console_id; /* of an exec: names its console; else 0 */
 
 	/* Account to run as; NULL: the account of the keepers' parent, unless that is root. Resolved where root is held. */

@@ -6,7 +6,7 @@
  * A record that is cut or does not sum up comes from a crash of the machine, or from a disk that filled up in the middle
  * of a write (its keeper writes the whole record again, behind it). So a reader passes over CORRUPT bytes with spool_skip.
  *
- * An attempt has at most one BEGUN, then at most one STARTED, and exactly one ENDED, all in the file that was in use when it was started (a
+ * An attempt has at most one STARTED and exactly one ENDED, both in the file that was in use when it was started (a
  * sweep appends to the file that it names). After a LAUNCH_ROTATE living keepers go on writing to the old file; it may
  * be removed when every attempt that was started with it has its ENDED.
  *
@@ -26,8 +26,7 @@
 /* Bytes beyond: read-locked by each exec of the attempt; write-locked by its keeper once it ends, so that none begins. */
 #define SPOOL_EXEC_BYTE(epoch) (((uint64_t)1 << 61) + (epoch))
 
-/* BEGUN is written before the command is, so that nobody begins an attempt a second time whose keeper died in between. */
-enum spool_kind { SPOOL_STARTED = 1, SPOOL_ENDED, SPOOL_BEGUN };
+enum spool_kind { SPOOL_STARTED = 1, SPOOL_ENDED };
 
 /* Why an attempt ended, as its keeper saw it. */
 enum spool_cause {

@@ -233,7 +233,7 @@ static void test_exec(void **state)
 	assert_false(rig_exists(&r, "run/a.sock"));
 	rig_touch(&r, "jobs/go");
 	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->wait_status, 0);
-	assert_int_equal(r.n_records, 3); /* BEGUN, STARTED, ENDED */
+	assert_int_equal(r.n_records, 2); /* STARTED, ENDED */
 	assert_string_equal(rig_text(&r, "logs/1.out"), "ready\n");
 }
 

@@ -213,25 +213,32 @@ static void test_start_again_of_a_former_parents_attempt(void **state)
 	assert_int_equal(rig_count(&r, 1, SPOOL_ENDED), 1);
 }
 
-/* Killed with its parent between BEGUN and STARTED, it may have run: it is never started again, and can be swept. */
+/* Killed with its parent between exec and STARTED, it may have run: a note says so, and it is swept instead. */
 static void test_start_again_of_what_may_have_run(void **state)
 {
-	struct spool_record begun = {.kind = SPOOL_BEGUN, .job = 1001, .task = -1, .attempt = 1, .epoch = 1};
-	struct launch l = rig_launch(&r, 1, "touch $D/jobs/ran"), sweep = rig_launch_sweep(1);
-	CLEANUP_BUF struct buf b = BUF_INIT(SPOOL_RECORD_MAX);
-	int fd = open(r.spool, O_WRONLY | O_APPEND | O_CLOEXEC);
+	struct launch l = rig_launch(&r, 1, "touch $D/jobs/ran");
+	const uint64_t epoch = 1;
+	int fd = open(rig_path(&r, "run/keeper.sock.begun"), O_WRONLY | O_CLOEXEC);
 
-	spool_encode(&begun, &b);
-	assert_int_equal(write(fd, b.data, b.len), b.len);
+	assert_int_equal(pwrite(fd, &epoch, sizeof(epoch), sizeof(epoch)), sizeof(epoch));
 	close(fd);
 	l.again = true;
 	rig_send(&r, &l);
-	start(2, "echo ready");
-	rig_wait(&r, 2, SPOOL_ENDED);
-	rig_send(&r, &sweep);
-	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_KEEPER_KILLED);
+	check_swept(1);
 	assert_int_equal(rig_count(&r, 1, SPOOL_STARTED), 0);
 	assert_false(rig_exists(&r, "jobs/ran"));
+	/* The note is of that epoch, not of a later one in the same place. */
+	l = rig_launch(&r, 1 + 65536, "exit 4");
+	l.again = true;
+	rig_send(&r, &l);
+	assert_int_equal(WEXITSTATUS(rig_wait(&r, 1 + 65536, SPOOL_ENDED)->wait_status), 4);
+	/* And each start leaves one. */
+	rig_send(&r, &l);
+	fd = open(rig_path(&r, "run/keeper.sock.begun"), O_RDONLY | O_CLOEXEC);
+	l.epoch = 0;
+	assert_int_equal(pread(fd, &l.epoch, sizeof(l.epoch), sizeof(epoch)), sizeof(epoch));
+	close(fd);
+	assert_int_equal(l.epoch, 1 + 65536);
 }
 
 static void test_everything_killed_then_swept(void **state)
