@@ -60,7 +60,7 @@ static void print_reasons(const json_t *job)
 		buf_add_byte(&b, '\n');
 	}
 	if (b.len)
-		output_field("waits for", buf_str(&b));
+		output_field(ending_is_final(job) ? "because" : "waits for", buf_str(&b));
 }
 
 static void print_slices(const json_t *job)
@@ -116,10 +116,11 @@ static void add_quoted(struct buf *b, const char *word)
 	buf_add_byte(b, '\'');
 }
 
-/* A value of any shape: lists by commas, objects as JSON. */
+/* A value of any shape: lists by commas, objects as their keys and values. */
 static void add_value(struct buf *b, const json_t *value)
 {
 	const json_t *item;
+	const char *key;
 	size_t i;
 
 	if (json_is_array(value)) {
@@ -129,9 +130,16 @@ static void add_value(struct buf *b, const json_t *value)
 			add_value(b, item);
 		}
 	} else if (json_is_object(value)) {
-		char *text = json_dumps(value, 0);
-		buf_add_str(b, text);
-		free(text);
+		json_object_foreach((json_t *)(uintptr_t)value, key, item)
+		{
+			buf_addf(b, "%s%s ",
+			        item == json_object_iter_value(
+			                        json_object_iter((json_t *)(uintptr_t)value))
+			                ? ""
+			                : ", ",
+			        key);
+			add_value(b, item);
+		}
 	} else {
 		output_cell_string(value, false, b);
 	}

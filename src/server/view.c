@@ -43,6 +43,20 @@ static json_t *view_slices(const char *node, const struct slice_record *v, uint3
 	return list;
 }
 
+/* What ended it, with the figure that people ask for. */
+static const char *end_text(const struct job *j, const struct transition *t, char out[120])
+{
+	if (t->text)
+		return t->text;
+	if (t->reason == REASON_EXITED && j->has_code && j->exit_code)
+		snprintf(out, 120, "exit code %d", j->exit_code);
+	else if (t->reason == REASON_SIGNALLED && j->has_code && j->exit_code > 128)
+		snprintf(out, 120, "ended by signal %d", j->exit_code - 128);
+	else
+		snprintf(out, 120, "%s", reason_text(t->reason));
+	return out;
+}
+
 static json_t *view_reasons(const struct server *s, const struct job *j)
 {
 	struct sched_reason v[SCHED_REASONS_MAX];
@@ -55,9 +69,9 @@ static json_t *view_reasons(const struct server *s, const struct job *j)
 	/* An ended job's reason is why it ended. */
 	if (job_state_is_final(j->state) && j->n_transitions) {
 		const struct transition *t = &j->transitions[j->n_transitions - 1];
-		json_array_append_new(
-		        list, json_pack("{s:s, s:o}", "code", reason_code(t->reason), "text",
-		                      text_or_null(t->text ? t->text : reason_text(t->reason))));
+		char text[120];
+		json_array_append_new(list, json_pack("{s:s, s:o}", "code", reason_code(t->reason),
+		                                    "text", text_or_null(end_text(j, t, text))));
 	}
 	return list;
 }
@@ -241,7 +255,8 @@ json_t *view_job_whole(const struct server *s, const struct job *j, bool with_en
 		json_array_append_new(transitions,
 		        json_pack("{s:o, s:s, s:s, s:o, s:i}", "at", view_time(t->wall_ms), "state",
 		                strtab_name(job_state_names, t->state), "reason",
-		                reason_code(t->reason), "text", text_or_null(t->text), "attempt",
+		                reason_code(t->reason), "text",
+		                text_or_null(t->text ? t->text : reason_text(t->reason)), "attempt",
 		                (int)t->attempt));
 	}
 	for (uint32_t i = 0; i < j->n_attempts; i++)
