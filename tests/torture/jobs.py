@@ -135,6 +135,11 @@ class Maker:
         self.ask_ends(body, kind, words)
         if r.random() < 0.08:
             body["array"] = r.choice(["0-9%3", "1-12", "0-20:4%2", "3,5,7-9", "0-29%4"])
+            # Thirty tasks one after the other on a whole device would only make the round long.
+            if "gpu" in body:
+                body["gpu"] = "0.2"
+            elif "gpu_mem" in body:
+                body["gpu_mem"] = "1G"
         if acknowledged and r.random() < 0.15:
             on = r.sample(acknowledged, min(len(acknowledged), r.choice([1, 1, 2])))
             body[r.choice(["after", "after_any", "after_ok"])] = [j.id for j in on]
