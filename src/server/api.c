@@ -194,8 +194,29 @@ void call_fail(struct call *c, const struct err *err)
 
 struct json_reader {
 	struct call *c;
+	const struct body_key *keys;
 	void (*fn)(struct call *c, json_t *body);
 };
+
+static int check_body(json_t *body, const struct body_key *keys, struct err *err)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(body, name, value)
+	{
+		const struct body_key *k = keys;
+		while (k->name && strcmp(k->name, name) != 0)
+			k++;
+		if (!k->name)
+			return err_set(err, ERR_UNKNOWN_KEY, "unknown key '%.60s' here", name);
+		if (k->is_bool ? !json_is_boolean(value)
+		               : !json_is_string(value) && !json_is_object(value))
+			return err_set(err, ERR_INVALID, "'%s' must be %s", name,
+			        k->is_bool ? "true or false" : "of another form");
+	}
+	return 0;
+}
 
 static void on_json_body(void *data, struct net_request *r, const void *body, size_t len)
 {
@@ -209,17 +230,20 @@ static void on_json_body(void *data, struct net_request *r, const void *body, si
 		(void)!err_set(&err, ERR_INVALID, "the body is not a JSON object: %s",
 		        json ? "something else stands there" : why.text);
 		call_fail(reader->c, &err);
+	} else if (reader->keys && check_body(json, reader->keys, &err)) {
+		call_fail(reader->c, &err);
 	} else {
 		reader->fn(reader->c, json);
 	}
 	json_decref(json);
 }
 
-void call_read_json(struct call *c, void (*fn)(struct call *c, json_t *body))
+void call_read_json(
+        struct call *c, const struct body_key *keys, void (*fn)(struct call *c, json_t *body))
 {
 	struct json_reader *reader = talloc(c->ctx, struct json_reader);
 
-	*reader = (struct json_reader){c, fn};
+	*reader = (struct json_reader){c, keys, fn};
 	net_request_read_all(c->r, c->s->conf->server_max_body_bytes, on_json_body, reader);
 }
 

@@ -43,8 +43,17 @@ void call_reply_json(struct call *c, int status, json_t *take_json);
 void call_reply_json_now(struct call *c, int status, json_t *take_json);
 void call_reply_text(struct call *c, int status, const char *type, const char *text);
 void call_fail(struct call *c, const struct err *err);
-/* The body as JSON ({} when empty), then fn; malformed: answered here. The json is released after fn. */
-void call_read_json(struct call *c, void (*fn)(struct call *c, json_t *body));
+/* What a small body may say; the end of a list has no name. */
+struct body_key {
+	const char *name;
+	bool is_bool; /* else a string */
+};
+/*
+ * The body as JSON ({} when empty), then fn; the json is released after it. Malformed, or with a key that is not in keys or
+ * not of its type: answered here. keys NULL: fn looks at the keys itself.
+ */
+void call_read_json(
+        struct call *c, const struct body_key *keys, void (*fn)(struct call *c, json_t *body));
 /* The {id} of the path; answered here when it is none. */
 bool call_job_id(struct call *c, struct job_id *ret_id);
 /* The job, brought back from the store when it has left memory; fn is not called when there is none (answered 404). */

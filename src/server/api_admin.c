@@ -136,7 +136,9 @@ static void on_backup(struct call *c, json_t *body)
 
 void api_backup(struct call *c)
 {
-	call_read_json(c, on_backup);
+	static const struct body_key keys[] = {{"path", false}, {0}};
+
+	call_read_json(c, keys, on_backup);
 }
 
 /* At most once: what runs is cancelled, not put back. */
@@ -181,7 +183,9 @@ static void on_shutdown(struct call *c, json_t *body)
 
 void api_shutdown(struct call *c)
 {
-	call_read_json(c, on_shutdown);
+	static const struct body_key keys[] = {{"keep", true}, {"no_retry", true}, {0}};
+
+	call_read_json(c, keys, on_shutdown);
 }
 
 void api_link(struct call *c)

@@ -154,7 +154,9 @@ static void on_cancel(struct call *c, json_t *body)
 
 void api_job_cancel(struct call *c)
 {
-	call_read_json(c, on_cancel);
+	static const struct body_key keys[] = {{"force", true}, {0}};
+
+	call_read_json(c, keys, on_cancel);
 }
 
 void api_job_hold(struct call *c)
@@ -259,5 +261,5 @@ static void on_edit(struct call *c, json_t *body)
 
 void api_job_edit(struct call *c)
 {
-	call_read_json(c, on_edit);
+	call_read_json(c, NULL, on_edit);
 }

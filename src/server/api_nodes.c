@@ -187,7 +187,7 @@ static void on_token(struct call *c, json_t *body)
 
 void api_token_create(struct call *c)
 {
-	call_read_json(c, on_token);
+	call_read_json(c, NULL, on_token);
 }
 
 void api_token_revoke(struct call *c)

@@ -294,7 +294,7 @@ void api_jobs_submit(struct call *c)
 	struct lines *l;
 
 	if (!type || strncmp(type, "application/x-ndjson", 20) != 0) {
-		call_read_json(c, on_single);
+		call_read_json(c, NULL, on_single);
 		return;
 	}
 	l = talloc_zero(c->ctx, struct lines);
@@ -321,5 +321,7 @@ static void on_environment(struct call *c, json_t *body)
 
 void api_environments(struct call *c)
 {
-	call_read_json(c, on_environment);
+	static const struct body_key keys[] = {{"environment", false}, {0}};
+
+	call_read_json(c, keys, on_environment);
 }

@@ -275,6 +275,7 @@ static void on_trouble(struct server *s, struct batch *b)
 	if (b->err.kind == ERR_CONFLICT) {
 		log_error("store.fenced", "text=\"%s\"", b->err.text);
 		s->stopped = true;
+		s->fenced = true;
 		loop_stop(s->loop);
 		return;
 	}

@@ -87,6 +87,7 @@ int main(int argc, char **argv)
 	        .parser = parse,
 	        .doc = "The control plane of Berth. Started by `berth up`."};
 	struct args a = {0};
+	bool fenced;
 	struct server *s;
 	struct loop_signal *term = NULL, *intr = NULL;
 	struct err err;
@@ -117,7 +118,8 @@ int main(int argc, char **argv)
 	log_info("server.down", "data=\"%s\"", s->data_dir);
 	loop_signal_free(term);
 	loop_signal_free(intr);
+	fenced = s->fenced;
 	server_close(s);
 	/* The supervisor goes down with a server that was told to shut down, and with no other. */
-	return ended_by ? 128 + ended_by : 0;
+	return fenced ? 3 : ended_by ? 128 + ended_by : 0;
 }

@@ -21,8 +21,9 @@
 
 #define STORE_QUEUE_MAX 64 /* jobs of the store thread at once: one batch, and reads */
 #define TICK_MS         1000
-#define LEAD_TRIES      100 /* a server that was just killed may hold its lock a moment longer than its name */
-#define LEAD_WAIT_MS    20
+#define LEAD_TRIES \
+	100 /* a server that was just killed may hold its lock a moment longer than its name */
+#define LEAD_WAIT_MS 20
 
 struct now server_now(const struct server *s)
 {

@@ -55,6 +55,7 @@ struct server {
 	bool shutdown_keep;
 	bool stop_asked; /* stops after what is gathered, or when that cannot be kept */
 	bool stopped;
+	bool fenced; /* another server leads this store now */
 };
 
 struct now server_now(const struct server *s);
