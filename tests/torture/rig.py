@@ -139,20 +139,26 @@ class Rig:
             role = os.path.basename(first[0])
             role = first[1] if role == "berth" and len(first) > 1 else role.replace("berth-", "")
             if role in ROLES and int(name) not in self.clients:
-                if role == "keeper" and self.is_parent(int(name)):
-                    role = "parent"
                 found.append(Process(int(name), role))
-        return found
+        return self.tell_keepers_apart(found)
 
     @staticmethod
-    def stat(pid):
-        words = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        return [w.decode() for w in words]
-
-    def is_parent(self, pid):
-        """The keepers' parent leads their session; keepers are its children, or were."""
-        words = self.stat(pid)
-        return len(words) > 3 and int(words[3]) == pid
+    def tell_keepers_apart(found):
+        """The keepers' parent leads their session; its children are keepers, and a keeper's child is a job that is about to be."""
+        stats = {p.pid: read_file(f"/proc/{p.pid}/stat").rpartition(b")")[2].split() for p in found if p.role == "keeper"}
+        stats = {pid: (int(words[1]), int(words[3])) for pid, words in stats.items() if len(words) > 3}  # its parent, its session
+        kept = []
+        for p in found:
+            if p.role == "keeper":
+                if p.pid not in stats:
+                    continue
+                parent, session = stats[p.pid]
+                if parent in stats and stats[parent][1] != parent:
+                    continue
+                if session == p.pid and parent not in stats:
+                    p.role = "parent"
+            kept.append(p)
+        return kept
 
     def jobs_processes(self, mark=None):
         """Those that a job began, wherever they went: by environment, or by the argument of a long sleep."""
