@@ -337,7 +337,7 @@ static void test_rotation(void **state)
 	attempts_read(t.attempts);
 	until(has_rotate, 2);
 	assert_int_equal(spools_current(t.spools), 2);
-	assert_string_equal(t.messages[t.n_messages - 1].path, kit_path("spool/000002.spool"));
+	assert_string_equal(find_message(LAUNCH_ROTATE, 0)->path, kit_path("spool/000002.spool"));
 	start(2);
 	until(has_start, 2);
 	say(SPOOL_STARTED, 2);
