@@ -133,12 +133,15 @@ int verb_exec(struct cli *cli, int argc, char **argv)
 	int rc = args_parse(cli, &args, argc, argv, &err);
 	if (rc == 0)
 		rc = client_open(cli, &c, &err);
-	if (rc)
-		return cli_fail(cli, &err);
-	make_exec_path(&e, &path);
-	how = (struct interact){.with_stdin = e.want_stdin, .raw = e.want_tty && e.want_stdin};
-	rc = interact_run(c, buf_str(&path), &how, &end, &code, &err);
-	if (rc)
-		return cli_fail(cli, &err);
+	if (rc == 0) {
+		make_exec_path(&e, &path);
+		how = (struct interact){
+		        .with_stdin = e.want_stdin, .raw = e.want_tty && e.want_stdin};
+		rc = interact_run(c, buf_str(&path), &how, &end, &code, &err);
+	}
+	if (rc) {
+		cli_fail(cli, &err);
+		return CLI_EXIT_FAILED; /* other codes are the command's */
+	}
 	return end == INTERACT_EXITED ? code : CLI_EXIT_INTERRUPTED;
 }

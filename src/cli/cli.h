@@ -27,7 +27,7 @@ struct verb {
 };
 
 #define CLI_EXIT_USAGE       2
-#define CLI_EXIT_FAILED      125 /* of `run` and `wait`: Berth's own failure, not the job's code */
+#define CLI_EXIT_FAILED      125 /* of `run`, `wait` and `exec`: Berth's own failure, not the job's code */
 #define CLI_EXIT_INTERRUPTED 130
 
 /* Every verb, in the order of tables/verbs.def; the last one has no name. */

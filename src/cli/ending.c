@@ -84,6 +84,11 @@ const char *ending_reason(const json_t *job)
 	return json_string_value(json_object_get(reason, "text"));
 }
 
+static const char *reason_code(const json_t *job)
+{
+	return string_of(json_array_get(json_object_get(job, "reasons"), 0), "code");
+}
+
 static void say_array(const json_t *job, const json_t *states)
 {
 	CLEANUP_BUF struct buf line = BUF_INIT(1024);
@@ -111,8 +116,9 @@ void ending_say(const json_t *job)
 	}
 	if (strcmp(state, "COMPLETED") == 0)
 		return;
+	/* The command's own end speaks for itself; that it never began does not. */
 	if (strcmp(state, "FAILED") == 0 && json_is_integer(json_object_get(job, "exit_code")) &&
-	        own_code(job) != 126 && own_code(job) != 127)
+	        strcmp(reason_code(job), "exec_failed") != 0)
 		return;
 	cli_say("job %s is %s%s%s", string_of(job, "id"), state, reason ? ": " : "",
 	        reason ? text_show(reason, shown) : "");

@@ -120,8 +120,8 @@ state() { job "$1" .state; }
 
 # eventually COMMAND...: within 20 s.
 eventually() {
-  local i
-  for i in $(seq 400); do
+  local until=$((SECONDS + 20))
+  while [ $SECONDS -lt $until ]; do
     if "$@"; then return 0; fi
     sleep 0.05
   done

@@ -202,8 +202,8 @@ status_of() { tcp "$@" | tail -n 1; }
   answers 400 invalid POST /v1/jobs -d 'no json'
   answers 400 invalid POST /v1/jobs -d '{"command":"true"}'
   has "${lines[0]}" command
-  answers 400 unknown_key POST /v1/jobs -d '{"command":["true"],"comand":["x"]}'
-  has "${lines[0]}" comand
+  answers 400 unknown_key POST /v1/jobs -d '{"command":["true"],"cmd":["x"]}'
+  has "${lines[0]}" cmd
   answers 400 invalid POST /v1/jobs -d '{"command":["true"],"gpu":"1.5"}'
   has "${lines[0]}" 1.5
   answers 422 impossible POST /v1/jobs -d '{"command":["true"],"gpu":"3"}'
