@@ -341,13 +341,13 @@ static void test_silence(void **state)
 	peer_close(&p);
 	/* Two ends of ours answer each other's pings for ever. */
 	server = (struct end){.kit = &k, .echoes = true};
-	join(&(struct net_ws_options){.url = url, .protocol = "berth-test", .ping_ms = 20});
+	join(&(struct net_ws_options){.url = url, .protocol = "berth-test", .ping_ms = 150});
 	kit_wait_true(&k, &client.is_open);
-	kit_turns(&k, 200);
+	kit_turns(&k, 30);
 	assert_false(client.is_closed || server.is_closed);
 	/* Nobody is silent to one who does not listen. */
 	net_ws_pause(k.ws, true);
-	kit_turns(&k, 50);
+	kit_turns(&k, 10);
 	assert_false(server.is_closed);
 	kit_done(&k);
 }
