@@ -108,7 +108,7 @@ nothing_kept() { [ "$(b ps -a -o json | jq .total)" = 0 ]; }
 }
 
 @test "a command that could not begin: the code, and why" {
-  refused 125 "$T/nowhere" 'No such file' -- run --chdir "$T/nowhere" -- true
+  refused 125 /nowhere "No such file" -- run --chdir /nowhere -- true
   refused 125 /nowhere/f 'No such file' -- run --output /nowhere/f -- true
   refused 127 /nowhere/program -- run -- /nowhere/program
   # The command's own code is its own affair.

@@ -138,6 +138,7 @@ status_of() { tcp "$@" | tail -n 1; }
   export BERTH_TOKEN=$secret
   BERTH_URL=http://$at run -4 --separate-stderr "$BERTH_BUILD/berth" run -- sh -c 'echo out; echo err >&2; exit 4'
   [ "$output" = out ]
+  # shellcheck disable=SC2154 # set by run
   [ "$stderr" = err ]
   BERTH_URL=https://$at BERTH_CA=$ca run -0 --separate-stderr "$BERTH_BUILD/berth" run -- echo trusted
   [ "$output" = trusted ]
