@@ -100,3 +100,10 @@ void children_remove(struct children *t, struct child *c)
 	free(c->workdir);
 	free(c);
 }
+
+void children_done(struct children *t)
+{
+	for (size_t i = 0; i < ARRAY_LEN(t->by_pid); i++)
+		while (!LIST_EMPTY(&t->by_pid[i]))
+			children_remove(t, LIST_FIRST(&t->by_pid[i]));
+}

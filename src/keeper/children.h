@@ -41,6 +41,8 @@ struct children {
 	size_t n;
 };
 
+void children_done(struct children *t); /* forgets them all; they live on */
+
 struct spool_name *spool_name_new(const char *path);
 void spool_name_drop(struct spool_name *s);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 #include "keeper/children.h"
 #include "keeper/report.h"
 #include "keeper/rights.h"
+#include "keeper/spawn.h"
 #include "keeper/sweep.h"
 #include "keeper/workdir.h"
 #include "plat/log.h"
@@ -27,6 +29,9 @@
  * DESIGN. This process stays small, because each keeper begins as a copy of it. It keeps nothing on disk: a successor
  * finds living keepers by their locks, and is told by the agent what to sweep. Room in the spool is set aside before
  * starts, so that on a full disk records of what runs already still have theirs.
+ *
+ * struct parent lies in memory that children do not get, and forks are bare ones (there are no threads whose locks a
+ * child would have to put right): what is not touched is not copied, and costs neither side a fault.
  */
 enum {
 	CONNS = 16,
@@ -54,6 +59,7 @@ struct parent {
 	size_t n_conns;
 	size_t n_unforked; /* sweeps that found no room for a process; they stand in the table with pid NOBODY */
 	bool is_over;
+	uint8_t chunk[READ_BYTES];
 };
 
 /* In a forked process: nothing of the parent stays but what keeper.h names. */
@@ -84,14 +90,17 @@ static void start_keeper(struct parent *p, struct launch *l)
 {
 	struct attempt_id id = {
 	        .job = l->job, .task = l->task, .attempt = l->attempt, .epoch = l->epoch};
+	const struct keeper_base *base = p->base;
 	bool is_exec = l->kind == LAUNCH_EXEC;
+	char mark[SPAWN_MARK];
 	pid_t pid;
 
 	set_room_aside(p);
-	pid = fork();
+	spawn_mark(base, l, mark);
+	pid = _Fork();
 	if (pid == 0) {
 		leave_parent();
-		attempt_run(p->base, l);
+		attempt_run(base, l);
 	}
 	if (pid > 0) {
 		children_add(&p->children, pid, is_exec ? CHILD_EXEC : CHILD_ATTEMPT, l, p->spool);
@@ -105,11 +114,12 @@ static void start_keeper(struct parent *p, struct launch *l)
 static pid_t fork_sweep(
         struct parent *p, const struct launch *l, enum sweep_what what, unsigned tries)
 {
-	pid_t pid = fork();
+	const struct keeper_base *base = p->base;
+	pid_t pid = _Fork();
 
 	if (pid == 0) {
 		leave_parent();
-		sweep_run(p->base, l, what, tries);
+		sweep_run(base, l, what, tries);
 	}
 	if (pid < 0)
 		log_error("keeper.fork", "epoch=%ju error=\"%s\"", (uintmax_t)l->epoch,
@@ -227,11 +237,12 @@ static void carry_out(struct parent *p, struct launch *l)
 /* What a keeper has no right to remove, where this process is root. */
 static void remove_workdir(struct parent *p, struct child *c)
 {
-	pid_t pid = fork();
+	const struct keeper_base *base = p->base;
+	pid_t pid = _Fork();
 
 	if (pid == 0) {
 		leave_parent();
-		workdir_remove(p->base, c->workdir);
+		workdir_remove(base, c->workdir);
 		_exit(KEEPER_DONE);
 	}
 	if (pid > 0)
@@ -278,30 +289,27 @@ static uint32_t get_u32(const uint8_t *b)
 	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* Carries out what is whole; negative when the peer speaks nonsense. */
-static int take_messages(struct parent *p, struct buf *in, struct err *err)
+/* Carries out what is whole; the bytes that were used, or negative when the peer speaks nonsense. */
+static ssize_t take_messages(struct parent *p, const uint8_t *data, size_t n, struct err *err)
 {
 	size_t used = 0, len;
 	struct launch l;
-	int rc = 0;
+	int rc;
 
-	while (rc == 0 && in->len - used >= 4) {
-		len = get_u32(in->data + used);
+	while (n - used >= 4) {
+		len = get_u32(data + used);
 		if (len > LAUNCH_MAX)
 			return err_set(err, ERR_TOO_LARGE, "a message of %zu bytes", len);
-		if (in->len - used < 4 + len)
+		if (n - used < 4 + len)
 			break;
-		rc = launch_decode(in->data + used + 4, len, &l, err);
-		used += 4 + len;
+		rc = launch_decode(data + used + 4, len, &l, err);
 		if (rc < 0)
-			break;
+			return rc;
+		used += 4 + len;
 		carry_out(p, &l);
 		launch_done(&l);
 	}
-	buf_consume(in, used);
-	if (in->len == 0 && in->cap > KEEP_BYTES)
-		buf_done(in);
-	return rc;
+	return (ssize_t)used;
 }
 
 static void close_conn(struct parent *p, size_t i)
@@ -311,24 +319,42 @@ static void close_conn(struct parent *p, size_t i)
 	p->conns[i] = p->conns[--p->n_conns];
 }
 
+/* Messages that come whole are taken where they are read; only what is cut goes to the connection's own memory. */
+static int take_bytes(struct parent *p, struct buf *in, size_t n, struct err *err)
+{
+	const uint8_t *data = p->chunk;
+	ssize_t used;
+
+	if (in->len) {
+		buf_add(in, p->chunk, n);
+		data = in->data;
+		n = in->len;
+	}
+	used = take_messages(p, data, n, err);
+	if (used < 0)
+		return (int)used;
+	if (in->len)
+		buf_consume(in, (size_t)used);
+	else
+		buf_add(in, data + used, n - (size_t)used);
+	if (in->len == 0 && in->cap > KEEP_BYTES)
+		buf_done(in);
+	return 0;
+}
+
 static void on_readable(struct parent *p, size_t i)
 {
 	struct conn *c = &p->conns[i];
-	uint8_t *room = buf_reserve(&c->in, READ_BYTES);
-	ssize_t n = room ? recv(c->fd, room, READ_BYTES, MSG_DONTWAIT) : 0;
+	ssize_t n = recv(c->fd, p->chunk, sizeof(p->chunk), MSG_DONTWAIT);
 	struct err err;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n <= 0) {
-		close_conn(p, i);
+	if (n > 0 && take_bytes(p, &c->in, (size_t)n, &err) == 0)
 		return;
-	}
-	buf_commit(&c->in, (size_t)n);
-	if (take_messages(p, &c->in, &err) < 0) {
+	if (n > 0)
 		log_error("keeper.message", "error=\"%s\"", err.text);
-		close_conn(p, i);
-	}
+	close_conn(p, i);
 }
 
 static bool is_allowed(const struct parent *p, uid_t uid)
@@ -380,12 +406,18 @@ static void turn(struct parent *p)
 
 void parent_run(const struct keeper_base *base, const struct parent_options *o)
 {
-	static struct parent p;
+	struct parent *p =
+	        mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	p = (struct parent){.base = base, .o = o, .spool = spool_name_new(o->spool_path)};
-	while (!p.is_over)
-		turn(&p);
-	spool_name_drop(p.spool);
-	while (p.n_conns)
-		close_conn(&p, p.n_conns - 1);
+	BUG_IF(p == MAP_FAILED || madvise(p, sizeof(*p), MADV_DONTFORK) < 0);
+	p->base = base;
+	p->o = o;
+	p->spool = spool_name_new(o->spool_path);
+	while (!p->is_over)
+		turn(p);
+	children_done(&p->children);
+	spool_name_drop(p->spool);
+	while (p->n_conns)
+		close_conn(p, p->n_conns - 1);
+	munmap(p, sizeof(*p));
 }

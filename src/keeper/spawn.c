@@ -97,16 +97,15 @@ static pid_t start(struct child *c)
 	return pid;
 }
 
-static void mark_env(const struct spawn *s, char *room, size_t size)
+void spawn_mark(const struct keeper_base *base, struct launch *l, char room[SPAWN_MARK])
 {
-	char **env = s->l->env;
-	size_t len = strcspn(s->base->mark, "=") + 1;
+	size_t len = strcspn(base->mark, "=") + 1;
+	char **env = l->env;
 
-	snprintf(room, size, "%s%ju", s->base->mark, (uintmax_t)s->l->epoch);
-	for (; *env; env++)
-		if (strncmp(*env, s->base->mark, len) == 0)
-			break;
-	/* At the end there is room for one more and its NULL. */
+	snprintf(room, SPAWN_MARK, "%s%ju", base->mark, (uintmax_t)l->epoch);
+	/* One of an outer Berth gives way; else at the end there is room for one more and its NULL. */
+	while (*env && strncmp(*env, base->mark, len) != 0)
+		env++;
 	*env = room;
 }
 
@@ -154,14 +153,13 @@ int spawn_run(
         const struct spawn *s, pid_t *ret_pid, struct spawn_failure *ret_failure, struct err *err)
 {
 	struct child c = {.s = s, .keeper = getpid()};
-	static char mark[96];
 	pid_t pid;
 	int rc = 0;
 
-	mark_env(s, mark, sizeof(mark));
 	bind_cpus(&c, s->l);
 	/* execvpe looks for PATH here; a keeper has no other use for its environment. */
-	environ = s->l->env;
+	if (!strchr(s->l->argv[0], '/'))
+		environ = s->l->env;
 	errno = 0;
 	pid = start(&c);
 	if (pid < 0) {

@@ -11,16 +11,20 @@
 
 struct spawn {
 	const struct keeper_base *base;
-	struct launch *l; /* its env gets the mark of the epoch, in the room behind its end */
-	int stdio[3];     /* become 0, 1, 2 */
-	bool is_tty;      /* stdio[0] becomes the controlling terminal */
-	int cwd_fd;       /* -1: l->cwd is entered with the rights of the account */
+	const struct launch *l;
+	int stdio[3]; /* become 0, 1, 2 */
+	bool is_tty;  /* stdio[0] becomes the controlling terminal */
+	int cwd_fd;   /* -1: l->cwd is entered with the rights of the account */
 };
 
 struct spawn_failure {
 	enum spool_cause cause; /* SPOOL_SETUP_FAILED or SPOOL_EXEC_FAILED */
 	int code;               /* exit code: 125; 126 or 127 */
 };
+
+/* Puts the mark of the epoch into the environment of a decoded message; room holds it, as long as that is used. */
+#define SPAWN_MARK 96
+void spawn_mark(const struct keeper_base *base, struct launch *l, char room[SPAWN_MARK]);
 
 MUST_CHECK int spawn_run(
         const struct spawn *s, pid_t *ret_pid, struct spawn_failure *ret_failure, struct err *err);

@@ -551,7 +551,8 @@ void rig_expect(struct rig_client *c, const char *text)
 		receive(c, (int)(until - now));
 	}
 	if (text && !strstr(buf_str(&c->out), text))
-		die("console: '%s' never came; there is '%s'", text, buf_str(&c->out));
+		die("console: '%s' never came; there is '...%s'", text,
+		        buf_str(&c->out) + (c->out.len > 300 ? c->out.len - 300 : 0));
 	if (!text && !c->is_closed)
 		die("console: it never ended");
 }
