@@ -18,6 +18,7 @@
 
 #include "base/mem.h"
 #include "plat/clock.h"
+#include "plat/fs.h"
 #include "plat/loop.h"
 #include "plat/proc.h"
 
@@ -497,26 +498,36 @@ void scene_kill_agent(struct scene *s, int signo)
 	(void)scene_wait_agent(s);
 }
 
-/* Whatever was started by this scene, and only that: it carries the mark of its keepers, or is such a keeper. */
+static bool file_has(const char *what, pid_t pid, const char *text)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
+	char path[32];
+	struct err err;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
+	return fs_read(path, &b, &err) == 0 && b.len && memmem(b.data, b.len, text, strlen(text));
+}
+
+/*
+ * Whatever was started by this scene, and only that: it carries the mark of its keepers, or is such a keeper, and the
+ * directory is nobody else's.
+ */
 static void end_processes(struct scene *s)
 {
 	struct proc_list all = {0};
 	struct stat st;
-	char mark[64], entry[96];
-	pid_t parent = scene_keepers_parent(s);
+	char mark[64];
 
-	if (parent > 0)
-		kill(parent, SIGTERM);
 	assert_int_equal(stat(s->dir, &st), 0);
 	snprintf(mark, sizeof(mark), "BERTH_KEEPER=%jx.%jx-", (uintmax_t)st.st_dev,
 	        (uintmax_t)st.st_ino);
 	assert_true(proc_list_all(&all) >= 0);
 	for (size_t i = 0; i < all.n; i++) {
-		for (uint64_t epoch = 1; epoch < 128; epoch++) {
-			snprintf(entry, sizeof(entry), "%s%llu", mark, (unsigned long long)epoch);
-			if (proc_env_has(all.items[i].pid, entry))
-				kill(all.items[i].pid, SIGKILL);
-		}
+		pid_t pid = all.items[i].pid;
+
+		if (file_has("environ", pid, mark) || (file_has("cmdline", pid, "berth keeper") &&
+		                                              file_has("cmdline", pid, s->dir)))
+			kill(pid, SIGKILL);
 	}
 	proc_list_done(&all);
 }
