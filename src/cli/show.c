@@ -5,6 +5,7 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/jobs.h"
+#include "cli/ending.h"
 #include "cli/output.h"
 
 struct show {
@@ -117,28 +118,24 @@ static void add_quoted(struct buf *b, const char *word)
 }
 
 /* A value of any shape: lists by commas, objects as their keys and values. */
-static void add_value(struct buf *b, const json_t *value)
+static void add_value(struct buf *b, json_t *value)
 {
-	const json_t *item;
-	const char *key;
+	const char *key, *between = "";
+	json_t *item;
 	size_t i;
 
 	if (json_is_array(value)) {
 		json_array_foreach(value, i, item)
 		{
-			buf_add_str(b, i ? ", " : "");
+			buf_add_str(b, i ? "; " : "");
 			add_value(b, item);
 		}
 	} else if (json_is_object(value)) {
-		json_object_foreach((json_t *)(uintptr_t)value, key, item)
+		json_object_foreach(value, key, item)
 		{
-			buf_addf(b, "%s%s ",
-			        item == json_object_iter_value(
-			                        json_object_iter((json_t *)(uintptr_t)value))
-			                ? ""
-			                : ", ",
-			        key);
+			buf_addf(b, "%s%s ", between, key);
 			add_value(b, item);
+			between = ", ";
 		}
 	} else {
 		output_cell_string(value, false, b);
