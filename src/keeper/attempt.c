@@ -103,6 +103,7 @@ static void begin_term(struct attempt *a)
 
 static void begin_end(struct attempt *a, enum spool_cause cause, bool force)
 {
+	a->is_waiting = false;
 	if (a->phase == PHASE_KILL || a->is_empty)
 		return;
 	if (a->phase == PHASE_RUN && !a->has_exited)
@@ -169,7 +170,6 @@ static void on_timer(struct attempt *a)
 	if (read(a->timer_fd, &count, sizeof(count)) < 0)
 		return;
 	reap(a);
-	a->is_waiting = false;
 	if (a->phase == PHASE_RUN)
 		begin_end(a, a->is_exec ? SPOOL_STOPPED : SPOOL_TIMEOUT, false);
 	else if (a->phase == PHASE_TERM)
@@ -291,7 +291,6 @@ static void turn(struct attempt *a)
 		on_timer(a);
 	if (n > AT_TIMER && fds[AT_WATCH].revents) {
 		a->watch_fd = -1;
-		a->is_waiting = false;
 		begin_end(a, SPOOL_STOPPED, true);
 	}
 }

@@ -52,7 +52,8 @@ struct launch {
 	/* cwd is an empty directory of the job's own: made, owned by the account, removed at the end; a sweep removes it, too. */
 	bool make_cwd;
 
-	/* Where stdout goes; made with the account's rights and emptied at the start. NULL: nowhere. */
+	/* Where stdout goes; made with the account's rights and emptied at the start. NULL: nowhere. One file of the account's for
+	 * both streams keeps their order to the byte, and its index calls all of it stdout. */
 	const char *out_path;
 	/* out_path lies in Berth's own directory: made by the keeper, not by the account, with the first byte of output. */
 	bool out_internal;

@@ -360,6 +360,40 @@ static void test_exec_ends_when_its_keeper_or_the_attempts_is_killed(void **stat
 	rig_detach(&c);
 }
 
+/* Nobody has come for it yet, and it has nothing left but to be asked how it ended. */
+static void test_exec_without_a_client_does_not_hold_up_the_end(void **state)
+{
+	struct launch l = command(1, "a", "exit 3");
+	uint64_t begin;
+
+	start_host(1);
+	rig_send(&r, &l);
+	while (rig_exec_pid(&r, 1) <= 0)
+		usleep(1000);
+	begin = clock_mono_ms();
+	rig_touch(&r, "jobs/go");
+	rig_wait(&r, 1, SPOOL_ENDED);
+	assert_true(clock_mono_ms() - begin < 15000);
+}
+
+/* Its output and its end wait for whoever comes. */
+static void test_client_that_comes_late(void **state)
+{
+	struct launch l = command(1, "a", "echo early; touch $D/jobs/over; exit 3");
+	struct rig_client c;
+
+	start_host(1);
+	rig_send(&r, &l);
+	while (!rig_exists(&r, "jobs/over"))
+		usleep(1000);
+	usleep(50 * 1000);
+	rig_attach(&c, l.console_path);
+	rig_expect(&c, NULL);
+	assert_string_equal(buf_str(&c.out), "early\n");
+	assert_int_equal(c.exit_code, 3);
+	rig_detach(&c);
+}
+
 static void test_exec_ends_with_its_client(void **state)
 {
 	struct launch l = command(1, "a", "echo ready; sleep 1000");
@@ -412,6 +446,8 @@ int main(void)
 	        TEST(test_exec_that_cannot_be),
 	        TEST(test_exec_ends_with_its_attempt),
 	        TEST(test_exec_ends_when_its_keeper_or_the_attempts_is_killed),
+	        TEST(test_exec_without_a_client_does_not_hold_up_the_end),
+	        TEST(test_client_that_comes_late),
 	        TEST(test_exec_ends_with_its_client),
 	        TEST(test_exec_in_an_old_keepers_attempt),
 	};
