@@ -1,140 +1,111 @@
 #!/usr/bin/env bats
-# Bad input costs the sender only: each error names the thing, and where there is one the next step; nothing is kept.
+# Bad input: each error names the thing, and where there is one, the next step; nothing is kept of it.
 
 load helper
 
-flow_setup() { up; }
-
-# refused CODE WORD... -- VERB ARGUMENT...: ends with CODE, says each WORD on stderr in one line, and nothing on stdout.
+# refused CODE TEXT COMMAND...
 refused() {
-  local code=$1 words=()
-  shift
-  while [ "$1" != -- ]; do
-    words+=("$1")
-    shift
-  done
-  shift
-  run --separate-stderr b "$@"
-  echo "$*: $status: $stderr"
-  [ "$status" = "$code" ]
-  [ -z "$output" ]
-  [[ $stderr == berth* ]]
-  [ "$(wc -l <<<"$stderr")" = 1 ]
-  for word in "${words[@]}"; do has "$stderr" "$word"; done
+  local code=$1 text=$2
+  shift 2
+  run "-$code" --separate-stderr b "$@"
+  [ -z "$output" ] || { echo "on stdout: $output"; return 1; }
+  has "$stderr" "$text"
+  [ "${#stderr_lines[@]}" = 1 ] || { echo "more than one line: $stderr"; return 1; }
 }
 
-nothing_kept() { [ "$(b ps -a -o json | jq .total)" = 0 ]; }
+@test "without a server" {
+  refused 1 "no Berth is running in $D; start one with: berth up -d" ps
+  refused 1 "no Berth is running" submit -- true
+  refused 125 "no Berth is running" run -- true
+  refused 1 "no Berth is running" token ls
+  refused 1 "no Berth is running" logs 1
+}
 
 @test "verbs and options that do not exist" {
-  refused 2 frob 'berth help' -- frob
-  refused 2 -- --frob
-  refused 2 --frob 'ps --help' -- ps --frob
-  refused 2 --frob '--from' -- submit --frob -- true
-  refused 125 --frob 'run --help' -- run --frob -- true
-  refused 2 frob json csv -- ps -o frob
-  refused 2 'no command' -- submit
-  refused 2 -- show
-  refused 2 -- cancel
-}
-
-@test "GPUs: zero, too fine, too many, not a number" {
-  for ask in 0 1.5 0.0001 0.1234 -1 x 1x 100.5% 0% ''; do
-    refused 2 "'$ask'" -- submit --gpu "$ask" -- true
+  refused 2 "there is no verb 'sumbit'; did you mean 'submit'?" sumbit
+  refused 2 "there is no verb 'image'" image ls
+  refused 2 "there is no option '--gpus'" submit --gpus 1 -- true
+  refused 2 "did you mean '--gpu-mem'?" submit --gpu-men 1G -- true
+  for option in --image --profile --volume --publish --count --respond-to -n -N; do
+    refused 2 "there is no option '$option'" submit $option 1 -- true
+    refused 125 "there is no option '$option'" run $option 1 -- true
   done
-  refused 1 'largest' '2 devices' 'berth gpus' -- submit --gpu 3 -- true
-  refused 1 'largest' '8 GiB' -- submit --gpu-mem 9G -- true
-  refused 1 'nosuch' -- submit --gpu 1:nosuch -- true
-  refused 2 fgpu -- submit --fgpu 0 -- true
-  refused 2 gpu_cc 8.0+ -- submit --gpu-cc x+ -- true
-  nothing_kept
+  refused 2 "-o: there is no format 'yaml'" ps -o yaml
+  refused 2 "--data needs a value" --data
+  refused 2 "no command was given" submit
+  refused 2 "no job was named" cancel
+  refused 2 "'x' is one argument too many" gpus x
 }
 
-@test "sizes and times need a unit, and are said to" {
-  refused 2 --time "'10'" 10m -- submit -t 10 -- true
-  refused 2 --mem "'5'" 5G -- submit --mem 5 -- true
-  refused 2 --gpu-mem "'5'" 5G -- submit --gpu-mem 5 -- true
-  refused 2 5Q -- submit --mem 5Q -- true
-  refused 2 1-2-3 -- submit -t 1-2-3 -- true
-  refused 2 -- submit -t -5m -- true
-  refused 2 -- submit --mem 99999999999999999999G -- true
-  nothing_kept
-}
-
-@test "numbers, names, lists" {
-  refused 2 many -- submit -c many -- true
-  refused 2 -- submit -c -1 -- true
-  refused 2 --retry -- submit --retry -1 -- true
-  refused 2 5-2 0-99 -- submit --array 5-2 -- true
-  refused 2 0-x -- submit --array 0-x -- true
-  refused 1 nowhere 'berth queues' -- submit -q nowhere -- true
-  refused 1 999 -- submit --after-ok 999 -- true
-  refused 2 abc -- submit --after abc -- true
-  refused 2 '=x' -- submit -e =x -- true
-  nothing_kept
-}
-
-@test "jobs that do not exist, or are over" {
-  for verb in show cancel hold release retry logs attach; do
-    refused 1 999 'berth ps' -- $verb 999
+@test "wrong values name their option or key, the limit, and keep nothing" {
+  up
+  refused 2 "--mem" submit --mem 8 -- true
+  refused 2 "--time" submit -t 90 -- true
+  refused 2 "--cpus" submit -c x -- true
+  refused 2 "--gpu-share" submit --gpu-share 0.00001 -- true
+  for gpu in 0 1.5 0.0001 -1 101% 0.5.5 x; do
+    refused 2 "$gpu" submit "--gpu=$gpu" -- true
   done
-  refused 125 999 -- wait 999
-  refused 1 999 -- exec 999 -- true
-  refused 2 abc -- show abc
-  b run -- true
-  refused 1 COMPLETED -- cancel 1
-  refused 1 COMPLETED -- hold 1
-  refused 1 -- edit 1 priority=3
-  refused 2 colour priority -- edit 1 colour=3
-  refused 1 nowhere -- drain nowhere
-  refused 1 nowhere -- pause nowhere
+  refused 2 "gpu" submit --gpu 1 --fgpu 1 -- true
+  refused 1 "'nowhere'" submit -q nowhere -- true
+  refused 2 "-e" submit -e =x -- true
+  refused 2 "chdir" submit --chdir '' -- true
+  refused 1 "job 99" show 99
+  refused 2 "nonsense" show nonsense
+  refused 2 "1_x" cancel 1_x
+  refused 1 "job 99" wait 99 || refused 125 "job 99" wait 99
+  refused 2 "'colour'" edit 1 colour=red
+  refused 2 "did you mean 'priority'?" edit 1 prioritty=1
+  refused 2 "role" token create --role king
+  refused 1 "'nobody-knows'" token revoke nobody-knows
+  refused 1 "'nothing'" drain nothing
+  refused 2 "--keep leaves jobs running" down --keep --no-retry
+  [ -z "$(b ps -a -o name)" ]
 }
 
-@test "one wrong line of many costs only itself" {
-  printf '%s\n' '{"command":["true"]}' '{"command":["true"],"gpus":1}' '' '[1]' '{"command":[]}' \
-    '{"command":["true"],"gpu":"1.5"}' '{"command":["true"],"command":["false"]}' '{"command":["true"]}' >"$T/jobs"
-  run --separate-stderr b submit --from "$T/jobs"
-  [ "$status" = 2 ]
-  [ "$output" = $'1\n2' ]
-  for line in 2:gpus 4: 5:command 6:1.5 7:command; do
-    grep -q "^berth: line ${line%%:*}: .*${line#*:}" <<<"$stderr" || { echo "$line in: $stderr"; return 1; }
-  done
-  has "$stderr" '5 of 7'
-  refused 1 "$T/none" -- submit --from "$T/none"
+@test "strange bytes are shown harmlessly, and do no harm" {
+  up
+  refused 2 "not UTF-8" submit --name $'\xff' -- true
+  refused 2 "not UTF-8" submit -- echo $'a\xc3('
+  run -0 b run --name $'line\nbreak \033[31m' -- printf '%s' $'\033[2J'
+  [ "$output" = $'\033[2J' ]
+  ! b ps -a | grep -q $'\033'
+  [ "$(b ps -a | wc -l)" = 2 ]
+  long=$(head -c 100000 /dev/zero | tr '\0' x)
+  run b submit --name "$long" -- true
+  [ "$status" -ne 0 ]
+  run -0 b run -- sh -c 'printf %s "$1" | wc -c' _ "$long"
+  has "$output" 100000
 }
 
-@test "a directory where nothing serves" {
-  refused 1 "$T/other" 'berth up' -- ps --data "$T/other"
-  refused 125 "$T/other" -- run --data "$T/other" -- true
+@test "a socket that may not be used, a directory that may not be read" {
+  [ -n "$FLOW_USER" ] || skip "root may everything"
+  "$BERTH_BUILD/berth" up -d --data "$T/roots" --simulate 1x1GiB >/dev/null 3>&-
+  run -1 b ps --data "$T/roots"
+  has "$output" "$T/roots/berth.sock"
+  has "$output" socket.mode
+  "$BERTH_BUILD/berth" down --data "$T/roots" 3>&-
 }
 
-@test "a command that could not begin: the code, and why" {
-  refused 125 /nowhere "No such file" -- run --chdir /nowhere -- true
-  refused 125 /nowhere/f 'No such file' -- run --output /nowhere/f -- true
-  refused 127 /nowhere/program -- run -- /nowhere/program
-  # The command's own code is its own affair.
-  run -125 --separate-stderr b run -- sh -c 'exit 125'
-  [ -z "$stderr" ]
-}
-
-@test "settings: an unknown key, a value out of its limits, by name and line" {
-  printf 'job:\n  grase: 5s\n' >"$T/bad.yaml"
-  refused 2 grase "$T/bad.yaml" -- config check "$T/bad.yaml"
-  printf 'job:\n  output_max: 1K\n' >"$T/bad.yaml"
-  refused 2 output_max 64K -- config check "$T/bad.yaml"
-  printf 'job: [\n' >"$T/bad.yaml"
-  refused 2 "$T/bad.yaml" -- config check "$T/bad.yaml"
-  printf 'job:\n  grace: 5s\n' >"$T/good.yaml"
-  run -0 b config check "$T/good.yaml"
-  b down
-  BERTH_CONF_JOB_GRACE=soon run -1 b up -d --simulate 2x8GiB
+@test "bad settings stop the start and are named" {
+  BERTH_CONF_JOB_GRASE=1s run -1 b up -d --simulate 1x1GiB
+  has "$output" JOB_GRASE
+  BERTH_CONF_JOB_GRACE=soon run -1 b up -d --simulate 1x1GiB
   has "$output" soon
+  run -1 b up -d --simulate 1x1GiB --listen nonsense
+  has "$output" nonsense
+  run -1 b up -d --simulate 1x1GiB --config "$T/nothing.yaml"
+  has "$output" nothing.yaml
+  run -1 b up -d --simulate nonsense
+  has "$output" nonsense
 }
 
-@test "large and strange input is refused, and others are served" {
-  head -c 20000000 /dev/zero | tr '\0' x >"$T/huge"
-  run -1 --separate-stderr b submit --from "$T/huge"
-  has "$stderr" 'longer than'
-  run b submit -- "$(printf '\377\376')"
-  [ "$status" -ne 139 ]
-  run -0 b run -- true
+@test "BERTH_URL that is none" {
+  unset BERTH_DATA
+  BERTH_URL=nonsense run -2 b ps
+  has "$output" "'nonsense'"
+  BERTH_URL=http://127.0.0.1:1 run -1 b ps
+  has "$output" 127.0.0.1:1
+  BERTH_URL=ftp://x run -2 b ps
+  has "$output" BERTH_URL
 }

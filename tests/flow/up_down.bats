@@ -114,6 +114,7 @@ load helper
 
 @test "in the foreground, TERM and Ctrl-C are down" {
   for signal in TERM INT; do
+    rm -f "$T/o" # what the one before said
     as "$BERTH_BUILD/berth" up --simulate 2x8GiB >"$T/o" 2>&1 3>&- &
     eventually grep -q "serves $D" "$T/o"
     b submit -- sleep 60
