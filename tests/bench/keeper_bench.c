@@ -1,7 +1,7 @@
 /*
  * What a keeper costs: N times /bin/true, W at once, first by a bare spawn-and-wait loop with its output in a file each,
  * then by START messages to a real keepers' parent, ends read from the spool; interleaved, best of three.
- *   keeper_bench [N]
+ *   keeper_bench [N [user|root|helper]]      as nobody, as root with keepers as nobody, or behind a helper
  * BERTH_BUILD names the directory of berth-keeper.
  */
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include "../unit/keeper/rig.h"
 #include "base/num.h"
 #include "plat/clock.h"
+#include "plat/proc.h"
 
 extern char **environ;
 
@@ -40,15 +41,15 @@ static double cpu_of(int who)
 	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
-/* The parent and all that it has waited for. */
-static double cpu_of_parent(void)
+/* A process and all that it has waited for. */
+static double cpu_of_pid(pid_t pid)
 {
 	unsigned long long ticks[4];
 	char path[64], text[1024], *p;
 	int fd;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)rig.parent);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
@@ -59,6 +60,18 @@ static double cpu_of_parent(void)
 		abort();
 	return (double)(ticks[0] + ticks[1] + ticks[2] + ticks[3]) * 1e6 /
 	       (double)sysconf(_SC_CLK_TCK);
+}
+
+/* The keepers' parent; and the helper before it, whose only child it then is. */
+static double cpu_of_parent(void)
+{
+	struct proc_list below = {0};
+	double us = cpu_of_pid(rig.parent);
+
+	if (rig.mode == RIG_HELPER && proc_list_below(&below, rig.parent) == 0 && below.n)
+		us += cpu_of_pid(below.items[0].pid);
+	proc_list_done(&below);
+	return us;
 }
 
 static void spawn_one(long i)
@@ -130,6 +143,18 @@ static void keep_best(struct cost *best, struct cost now)
 	best->cpu_us = MIN(best->cpu_us, now.cpu_us);
 }
 
+static enum rig_mode parse_mode(const char *text)
+{
+	if (strcmp(text, "root") == 0)
+		return RIG_ROOT;
+	if (strcmp(text, "helper") == 0)
+		return RIG_HELPER;
+	if (strcmp(text, "user") == 0)
+		return RIG_USER;
+	fprintf(stderr, "keeper_bench: '%s' is neither user nor root nor helper\n", text);
+	exit(2);
+}
+
 int main(int argc, char **argv)
 {
 	static const long at_once[] = {1, 2, 4};
@@ -140,7 +165,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "keeper_bench: %s\n", err.text);
 		return 2;
 	}
-	rig_start(&rig, RIG_USER);
+	rig_start(&rig, argc > 2 ? parse_mode(argv[2]) : RIG_USER);
 	printf("%lu times /bin/true   wall bare  keeper  ratio    cpu bare  keeper  ratio   (microseconds per job)\n",
 	        (unsigned long)n);
 	for (size_t i = 0; i < ARRAY_LEN(at_once); i++) {
