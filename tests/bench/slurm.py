@@ -140,7 +140,7 @@ class Slurm:
 
 def row_slurm(build, where, quick):
     n = 500 if quick else 2000
-    # So many at once that none of its waits costs it anything: more of them did not make it faster, fewer did make it slower.
+    # More at once than there are cores: with as many as Berth starts at once Slurm was slower still.
     slurm = Slurm(where, cpus=32 * os.cpu_count())
     try:
         berth = bench.Berth(build, where)
