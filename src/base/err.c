@@ -11,7 +11,7 @@ static const struct {
 	int http_status;
 	int exit_code;
 } kinds[ERR_MAX] = {
-	[ERR_NONE] = {"none", 200, 0},
+        [ERR_NONE] = {"none", 200, 0},
 #define ERR(name, code, http, exit) [ERR_##name] = {code, http, exit},
 #include "../../tables/errors.def"
 #undef ERR

@@ -19,9 +19,9 @@ enum err_kind {
 
 struct err {
 	enum err_kind kind;
-	int sys;         /* errno behind it, or 0 */
-	char text[400];  /* outermost context first: "opening store 'x': disk is full" */
-	char hint[200];  /* the next step, or "" */
+	int sys;        /* errno behind it, or 0 */
+	char text[400]; /* outermost context first: "opening store 'x': disk is full" */
+	char hint[200]; /* the next step, or "" */
 };
 
 /* Fill err; all return -(int)kind so that failing is one line. */

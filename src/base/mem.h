@@ -12,10 +12,10 @@ char *mem_strdup(const char *s);                   /* NULL stays NULL */
 void *mem_dup(const void *p, size_t size);
 
 /* Room for one more element at the end of a growing array of n elements (doubling). */
-#define MEM_GROW(array, n, cap)                                                                    \
-	do {                                                                                       \
-		if ((n) == (cap)) {                                                                \
-			(cap) = (cap) ? (cap) * 2 : 8;                                             \
-			(array) = mem_realloc((array), (cap), sizeof(*(array)));                   \
-		}                                                                                  \
+#define MEM_GROW(array, n, cap)                                                  \
+	do {                                                                     \
+		if ((n) == (cap)) {                                              \
+			(cap) = (cap) ? (cap)*2 : 8;                             \
+			(array) = mem_realloc((array), (cap), sizeof(*(array))); \
+		}                                                                \
 	} while (0)

@@ -26,8 +26,9 @@ struct verb {
 	int (*run)(struct cli *cli, int argc, char **argv); /* argv[0] is the verb */
 };
 
-#define CLI_EXIT_USAGE       2
-#define CLI_EXIT_FAILED      125 /* of `run`, `wait` and `exec`: Berth's own failure, not the job's code */
+#define CLI_EXIT_USAGE 2
+#define CLI_EXIT_FAILED \
+	125 /* of `run`, `wait` and `exec`: Berth's own failure, not the job's code */
 #define CLI_EXIT_INTERRUPTED 130
 
 /* Every verb, in the order of tables/verbs.def; the last one has no name. */

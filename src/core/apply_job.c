@@ -211,7 +211,6 @@ int apply__start(struct apply *a, const struct event *e, struct applied *out, st
 	j->n_slices = p->n_slices;
 	j->slices = p->n_slices ? mem_dup(p->slices, p->n_slices * sizeof(*p->slices)) : NULL;
 	j->cpus = p->bind_cpus ? mem_dup(&p->cpus, sizeof(p->cpus)) : NULL;
-	j->has_code = false;
 	world__hold_slices(a->w, j);
 	apply__transition(a, j, JOB_STARTING, REASON_PLACED, n->name);
 	effects_add(a->fx,
@@ -404,7 +403,6 @@ int apply__edit(struct apply *a, const struct event *e, struct applied *out, str
 	if (e->set_name || e->set_time)
 		replace_request(a, j, e);
 	world__mark_dirty(a->w, j);
-	a->w->plan_wanted = true;
 	*out = (struct applied){.job = j};
 	return 0;
 }

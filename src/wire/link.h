@@ -25,21 +25,21 @@
 enum link_type {
 	LINK_HELLO = 1, /* agent -> server */
 	LINK_WELCOME,   /* server -> agent */
-	LINK_BLOB,      /* server -> agent: bytes that a later START names; kept for the life of the link */
+	LINK_BLOB, /* server -> agent: bytes that a later START names; kept for the life of the link */
 	LINK_START,
 	LINK_STOP,
-	LINK_STARTED,   /* agent -> server: struct spool_record */
-	LINK_ENDED,     /* agent -> server: struct spool_record */
-	LINK_ACK,       /* server -> agent: the end of this epoch is durable */
-	LINK_DEVICES,   /* agent -> server: devices whose health or withheld memory changed */
-	LINK_BEAT,      /* both ways, every heartbeat: I live */
-	LINK_REMOVE,    /* server -> agent: forget the output of these attempts */
+	LINK_STARTED,       /* agent -> server: struct spool_record */
+	LINK_ENDED,         /* agent -> server: struct spool_record */
+	LINK_ACK,           /* server -> agent: the end of this epoch is durable */
+	LINK_DEVICES,       /* agent -> server: devices whose health or withheld memory changed */
+	LINK_BEAT,          /* both ways, every heartbeat: I live */
+	LINK_REMOVE,        /* server -> agent: forget the output of these attempts */
 	LINK_STREAM_OPEN,   /* server -> agent */
 	LINK_STREAM_DATA,   /* both ways */
 	LINK_STREAM_WINDOW, /* both ways: so many bytes were taken */
 	LINK_STREAM_CLOSE,  /* both ways */
-	LINK_SHUTDOWN,  /* server -> agent: end every attempt here with cause SHUTDOWN, then say BYE when none lives */
-	LINK_BYE,       /* agent -> server: nothing lives here any more */
+	LINK_SHUTDOWN, /* server -> agent: end every attempt here with cause SHUTDOWN, then say BYE when none lives */
+	LINK_BYE, /* agent -> server: nothing lives here any more */
 	LINK_TYPE_MAX
 };
 
@@ -53,9 +53,9 @@ struct link_attempt {
 };
 
 struct link_hello {
-	uint32_t version;  /* LINK_VERSION */
-	char *program;     /* "0.1.0" */
-	char *name;        /* node name */
+	uint32_t version; /* LINK_VERSION */
+	char *program;    /* "0.1.0" */
+	char *name;       /* node name */
 	char *boot_id;
 	struct cpu_set cpus;
 	uint64_t mem_bytes;
@@ -82,11 +82,11 @@ struct link_start {
 	uint64_t epoch;
 	char *name;
 	char *queue;
-	char *user;        /* account */
-	uint32_t uid;      /* of the submitter over a socket: `user` may be NULL then */
-	char **argv;       /* NULL-terminated */
-	uint64_t env_blob; /* 0: none */
-	char *chdir;       /* NULL: an empty directory of its own */
+	char *user;           /* account */
+	uint32_t uid;         /* of the submitter over a socket: `user` may be NULL then */
+	char **argv;          /* NULL-terminated */
+	uint64_t env_blob;    /* 0: none */
+	char *chdir;          /* NULL: an empty directory of its own */
 	char *output, *error; /* as asked, or NULL: kept by Berth */
 	bool tty;
 	uint32_t rows, columns;
@@ -128,10 +128,11 @@ struct link_stream_open {
 	/* LOG: frames CONSOLE_STDOUT and CONSOLE_STDERR, then STREAM_CLOSE */
 	char *output, *error; /* as in START: where the output is */
 	bool want_stdout, want_stderr;
-	bool follow;    /* until the attempt has ended */
-	bool ended;     /* it has ended: what is there is all */
+	bool follow;     /* until the attempt has ended */
+	bool ended;      /* it has ended: what is there is all */
 	uint64_t offset; /* bytes to pass over at the front */
-	uint64_t tail_lines; /* 0: everything; else only the last so many lines (before following) */
+	uint64_t
+	        tail_lines; /* 0: everything; else only the last so many lines (before following) */
 	/* EXEC */
 	char **argv;
 	char **env; /* added to the job's own, K=V */
@@ -168,7 +169,8 @@ void link_put_welcome(struct buf *b, const struct link_welcome *m);
 void link_put_blob(struct buf *b, const struct link_blob *m);
 void link_put_start(struct buf *b, const struct link_start *m);
 void link_put_stop(struct buf *b, const struct link_stop *m);
-void link_put_record(struct buf *b, const struct spool_record *m); /* STARTED or ENDED, by its kind */
+void link_put_record(
+        struct buf *b, const struct spool_record *m); /* STARTED or ENDED, by its kind */
 void link_put_ack(struct buf *b, uint64_t epoch);
 void link_put_devices(struct buf *b, const struct link_devices *m);
 void link_put_remove(struct buf *b, const struct link_remove *m);
@@ -201,7 +203,8 @@ struct link_message {
  * Takes one message from the front of *p; strings and arrays hang on ctx, `data` pointers are borrowed.
  * Returns 1 and moves *p, 0 at the end, negative CORRUPT. A type that this program does not know is passed over.
  */
-MUST_CHECK int link_next(const uint8_t **p, const uint8_t *end, void *ctx, struct link_message *ret_message, struct err *err);
+MUST_CHECK int link_next(const uint8_t **p, const uint8_t *end, void *ctx,
+        struct link_message *ret_message, struct err *err);
 
 /*
  * Messages that were put one after the other, cut for sending: the length of the whole messages at the front that make up

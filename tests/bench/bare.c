@@ -30,7 +30,8 @@ static int spawn_one(const char *dir, long i, char **argv)
 	snprintf(path, sizeof(path), "%s/%ld.out", dir, i);
 	posix_spawn_file_actions_init(&fa);
 	posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(&fa, 1, path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
+	posix_spawn_file_actions_addopen(
+	        &fa, 1, path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
 	posix_spawn_file_actions_adddup2(&fa, 1, 2);
 	rc = posix_spawn(&pid, argv[0], &fa, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&fa);
@@ -39,7 +40,8 @@ static int spawn_one(const char *dir, long i, char **argv)
 
 int main(int argc, char **argv)
 {
-	long n = argc > 4 ? strtol(argv[2], NULL, 10) : 0, at_once = argc > 4 ? strtol(argv[3], NULL, 10) : 0;
+	long n = argc > 4 ? strtol(argv[2], NULL, 10) : 0,
+	     at_once = argc > 4 ? strtol(argv[3], NULL, 10) : 0;
 	long started = 0, running = 0;
 	double begin = now();
 

@@ -21,9 +21,11 @@ int main(int argc, char **argv)
 
 	if (n <= 0 || sqlite3_open(argv[1], &db) != SQLITE_OK)
 		return 2;
-	sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE t (id INTEGER PRIMARY KEY, data BLOB)", NULL,
-		NULL, NULL);
-	if (sqlite3_prepare_v2(db, "INSERT INTO t (data) VALUES (zeroblob(300))", -1, &insert, NULL) != SQLITE_OK)
+	sqlite3_exec(db,
+	        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE t (id INTEGER PRIMARY KEY, data BLOB)",
+	        NULL, NULL, NULL);
+	if (sqlite3_prepare_v2(db, "INSERT INTO t (data) VALUES (zeroblob(300))", -1, &insert,
+	            NULL) != SQLITE_OK)
 		return 1;
 	begin = now();
 	for (long i = 0; i < n; i++) {

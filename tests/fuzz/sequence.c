@@ -114,14 +114,15 @@ static int check_nothing_fits(struct sequence *s)
 int seq_plan(struct sequence *s, size_t max, uint32_t *ret_n)
 {
 	struct sched_plan p = {0}, same = {0};
-	uint64_t last_priority = UINT64_MAX;
-	bool refused;
+	bool refused, wanted = s->w->plan_wanted;
 	int rc = 0;
 
-	(void)last_priority;
+	s->w->plan_wanted = false;
 	sched_plan_make(s->w, max, &p);
 	sched_plan_make(s->w, max, &same);
-	if (p.n != same.n)
+	if (p.n && !wanted)
+		rc = seq_fault(s, "something may start, and nobody said that a plan is wanted");
+	if (rc == 0 && p.n != same.n)
 		rc = seq_fault(s, "two plans of one world differ");
 	for (size_t i = 0; i < p.n && rc == 0; i++) {
 		struct event e = {.kind = EVENT_START, .id = p.v[i].id, .placement = &p.v[i]};
@@ -134,6 +135,8 @@ int seq_plan(struct sequence *s, size_t max, uint32_t *ret_n)
 	}
 	if (rc == 0 && p.n < max)
 		rc = check_nothing_fits(s);
+	/* As the server: a plan that is full wants another one. */
+	s->w->plan_wanted = p.n == max;
 	*ret_n = (uint32_t)p.n;
 	sched_plan_done(&p);
 	sched_plan_done(&same);

@@ -16,6 +16,7 @@ void shadow_done(struct shadow *s)
 		free(r->data);
 		free(r);
 	}
+	buf_done(&s->meta);
 }
 
 struct shadow_row *shadow_find(const struct shadow *s, struct job_id id)
@@ -51,6 +52,12 @@ int shadow_take(struct shadow *s, struct world *w, bool may_revive, struct err *
 	struct job **jobs;
 	uint32_t n = world_take_dirty(w, &jobs);
 
+	if (w->counters_dirty) {
+		s->meta.max = RECORD_MAX;
+		buf_reset(&s->meta);
+		record_put_meta(&s->meta, w);
+		w->counters_dirty = false;
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		const struct job *j = jobs[i];
 		struct shadow_row *r = get_row(s, j->id);
@@ -204,9 +211,7 @@ static int reload_small(
 		if (rc == 0)
 			rc = core_apply(to, &e, (struct now){0}, fx, &out, err);
 	}
-	buf_reset(&b);
-	record_put_meta(&b, from);
-	return rc ? rc : record_get_meta(b.data, b.len, to, err);
+	return rc;
 }
 
 static int by_id(const void *a, const void *b)
@@ -258,9 +263,12 @@ int shadow_reload(const struct shadow *s, struct world **w, uint32_t n_ended, st
 	if (rc == 0)
 		rc = reload_small(old, fresh, &fx, err);
 	if (rc == 0)
+		rc = record_get_meta(s->meta.data, s->meta.len, fresh, err);
+	if (rc == 0)
 		rc = reload_jobs(s, fresh, n_ended, err);
-	if (rc == 0 && (fresh->next_job != old->next_job || fresh->next_epoch != old->next_epoch ||
-	                       fresh->next_order != old->next_order))
+	if (rc == 0 &&
+	        (fresh->next_job != old->next_job || fresh->next_epoch != old->next_epoch ||
+	                fresh->next_order != old->next_order || fresh->next_blob < old->next_blob))
 		rc = err_set(err, ERR_INTERNAL, "a counter is not what it was");
 	if (rc == 0)
 		rc = world_check(fresh, err);

@@ -20,6 +20,7 @@ struct shadow_row {
 
 struct shadow {
 	struct shadow_row *rows;
+	struct buf meta; /* counters, as they were when they were last said to have changed */
 	uint64_t seq;
 };
 

@@ -237,6 +237,31 @@ static void test_tasks(void **state)
 	box_done(&b);
 }
 
+/* What left memory is not guessed at: who depends on it has it brought back first. */
+static void test_tasks_that_left_memory(void **state)
+{
+	struct box b;
+	struct job *a;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	a = box_submit_array(&b, 0, 4, 0);
+	box_exit(&b, box_run(&b, a), 0);
+	box_cancel(&b, (struct job_id){1, 3});
+	box_run(&b, a);
+	box_cancel(&b, a->id);
+	box_take_dirty(&b);
+	b.w->policy.keep_ended = 0;
+	world_trim(b.w, &b.fx);
+	assert_null(box_find(&b, 1, 0));
+	assert_null(box_find(&b, 1, 3));
+	expect(box_submit_after(&b, DEP_AFTER_ANY, (struct job_id){1, 0}), WAITS);
+	expect(box_submit_after(&b, DEP_AFTER_OK, (struct job_id){1, 3}), WAITS);
+	expect(box_submit_after(&b, DEP_AFTER_OK, (struct job_id){1, 2}), FALLS); /* cut */
+	box_done(&b);
+}
+
 static void test_arrays_that_wait(void **state)
 {
 	struct box b;
@@ -349,6 +374,7 @@ int main(void)
 	        cmocka_unit_test(test_retries_of_both_sides),
 	        cmocka_unit_test(test_a_failure_that_is_retried_is_no_failure_yet),
 	        cmocka_unit_test(test_tasks),
+	        cmocka_unit_test(test_tasks_that_left_memory),
 	        cmocka_unit_test(test_arrays_that_wait),
 	        cmocka_unit_test(test_a_long_chain_falls),
 	        cmocka_unit_test(test_many_wait_for_one),
