@@ -317,6 +317,8 @@ static int make_absolute(struct jobspec *s, const char *key, bool is_remote, str
 
 	if (!path || path[0] == '/')
 		return 0;
+	if (!path[0])
+		return err_set(err, ERR_INVALID, "--%s: an empty name", key);
 	if (is_remote)
 		return err_set(err, ERR_INVALID,
 		        "--%s: '%s' is relative, and the server is another machine", key,

@@ -13,7 +13,7 @@ flow_setup() {
   eventually is ready b logs 1
   b cancel 1
   becomes 1 CANCELLED
-  [ "$(b logs 1 | head -n 2)" = $'ready\ntidy' ]
+  [ "$(b logs 1 --stream stdout)" = $'ready\ntidy' ]
 }
 
 @test "after the grace, KILL of the whole tree" {
@@ -39,8 +39,8 @@ nothing_of_it() { ! grep -lsaF -- "BERTH_KEEPER=$D-" /proc/[0-9]*/environ >/dev/
 }
 
 @test "nothing outlives its job, also when the job ends by itself" {
-  run -0 b run -- sh -c 'setsid sleep 303 </dev/null >/dev/null 2>&1 & setsid setsid sleep 304 </dev/null >/dev/null 2>&1 & echo done'
-  [ "$output" = done ]
+  run -0 b run -- sh -c 'setsid sleep 303 </dev/null >/dev/null 2>&1 & setsid setsid sleep 304 </dev/null >/dev/null 2>&1 & echo over'
+  [ "$output" = over ]
   eventually nothing_of_it
 }
 
@@ -123,6 +123,13 @@ no_run() { ! pgrep -f -- "^$BERTH_BUILD/berth run -it" >/dev/null; }
 # attached KEYS UNTIL MORE: types KEYS into an attached terminal, and MORE when UNTIL was seen there.
 attached() {
   : >"$T/o"
-  { sleep 0.5; printf '%b' "$1"; eventually grep -q "$2" "$T/o" >&2; printf '%b' "$3"; sleep 0.5; } |
-    as timeout 20 script -qefc "$BERTH_BUILD/berth attach 2" /dev/null >"$T/o" 3>&- 5>&-
+  type_keys "$@" | as timeout 20 script -qefc "$BERTH_BUILD/berth attach 2" /dev/null >"$T/o" 3>&- 5>&-
+}
+
+type_keys() {
+  sleep 0.5
+  printf '%b' "$1"
+  eventually grep -q "$2" "$T/o" >&2
+  printf '%b' "$3"
+  sleep 0.5
 }

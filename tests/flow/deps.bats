@@ -5,7 +5,7 @@ load helper
 
 flow_setup() { up; }
 
-waiting() { b submit -c 0 "$@" -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'; }
+waiting() { b submit -c 0 -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'; }
 
 @test "--after waits for the start, --after-any for the end, --after-ok for success" {
   b submit --hold -- true

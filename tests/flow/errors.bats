@@ -1,6 +1,9 @@
 #!/usr/bin/env bats
 # Bad input: each error names the thing, and where there is one, the next step; nothing is kept of it.
 
+# `run --separate-stderr` sets stderr and stderr_lines.
+# shellcheck disable=SC2154
+
 load helper
 
 # refused CODE TEXT COMMAND...
@@ -69,7 +72,7 @@ refused() {
   refused 2 "not UTF-8" submit -- echo $'a\xc3('
   run -0 b run --name $'line\nbreak \033[31m' -- printf '%s' $'\033[2J'
   [ "$output" = $'\033[2J' ]
-  ! b ps -a | grep -q $'\033'
+  b ps -a | no_match $'\033'
   [ "$(b ps -a | wc -l)" = 2 ]
   long=$(head -c 100000 /dev/zero | tr '\0' x)
   run b submit --name "$long" -- true

@@ -49,7 +49,7 @@ setup() {
   chmod 755 "$T"
   D=$T/data
   export BERTH_DATA=$D
-  cd "$T"
+  cd "$T" || return
   if [ "$(type -t flow_setup)" = function ]; then flow_setup; fi
 }
 
@@ -129,8 +129,12 @@ eventually() {
   return 1
 }
 
-is() { [ "$("${@:2}")" = "$1" ] || { last=$("${@:2}"); return 1; }; }
+is() { [ "$("${@:2}")" = "$1" ]; }
 # The state of job $1 becomes $2.
 becomes() { eventually is "$2" state "$1" || { echo "job $1 is $(state "$1")"; return 1; }; }
+# no COMMAND...: it fails. Nothing else may follow in a pipe: no_match.
+no() { if "$@" >/dev/null 2>&1; then echo "unexpected: $*"; return 1; fi; }
+# no_match PATTERN: no line of the input has it.
+no_match() { if grep -F -- "$1"; then return 1; fi; }
 # Text $2 stands in $1.
 has() { [[ $1 == *"$2"* ]] || { echo "no '$2' in: $1"; return 1; }; }

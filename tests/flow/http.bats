@@ -1,234 +1,220 @@
 #!/usr/bin/env bats
-# The HTTP interface as any client sees it: on the socket and on TCP, with tokens, plain and over TLS.
+# HTTP with other programs than ours: on the socket, on TCP, with TLS and tokens; and berth over BERTH_URL.
+
+# `run --separate-stderr` sets stderr and stderr_lines.
+# shellcheck disable=SC2154
 
 load helper
 
-flow_setup() { up --listen 127.0.0.1:0; }
-
-# sock METHOD PATH [CURL ARGUMENT...]: over the socket, with its owner's rights.
-sock() {
-  as curl -sS --max-time 60 --unix-socket "$D/berth.sock" -X "$1" "http://berth$2" "${@:3}"
+# call PATH [CURL OPTION...]: on the socket; the body, then the status in a line of its own.
+call() {
+  local path=$1
+  shift
+  as curl -sS --max-time 20 --unix-socket "$D/berth.sock" -w '\n%{http_code}' "$@" "http://berth$path"
 }
 
-# tcp METHOD PATH [CURL ARGUMENT...]: with the token $TOKEN, if there is one; the status is the last line.
+status() { call "$@" | tail -n 1; }
+
+# tcp SCHEME PATH [CURL OPTION...]
 tcp() {
-  curl -sS --max-time 60 ${TOKEN:+-H "Authorization: Bearer $TOKEN"} -X "$1" "http://$(address)$2" -w '\n%{http_code}' "${@:3}"
+  local scheme=$1 path=$2
+  shift 2
+  curl -sS --max-time 20 -w '\n%{http_code}' "$@" "$scheme://$ADDRESS$path"
 }
 
-address() { sock GET /v1/server | jq -r .listen; }
-
-# token ARGUMENT...: makes one; its secret is all of stdout.
-token() { b token create "$@" 2>/dev/null; }
-
-# answers STATUS CODE METHOD PATH...: an error of the documented shape, and no other.
-answers() {
-  run tcp "${@:3}"
-  echo "$output"
-  [ "${lines[-1]}" = "$1" ]
-  jq -e --arg code "$2" '(keys == ["error"]) and .error.code == $code and (.error.message | length > 0)
-    and (.error | keys - ["code", "message", "hint"] == [])' <<<"${lines[0]}"
-}
-
-status_is() {
-  run tcp "${@:2}"
-  echo "$output"
-  [ "${lines[-1]}" = "$1" ]
-}
-
-@test "health needs no token, everything else does" {
-  TOKEN=
-  status_is 200 GET /healthz
-  [ "${lines[0]}" = ok ]
-  status_is 200 GET /readyz
-  [ "${lines[0]}" = ready ]
-  for path in /v1/server /v1/jobs /v1/jobs/1 /v1/jobs/1/logs /v1/devices /v1/nodes /v1/queues /v1/tokens /v1/config; do
-    answers 401 unauthenticated GET $path
-  done
-  answers 401 unauthenticated POST /v1/jobs -d '{"command":["true"]}'
-  answers 401 unauthenticated POST /v1/shutdown
-  [ "$(sock GET /v1/jobs?all=1 | jq .total)" = 0 ]
-}
-
-@test "a wrong token is 401, whatever it looks like" {
-  for TOKEN in wrong berth_000000000000000000000000000000000000000000000000 "$(printf 'x%.0s' $(seq 3000))"; do
-    answers 401 unauthenticated GET /v1/jobs
-  done
-  TOKEN=
-  answers 401 unauthenticated GET /v1/jobs -H 'Authorization: Basic YTpi'
-  answers 401 unauthenticated GET "/v1/jobs?token=$(token --role admin)"
-}
-
-@test "roles: a user works, an administrator administers, an agent does neither" {
-  TOKEN=$(token --role user --name u)
-  status_is 200 GET /v1/jobs
-  answers 403 forbidden GET /v1/tokens
-  answers 403 forbidden POST /v1/tokens -d '{"role":"admin"}'
-  answers 403 forbidden GET /v1/config
-  answers 403 forbidden POST /v1/shutdown
-  answers 403 forbidden POST /v1/queues/default/pause
-  answers 403 forbidden GET /v1/link -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
-    -H 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='
-  TOKEN=$(token --role admin --name a)
-  status_is 200 GET /v1/tokens
-  [ "$(jq -c '[.tokens[].name]' <<<"${lines[0]}")" = '["u","a"]' ]
-  status_is 200 GET /v1/config
-  TOKEN=$(token --agent --name g)
-  answers 403 forbidden POST /v1/jobs -d '{"command":["true"]}'
-}
-
-@test "tokens: shown once, kept hashed, revoked at once, over at their end" {
-  TOKEN=$(token --name ci)
-  [[ $TOKEN =~ ^berth_[0-9a-f]{48}$ ]]
-  status_is 200 GET /v1/jobs
-  run -0 b token ls -o json
-  [ "$(jq -c '.tokens[0] | [.name, .role, has("token")]' <<<"$output")" = '["ci","user",false]' ]
-  run ! grep -rlaF "${TOKEN#berth_}" "$D"
-  b token revoke ci
-  answers 401 unauthenticated GET /v1/jobs
-  TOKEN=$(token --name short --expires 1s)
-  status_is 200 GET /v1/jobs
-  eventually is 401 status_of GET /v1/jobs
-  has "$(tcp GET /v1/jobs)" expired
-}
-
-status_of() { tcp "$@" | tail -n 1; }
-
-@test "a token lives through a kill of the server" {
-  TOKEN=$(token)
-  kill -9 "$(part server)"
-  eventually sock GET /readyz
-  status_is 200 GET /v1/jobs
-}
-
-@test "TLS with the certificate made at the first start, and plain, on the same port" {
-  TOKEN=$(token)
-  at=$(address)
-  run -0 curl -sS --cacert "$D/tls/cert.pem" -H "Authorization: Bearer $TOKEN" "https://$at/v1/jobs"
-  [ "$(jq .total <<<"$output")" = 0 ]
-  run -0 curl -sS --cacert "$D/tls/cert.pem" "https://localhost:${at##*:}/healthz"
-  [ "$output" = ok ]
-  run -60 curl -sS "https://$at/healthz"
-  run -0 curl -sS "http://$at/healthz"
-  # The key is its owner's alone, the pin is the certificate's, and both stay.
-  [ "$(stat -c %a "$D/tls/key.pem")" = 600 ]
-  pin=$(openssl x509 -in "$D/tls/cert.pem" -outform DER | sha256sum | cut -d ' ' -f 1)
-  [ "$(sock GET /v1/server | jq -r .tls_pin)" = "$pin" ]
-  b down
+with_tcp() {
   up --listen 127.0.0.1:0
-  [ "$(sock GET /v1/server | jq -r .tls_pin)" = "$pin" ]
+  ADDRESS=$(b ps >/dev/null && as curl -s --unix-socket "$D/berth.sock" http://berth/v1/server | jq -r .listen)
+  [ -n "$ADDRESS" ] && [ "$ADDRESS" != null ]
 }
 
-@test "beyond loopback plain HTTP is refused, TLS is not" {
+@test "health and readiness need no token and mean what they say" {
+  up
+  [ "$(call /healthz)" = $'ok\n\n200' ]
+  [ "$(call /readyz)" = $'ready\n\n200' ]
+  kill -STOP "$(part up)"
+  kill -9 "$(part agent)"
+  eventually is 503 status /readyz
+  [ "$(status /healthz)" = 200 ]
+  kill -CONT "$(part up)"
+  eventually is 200 status /readyz
+}
+
+@test "one job as JSON: 201 and the job; the same key again: 200" {
+  up
+  run -0 call /v1/jobs -H 'Idempotency-Key: a' --json '{"command":["echo","hi"],"name":"over http"}'
+  [ "${lines[-1]}" = 201 ]
+  [ "$(jq -r '"\(.id) \(.name) \(.schema)"' <<<"${lines[0]}")" = '1 over http 1' ]
+  run -0 call /v1/jobs -H 'Idempotency-Key: a' --json '{"command":["echo","hi"],"name":"over http"}'
+  [ "${lines[-1]}" = 200 ]
+  [ "$(jq -r .id <<<"${lines[0]}")" = 1 ]
+  run -0 call '/v1/jobs/1/wait?timeout=20'
+  [ "$(jq -r .state <<<"${lines[0]}")" = COMPLETED ]
+  [ "$(call /v1/jobs/1/logs)" = $'hi\n\n200' ]
+}
+
+@test "a job over HTTP starts with PATH, HOME, USER and LANG of its account and an empty directory of its own" {
+  up
+  run -0 call /v1/jobs --json '{"command":["sh","-c","pwd; ls -a | wc -l; env -0 | cut -z -d= -f1 | sort -z | tr \"\\0\" \" \""],"env":{"MINE":"1"}}'
+  call '/v1/jobs/1/wait?timeout=20' >/dev/null
+  run -0 b logs 1
+  [ "${lines[1]}" = 2 ]
+  [ "${lines[0]}" != "$T" ]
+  for name in HOME LANG MINE PATH USER BERTH_JOB_ID; do has "${lines[2]}" "$name "; done
+  for name in BERTH_DATA BATS_ OLDPWD; do [[ ${lines[2]} != *$name* ]]; done
+}
+
+@test "many jobs by line: one durable answer each, in order" {
+  up
+  printf '%s\n' '{"command":["true"]}' '{"command":[]}' '{"command":["true"],"idempotency_key":"x"}' |
+    run -0 call /v1/jobs -H 'Content-Type: application/x-ndjson' --data-binary @-
+  [ "${lines[-1]}" = 200 ]
+  [ "${lines[0]}" = '{"id":"1"}' ]
+  [ "$(jq -r '.error.code, .line' <<<"${lines[1]}" | tr '\n' ' ')" = 'invalid 2 ' ]
+  [ "${lines[2]}" = '{"id":"2"}' ]
+}
+
+@test "errors come in one form, with the status of their kind" {
+  up
+  [ "$(call /v1/jobs/99 | head -n 1 | jq -r .error.code)" = not_found ]
+  [ "$(status /v1/jobs/99)" = 404 ]
+  [ "$(status /v1/nothing)" = 404 ]
+  [ "$(status /v1/jobs -X DELETE)" = 405 ]
+  [ "$(status /v1/jobs --json '{"command":["true"],"colour":"red"}')" = 400 ]
+  [ "$(call /v1/jobs --json '{"command":["true"],"colour":"red"}' | head -n 1 | jq -r .error.code)" = unknown_key ]
+  [ "$(status /v1/jobs --json '{"command":["true"]')" = 400 ]
+  [ "$(status /v1/jobs --json '{"command":["true"],"gpu":3}')" = 422 ]
+  [ "$(status /v1/jobs/../../etc/passwd --path-as-is)" = 400 ]
+}
+
+@test "listing goes on by its cursor" {
+  up
+  seq 7 | sed 's/.*/{"command":["true"],"hold":true}/' | b submit --from - >/dev/null
+  after=
+  for _ in 1 2 3; do
+    call "/v1/jobs?limit=3${after:+&after=$after}" | head -n 1 >"$T/page"
+    jq -r '.jobs[].id' "$T/page" >>"$T/ids"
+    after=$(jq -r '.next // "" | @uri' "$T/page")
+    [ -n "$after" ] || break
+  done
+  seq 7 | cmp - "$T/ids"
+}
+
+@test "output can be followed while it grows" {
+  up
+  b submit -- sh -c 'echo one; while [ ! -e go ]; do sleep 0.05; done; echo two'
+  call '/v1/jobs/1/logs?follow=1' -N >"$T/o" &
+  eventually grep -q one "$T/o"
+  as touch go
+  wait $!
+  [ "$(head -n 2 "$T/o")" = $'one\ntwo' ]
+}
+
+@test "TCP: TLS, and on loopback plain on the same port; a token is needed" {
+  with_tcp
+  token=$(b token create --name t)
+  b token ls -o name | grep -qx t
+  [ "$(tcp http /healthz | tail -n 1)" = 200 ]
+  [ "$(tcp https /healthz -k | tail -n 1)" = 200 ]
+  for scheme in http https; do
+    [ "$(tcp $scheme /v1/jobs -k | tail -n 1)" = 401 ]
+    [ "$(tcp $scheme /v1/jobs -k -H 'Authorization: Bearer nonsense' | tail -n 1)" = 401 ]
+    [ "$(tcp $scheme /v1/jobs -k -H "Authorization: Bearer $token" | tail -n 1)" = 200 ]
+    [ "$(tcp $scheme "/v1/jobs?token=$token" -k | tail -n 1)" = 401 ]
+  done
+  # A user's token is no administrator's.
+  [ "$(tcp http /v1/tokens -H "Authorization: Bearer $token" | tail -n 1)" = 403 ]
+  [ "$(tcp http /v1/shutdown -X POST -H "Authorization: Bearer $token" | tail -n 1)" = 403 ]
+  b token revoke t
+  [ "$(tcp http /v1/jobs -H "Authorization: Bearer $token" | tail -n 1)" = 401 ]
+  # Its text is kept nowhere.
+  no grep -rqF -- "$token" "$D"
+}
+
+@test "a token expires" {
+  with_tcp
+  token=$(b token create --name short --expires 1s)
+  [ "$(tcp http /v1/jobs -H "Authorization: Bearer $token" | tail -n 1)" = 200 ]
+  eventually is 401 token_status
+}
+
+token_status() { tcp http /v1/jobs -H "Authorization: Bearer $token" | tail -n 1; }
+
+@test "berth over BERTH_URL: run, logs, exec, terminals; nothing of this machine's environment" {
+  with_tcp
+  token=$(b token create --name remote)
+  pin=$(as curl -s --unix-socket "$D/berth.sock" http://berth/v1/server | jq -r .tls_pin)
+  unset BERTH_DATA
+  export BERTH_TOKEN=$token LOCAL_ONLY=1
+  for url in "http://$ADDRESS" "https://$ADDRESS"; do
+    export BERTH_URL=$url BERTH_PIN=$pin
+    run -5 --separate-stderr b run -e A=b -- sh -c 'echo "out $A $LOCAL_ONLY."; echo err >&2; exit 5'
+    [ "$output" = 'out b .' ]
+    [ "$stderr" = err ]
+    id=$(b submit -- sleep 60)
+    eventually is RUNNING state "$id"
+    run -3 b exec "$id" -- sh -c 'echo inside; exit 3'
+    [ "$output" = inside ]
+    b cancel "$id"
+    run -143 b wait "$id"
+  done
+  head -c 1000000 /dev/urandom >"$T/in"
+  chmod 644 "$T/in"
+  b run --chdir "$T" -- cat in >"$T/o"
+  cmp "$T/in" "$T/o"
+  run -2 b submit --output relative -- true
+  has "$output" "--output"
+}
+
+@test "BERTH_URL: a certificate that nobody vouches for is not trusted" {
+  with_tcp
+  token=$(b token create --name remote)
+  export BERTH_URL=https://$ADDRESS BERTH_TOKEN=$token
+  unset BERTH_DATA
+  run -1 b ps
+  has "$output" BERTH_PIN
+  BERTH_PIN=$(printf '%064d' 0) run -1 b ps
+  has "$output" 'not the one in BERTH_PIN'
+  cert=$D/tls/cert.pem
+  cp "$cert" "$T/ca.pem"
+  chmod 644 "$T/ca.pem"
+  BERTH_CA=$T/ca.pem run -0 b ps
+  BERTH_TOKEN=nonsense BERTH_CA=$T/ca.pem run -1 b ps
+  has "$output" BERTH_TOKEN
+}
+
+@test "beyond loopback, plain HTTP is refused unless --insecure" {
+  host=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -v : | grep -v '^127\.' | head -n 1)
+  [ -n "$host" ] || skip "this machine has no address but loopback"
+  up --listen "$host:0"
+  ADDRESS=$(as curl -s --unix-socket "$D/berth.sock" http://berth/v1/server | jq -r .listen)
+  [ "$(tcp http /healthz | tail -n 1)" = 400 ]
+  [ "$(tcp https /healthz -k | tail -n 1)" = 200 ]
   b down
-  up --listen 0.0.0.0:0
-  port=$(address)
-  port=${port##*:}
-  own=$(hostname -I | tr ' ' '\n' | grep -m 1 '^[0-9.]*$') || skip "this machine has no address but loopback"
-  run curl -sS --max-time 20 "http://$own:$port/healthz"
-  [ "$output" != ok ]
-  run -0 curl -sS --max-time 20 -k "https://$own:$port/healthz"
-  [ "$output" = ok ]
+  up --listen "$host:0" --insecure
+  ADDRESS=$(as curl -s --unix-socket "$D/berth.sock" http://berth/v1/server | jq -r .listen)
+  [ "$(tcp http /healthz | tail -n 1)" = 200 ]
 }
 
-@test "the command line over TCP: a token, the certificate or its pin" {
-  at=$(address)
-  secret=$(token)
-  ca=$D/tls/cert.pem
-  pin=$(sock GET /v1/server | jq -r .tls_pin)
-  export BERTH_TOKEN=$secret
-  BERTH_URL=http://$at run -4 --separate-stderr "$BERTH_BUILD/berth" run -- sh -c 'echo out; echo err >&2; exit 4'
-  [ "$output" = out ]
-  # shellcheck disable=SC2154 # set by run
-  [ "$stderr" = err ]
-  BERTH_URL=https://$at BERTH_CA=$ca run -0 --separate-stderr "$BERTH_BUILD/berth" run -- echo trusted
-  [ "$output" = trusted ]
-  BERTH_URL=https://$at BERTH_PIN=$pin run -0 --separate-stderr "$BERTH_BUILD/berth" run -- echo pinned
-  [ "$output" = pinned ]
-  BERTH_URL=https://$at run -1 "$BERTH_BUILD/berth" ps
-  has "$output" BERTH_PIN
-  BERTH_URL=https://$at BERTH_PIN=${pin/[0-9a-f]/z} run -1 "$BERTH_BUILD/berth" ps
-  BERTH_URL=https://$at BERTH_PIN=$(tr 0-9a-f 1-9a-f0 <<<"$pin") run -1 "$BERTH_BUILD/berth" ps
-  has "$output" BERTH_PIN
-  BERTH_TOKEN=wrong BERTH_URL=http://$at run -1 "$BERTH_BUILD/berth" ps
-  has "$output" token
+@test "who may: another account is refused by a server without root; its own by its token only" {
+  [ "$(id -u)" -eq 0 ] || skip "only root can call as somebody else"
+  up
+  other=daemon
+  chmod 755 "$T"
+  as chmod o+x "$D"
+  as chmod 666 "$D/berth.sock"
+  run setpriv --reuid=$other --regid="$(id -g $other)" --clear-groups -- "$BERTH_BUILD/berth" submit -- true
+  if [ -n "$FLOW_USER" ]; then
+    [ "$status" -eq 1 ]
+  else
+    # Root serves everybody, each as himself.
+    [ "$status" -eq 0 ]
+    b wait 1
+    [ "$(job 1 .user)" = $other ]
+    run -1 setpriv --reuid=$other --regid="$(id -g $other)" --clear-groups -- "$BERTH_BUILD/berth" token create
+    run -1 setpriv --reuid=$other --regid="$(id -g $other)" --clear-groups -- "$BERTH_BUILD/berth" drain "$(b nodes -o name)"
+    b submit --hold -- true
+    run -1 setpriv --reuid=$other --regid="$(id -g $other)" --clear-groups -- "$BERTH_BUILD/berth" cancel 2
+    run -1 setpriv --reuid=$other --regid="$(id -g $other)" --clear-groups -- "$BERTH_BUILD/berth" logs 2
+  fi
 }
-
-@test "one job: 201 with the job, 200 for the same key again" {
-  TOKEN=$(token)
-  status_is 201 POST /v1/jobs -H 'Idempotency-Key: once' -d '{"command":["sh","-c","exit 3"],"name":"posted","gpu":"0.5","env":{"A":"1"}}'
-  jq -e '.schema == 1 and .id == "1" and .name == "posted" and .state == "PENDING" and .resolved[0].mem_bytes == 4294967296' <<<"${lines[0]}"
-  status_is 200 GET '/v1/jobs/1/wait?timeout=30'
-  jq -e '.state == "FAILED" and .exit_code == 3 and .attempt == 1' <<<"${lines[0]}"
-  status_is 200 POST /v1/jobs -H 'Idempotency-Key: once' -d '{"command":["sh","-c","exit 3"]}'
-  jq -e '.id == "1" and .state == "FAILED"' <<<"${lines[0]}"
-  status_is 200 POST /v1/jobs -d '{"command":["true"],"dry_run":true,"gpu":"0.5"}'
-  jq -e '.dry_run and .starts == "now" and .slices[0].share_milli == 500' <<<"${lines[0]}"
-  [ "$(sock GET '/v1/jobs?all=1' | jq .total)" = 1 ]
-}
-
-@test "NDJSON: an answer line for each, in order, the wrong ones named by their line" {
-  TOKEN=$(token)
-  printf '%s\n' '{"command":["true"],"idempotency_key":"k"}' '' '{"command":["true"],"frob":1}' 'no json' \
-    '{"command":["true"],"gpu":"3"}' '{"command":["true"],"idempotency_key":"k"}' '{"command":["true"]}' >"$T/jobs"
-  status_is 200 POST /v1/jobs -H 'Content-Type: application/x-ndjson' --data-binary "@$T/jobs"
-  [ "${#lines[@]}" = 7 ]
-  [ "$(head -n 6 <<<"$output" | jq -c '[.id, .error.code, .line]' | tr -d '\n')" = \
-    '["1",null,null][null,"unknown_key",3][null,"invalid",4][null,"impossible",5]["1",null,null]["2",null,null]' ]
-}
-
-@test "a followed log comes while the job runs, and framed it ends with the code" {
-  sock POST /v1/jobs -d '{"command":["sh","-c","echo one; while [ ! -e '"$T"'/go ]; do sleep 0.05; done; echo two >&2; exit 6"]}' >"$T/job"
-  sock GET '/v1/jobs/1/logs?follow=1' -N >"$T/plain" 3>&- &
-  plain=$!
-  sock GET '/v1/jobs/1/logs?follow=1&framed=1' -N >"$T/framed" 3>&- &
-  framed=$!
-  eventually grep -q one "$T/plain"
-  [ "$(state 1)" = RUNNING ]
-  as touch "$T/go"
-  wait $plain $framed
-  [ "$(cat "$T/plain")" = $'one\ntwo' ]
-  # type, length, bytes: stdout, stderr, the code
-  [ "$(od -An -v -tx1 "$T/framed" | tr -d ' \n')" = 01000000046f6e650a020000000474776f0a050000000400000006 ]
-  [ "$(sock GET '/v1/jobs/1/logs?stream=stderr')" = two ]
-  [ "$(sock GET '/v1/jobs/1/logs?tail=1&stream=stdout')" = one ]
-}
-
-@test "errors have one shape, and name the thing" {
-  TOKEN=$(token)
-  answers 404 not_found GET /v1/jobs/999
-  has "${lines[0]}" 999
-  answers 404 not_found GET /v1/nothing
-  answers 404 not_found GET /
-  answers 405 method_not_allowed DELETE /v1/jobs
-  answers 400 invalid POST /v1/jobs -d 'no json'
-  answers 400 invalid POST /v1/jobs -d '{"command":"true"}'
-  has "${lines[0]}" command
-  answers 400 unknown_key POST /v1/jobs -d '{"command":["true"],"cmd":["x"]}'
-  has "${lines[0]}" cmd
-  answers 400 invalid POST /v1/jobs -d '{"command":["true"],"gpu":"1.5"}'
-  has "${lines[0]}" 1.5
-  answers 422 impossible POST /v1/jobs -d '{"command":["true"],"gpu":"3"}'
-  has "${lines[0]}" '2 devices'
-  answers 400 invalid GET '/v1/jobs?limit=many'
-  has "${lines[0]}" many
-  sock POST /v1/jobs -d '{"command":["true"]}' >/dev/null
-  sock GET '/v1/jobs/1/wait' >/dev/null
-  TOKEN=$(token --role admin)
-  answers 409 conflict POST /v1/jobs/1/cancel
-  has "${lines[0]}" COMPLETED
-  head -c 17000000 /dev/zero >"$T/large"
-  answers 413 too_large POST /v1/jobs --data-binary "@$T/large"
-  status_is 200 GET /v1/jobs
-}
-
-@test "a hundred clients at once are all served" {
-  TOKEN=$(token)
-  at=$(address)
-  seq 100 | xargs -P 20 -I N curl -sS --max-time 60 -o /dev/null -w '%{http_code}\n' -H "Authorization: Bearer $TOKEN" \
-    -d '{"command":["true"],"cpus":0,"name":"nN"}' "http://$at/v1/jobs" >"$T/codes"
-  [ "$(sort "$T/codes" | uniq -c | tr -s ' ')" = " 100 201" ]
-  eventually is 100 ended
-  [ "$(sock GET '/v1/jobs?all=1&limit=all' | jq '[.jobs[].name] | unique | length')" = 100 ]
-}
-
-ended() { sock GET '/v1/jobs?all=1&limit=all&state=COMPLETED' | jq '.jobs | length'; }

@@ -161,7 +161,7 @@ at_least() { [ "$(wc -l <"$1")" -ge "$2" ]; }
   [ "$(jq '.jobs | length' "$T/all")" = 20 ]
   [ "$(jq '[.jobs[] | select(.state == "COMPLETED")] | length' "$T/all")" = 6 ]
   [ "$(jq '[.jobs[] | select(.exit_code == 2)] | length' "$T/all")" = 7 ]
-  for id in $(cat "$T/ids"); do
+  while read -r id; do
     [ "$(job "$id" '[.transitions[] | select(.state == "COMPLETED" or .state == "FAILED")] | length')" = 1 ]
-  done
+  done <"$T/ids"
 }

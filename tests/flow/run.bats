@@ -1,6 +1,9 @@
 #!/usr/bin/env bats
 # `berth run`: output, codes, environment, signals, terminal.
 
+# `run --separate-stderr` sets stderr and stderr_lines.
+# shellcheck disable=SC2154
+
 load helper
 
 flow_setup() { up; }

@@ -76,7 +76,7 @@ device_of() { job "$1" '.slices[0].device'; }
   b up -d --simulate 4x8GiB --gpus 0,1,2 >"$T/o"
   grep -q '3 simulated GPUs' "$T/o"
   [ "$(b gpus -o json | jq -c '[.devices[].index]')" = '[0,1,2]' ]
-  for i in 1 2 3; do b submit -c 0 --gpu 1 -- sh -c 'sleep 300 & wait'; done
+  for _ in 1 2 3; do b submit -c 0 --gpu 1 -- sh -c 'sleep 300 & wait'; done
   becomes 3 RUNNING
   run -0 b down
   [ -z "$(left_over)" ]

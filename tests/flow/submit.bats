@@ -1,6 +1,9 @@
 #!/usr/bin/env bats
 # `berth submit`: ids, many jobs by line, files, keys, holding, order.
 
+# `run --separate-stderr` sets stderr and stderr_lines.
+# shellcheck disable=SC2154
+
 load helper
 
 flow_setup() { up; }

@@ -127,7 +127,7 @@ load helper
 
 @test "what dies is started again, however often" {
   up
-  for i in 1 2 3 4; do
+  for _ in 1 2 3 4; do
     for name in server agent; do
       pid=$(part $name)
       kill -9 "$pid"
