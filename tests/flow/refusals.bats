@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Bad input costs the sender only: nothing is slowed or lost for others. Each refusal names the thing, and where there is one the next step.
+# Bad input costs the sender only: nothing of it is kept, others are served. Each refusal names the thing, and where there
+# is one the next step.
 
 load helper
 
