@@ -127,8 +127,9 @@ static void reap(struct attempt *a)
 	int status;
 	pid_t pid;
 
-	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
-		add_usage(a, &usage);
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0 || (pid < 0 && errno == EINTR)) {
+		if (pid > 0)
+			add_usage(a, &usage);
 		if (pid != a->pid)
 			continue;
 		a->has_exited = true;
@@ -396,6 +397,8 @@ static NORETURN void finish_failed(
 
 static int check(const struct attempt *a, struct err *err)
 {
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1L) < 0)
+		return err_sys(err, errno, "becoming the parent of all its processes");
 	if (a->l->refusal)
 		return err_set(err, ERR_FORBIDDEN, "%s", a->l->refusal);
 	if (!a->l->argv[0])
@@ -506,7 +509,6 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
 	        .timer_fd = -1,
 	        .watch_fd = -1,
 	};
-	prctl(PR_SET_CHILD_SUBREAPER, 1L);
 	rc = set_up(&a, &err);
 	if (rc == 0) {
 		struct spawn s = {.base = base, .l = l, .is_tty = l->tty, .cwd_fd = a.cwd_fd};
