@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "core/apply.h"
 
 struct shadow_row {

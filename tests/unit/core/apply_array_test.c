@@ -383,10 +383,11 @@ static void test_edit_of_an_array(void **state)
 	box_exit(&b, t, 1);
 	retry(&b, t->id);
 	other = box_submit_plain(&b);
+	box_take_dirty(&b);
 	box_apply(
 	        &b, (struct event){
 	                    .kind = EVENT_EDIT, .id = a->id, .set_priority = true, .priority = 3});
-	assert_true(a->priority == 3 && t->priority == 3);
+	assert_true(a->priority == 3 && t->priority == 3 && a->dirty && t->dirty);
 	assert_int_equal(world_position(b.w, other), 3);
 	box_refuse(&b,
 	        (struct event){.kind = EVENT_EDIT, .id = t->id, .set_name = true, .name = "x"},
