@@ -46,12 +46,21 @@ static ssize_t read_small(const char *path, char *out, size_t size)
 static bool parse_stat(const char *text, pid_t pid, struct proc *ret)
 {
 	const char *p = strrchr(text, ')');
-	int ppid, pgid, sid;
-	char state;
+	pid_t ids[3];
+	char *end;
 
-	if (!p || sscanf(p + 1, " %c %d %d %d", &state, &ppid, &pgid, &sid) != 4)
+	if (!p || p[1] != ' ' || !p[2])
 		return false;
-	*ret = (struct proc){.pid = pid, .ppid = ppid, .pgid = pgid, .sid = sid, .state = state};
+	*ret = (struct proc){.pid = pid, .state = p[2]};
+	p += 3;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++, p = end) {
+		ids[i] = (pid_t)strtol(p, &end, 10);
+		if (end == p)
+			return false;
+	}
+	ret->ppid = ids[0];
+	ret->pgid = ids[1];
+	ret->sid = ids[2];
 	return true;
 }
 
