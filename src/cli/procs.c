@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 
 #define CMDLINE_MAX 8192
 
@@ -77,6 +78,15 @@ static bool is_ours(const char *pid, uid_t owner)
 	       (st.st_uid == geteuid() || (geteuid() == 0 && st.st_uid == owner));
 }
 
+/* 0 for what is no pid. */
+static pid_t pid_of(const char *name)
+{
+	int64_t pid;
+	struct err err;
+
+	return num_parse_i64(name, 1, INT32_MAX, &pid, &err) ? 0 : (pid_t)pid;
+}
+
 void procs_find(const char *data_dir, struct procs *ret_procs)
 {
 	struct procs p = {0};
@@ -87,7 +97,7 @@ void procs_find(const char *data_dir, struct procs *ret_procs)
 
 	stat(data_dir, &st);
 	while (dir && (entry = readdir(dir))) {
-		if (!isdigit((unsigned char)entry->d_name[0]) || atoi(entry->d_name) == getpid())
+		if (!isdigit((unsigned char)entry->d_name[0]) || pid_of(entry->d_name) == getpid())
 			continue;
 		if (!is_ours(entry->d_name, st.st_uid) || !read_cmdline(entry->d_name, cmdline))
 			continue;
@@ -95,7 +105,7 @@ void procs_find(const char *data_dir, struct procs *ret_procs)
 		if (role < 0 || !serves(cmdline, data_dir))
 			continue;
 		MEM_GROW(p.v, p.n, p.cap);
-		p.v[p.n++] = (struct proc){atoi(entry->d_name), (enum procs_role)role};
+		p.v[p.n++] = (struct proc){pid_of(entry->d_name), (enum procs_role)role};
 	}
 	if (dir)
 		closedir(dir);

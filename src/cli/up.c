@@ -180,9 +180,11 @@ int verb_up(struct cli *cli, int argc, char **argv)
 		unsetenv("BERTH_URL");
 		cli->data_option = data_dir;
 		if (fd_text) {
-			int ready_fd = atoi(fd_text);
+			int64_t ready_fd = -1;
+			if (num_parse_i64(fd_text, 0, INT32_MAX, &ready_fd, &err))
+				ready_fd = -1;
 			unsetenv(READY_FD);
-			rc = supervise(cli, &u, data_dir, ready_fd, &words);
+			rc = supervise(cli, &u, data_dir, (int)ready_fd, &words);
 		} else {
 			rc = u.detach ? detach(cli, &words, &err) : exec_self(&words, -1, &err);
 		}
