@@ -69,6 +69,7 @@ static void read_file(const char *path, struct buf *b)
 
 	*b = BUF_INIT(64 * MIB);
 	assert_int_equal(fs_read(path, b, &err), 0);
+	(void)buf_str(b); /* ends it with a NUL, for those who read it as text */
 }
 
 /* The file against the model; returns how many bytes of the model are not in it. */
