@@ -122,6 +122,9 @@ static void take_signals(void)
 	sigaddset(&ours, SIGCHLD);
 	sigaddset(&ours, SIGTERM);
 	sigaddset(&ours, STOP_SIGNAL);
+	/* What a starter ignored (nohup does) would be ignored by every job. */
+	for (int signo = 1; signo < _NSIG; signo++)
+		signal(signo, SIG_DFL);
 	fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 	BUG_IF(fd < 0 || dup3(fd, FD_SIGNAL, O_CLOEXEC) < 0);
 	close(fd);
