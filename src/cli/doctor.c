@@ -1,5 +1,6 @@
 #include <dirent.h>
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "cli/lock.h"
 #include "cli/output.h"
 #include "cli/parts.h"
+#include "cli/procs.h"
 #include "plat/fs.h"
 
 #define SPACE_LOW_BYTES (1 * GIB)
@@ -95,13 +97,39 @@ static void check_directory(struct doctor *d)
 		        "%s free", num_format_size(free_bytes, size));
 }
 
+/* Of a Berth that root started: as whom the process that speaks to the network runs. */
+static void check_server_account(struct doctor *d)
+{
+	struct procs p;
+	struct stat st;
+	char path[64];
+
+	procs_find(d->data_dir, &p);
+	for (size_t i = 0; i < p.n; i++) {
+		snprintf(path, sizeof(path), "/proc/%d", (int)p.v[i].pid);
+		if (p.v[i].role != PROCS_SERVER || stat(path, &st) < 0)
+			continue;
+		const struct passwd *pw = getpwuid(st.st_uid);
+		if (st.st_uid == 0)
+			find(d, NOTE, "account",
+			        "berth down; useradd --system --no-create-home berth; berth up -d",
+			        "server and agent run as root, because there is no account of server.user");
+		else
+			find(d, OK, "account", NULL, "server and agent run as %s",
+			        pw ? pw->pw_name : "an account without a name");
+	}
+	procs_done(&p);
+}
+
 static void check_account(struct doctor *d)
 {
-	if (geteuid() == 0)
-		find(d, OK, "account", NULL, "root: jobs run as the accounts of their submitters");
-	else
+	if (geteuid() != 0) {
 		find(d, NOTE, "account", "start Berth as root, if others shall use it",
 		        "uid %u, not root: jobs run as this account only", (unsigned)geteuid());
+		return;
+	}
+	find(d, OK, "account", NULL, "root: jobs run as the accounts of their submitters");
+	check_server_account(d);
 }
 
 static void check_cgroup(struct doctor *d)

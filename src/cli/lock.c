@@ -101,8 +101,16 @@ bool lock_find_holder(const char *data_dir, struct lock_holder *ret_holder)
 int lock_read_text(const char *data_dir, struct buf *b, struct err *err)
 {
 	char *path = lock_path(data_dir);
-	int rc = fs_read(path, b, err);
+	struct stat st;
+	int rc;
 
+	/* In a directory that was given to another account, that one may have written it. */
+	if (lstat(path, &st) < 0)
+		rc = err_sys(err, errno, "reading %s", path);
+	else if (!S_ISREG(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0))
+		rc = err_set(err, ERR_FORBIDDEN, "%s belongs to another account", path);
+	else
+		rc = fs_read(path, b, err);
 	free(path);
 	return rc;
 }

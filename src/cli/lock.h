@@ -30,5 +30,5 @@ void lock_drop(struct lock *l); /* removes the file, then lets go */
 
 /* Does somebody hold the directory? */
 bool lock_find_holder(const char *data_dir, struct lock_holder *ret_holder);
-/* What its holder was started with. */
+/* What its holder was started with, as this account or root wrote it; another's is FORBIDDEN. */
 MUST_CHECK int lock_read_text(const char *data_dir, struct buf *b, struct err *err);

@@ -57,9 +57,3 @@ int setup_wait_for_old(const char *data_dir, struct err *err)
 		interrupt_poll(NULL, 0, OLD_POLL_MS);
 	}
 }
-
-int setup_rights(const struct supervisor_options *o, struct part *server, struct part *agent,
-        struct part *helper, struct err *err)
-{
-	return 0;
-}

@@ -1,16 +1,12 @@
 /*
- * What must stand before a Berth can be started in a directory: the directory itself, nobody left of an earlier one,
- * and (for root) the accounts. Borrows everything; one thread; blocks. A wrong directory is named, with what mends it.
+ * What must stand before a Berth can be started in a directory: the directory itself, and nobody left of an earlier one.
+ * Borrows everything; one thread; blocks. A wrong directory is named, with what mends it.
  */
 #pragma once
 
-#include "cli/supervisor.h"
-#include "cli/supervisor_part.h"
+#include "base/err.h"
 
 /* Makes the directory and what the supervisor needs in it. */
 MUST_CHECK int setup_data_dir(const char *data_dir, struct err *err);
 /* Parts of a supervisor that was killed are on their way out; CONFLICT when they do not go. */
 MUST_CHECK int setup_wait_for_old(const char *data_dir, struct err *err);
-/* For root: the account of server and agent, and the helper; else nothing. */
-MUST_CHECK int setup_rights(const struct supervisor_options *o, struct part *server,
-        struct part *agent, struct part *helper, struct err *err);

@@ -17,6 +17,7 @@
 #include "base/num.h"
 #include "cli/lock.h"
 #include "cli/procs.h"
+#include "cli/rights.h"
 #include "cli/setup.h"
 #include "cli/supervisor_part.h"
 #include "plat/clock.h"
@@ -354,7 +355,7 @@ static int prepare_parts(struct supervisor *s, struct err *err)
 	free(url);
 	parts_argv_add_option(&agent->argv, "--gpus", o->gpus);
 	parts_argv_add_option(&agent->argv, "--simulate", o->simulate);
-	return setup_rights(o, server, agent, &s->parts[HELPER], err);
+	return rights_assign(o, server, agent, &s->parts[HELPER], err);
 }
 
 static int start_all(struct supervisor *s, struct err *err)

@@ -10,7 +10,9 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "cli/args.h"
+#include "cli/parts.h"
 #include "cli/setup.h"
+#include "cli/supervisor.h"
 #include "cli/target.h"
 
 /*

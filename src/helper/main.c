@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -179,6 +180,8 @@ int main(int argc, char **argv)
 	struct relay_options r;
 	struct policy policy;
 	struct err err;
+	int death_signal = 0;
+	pid_t starter = getppid();
 
 	parse(argc, argv, &o);
 	if (getuid() != 0) {
@@ -187,6 +190,7 @@ int main(int argc, char **argv)
 	}
 	close_range(3, ~0u, 0);
 	proc_begin("berth helper");
+	(void)prctl(PR_GET_PDEATHSIG, &death_signal);
 	umask(022);
 	if (chdir("/") < 0)
 		errno = 0;
@@ -203,6 +207,9 @@ int main(int argc, char **argv)
 	        .signal_fd = take_signals(),
 	        .listen_fd = listen_at(&o, sock),
 	};
+	/* Who started it may want it to end with him: a change of account makes the kernel forget that. */
+	if (death_signal && (prctl(PR_SET_PDEATHSIG, death_signal) < 0 || getppid() != starter))
+		return 1;
 	log_info("helper.ready", "socket=\"%s\" allow_root=%d min_uid=%u users=%zu", sock,
 	        policy.allow_root, (unsigned)policy.min_uid, policy.n_users);
 	relay_run(&r);

@@ -15,11 +15,12 @@
 struct args {
 	const char *data, *config, *listen;
 	bool insecure;
+	bool has_helper;
 	enum settings_question question; /* instead of serving */
 	const char *key;
 };
 
-enum { OPT_INSECURE = 1000, OPT_CHECK, OPT_SHOW, OPT_GET };
+enum { OPT_INSECURE = 1000, OPT_HELPER, OPT_CHECK, OPT_SHOW, OPT_GET };
 
 static int ended_by; /* a signal, 0: a shutdown */
 
@@ -28,6 +29,7 @@ static const struct argp_option options[] = {
         {"config", 'c', "FILE", 0, "The configuration, instead of DIR/berth.yaml", 0},
         {"listen", 'l', "HOST:PORT", 0, "Serve TCP too, with TLS", 0},
         {"insecure", OPT_INSECURE, NULL, 0, "Take plain HTTP beyond loopback too", 0},
+        {"helper", OPT_HELPER, NULL, 0, "Root's helper is there: jobs run as their submitters", 0},
         {"check-config", OPT_CHECK, NULL, 0, "Check the configuration and end", 0},
         {"show-config", OPT_SHOW, NULL, 0, "Print the configuration and end", 0},
         {"get-config", OPT_GET, "KEY", 0,
@@ -51,6 +53,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_INSECURE:
 		a->insecure = true;
+		return 0;
+	case OPT_HELPER:
+		a->has_helper = true;
 		return 0;
 	case OPT_CHECK:
 		a->question = SETTINGS_CHECK;
@@ -105,7 +110,7 @@ int main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
 	if (sodium_init() < 0)
 		return 1;
-	if (server_open(a.data, a.config, a.listen, a.insecure, &s, &err)) {
+	if (server_open(a.data, a.config, a.listen, a.insecure, a.has_helper, &s, &err)) {
 		fprintf(stderr, "berth server: %s\n", err.text);
 		return err.kind == ERR_CONFLICT ? 3 : err_exit_code(err.kind);
 	}

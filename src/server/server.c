@@ -254,17 +254,15 @@ static int open_world(struct server *s, struct err *err)
 }
 
 int server_open(const char *data_dir, const char *config_path, const char *listen, bool insecure,
-        struct server **ret_server, struct err *err)
+        bool has_helper, struct server **ret_server, struct err *err)
 {
 	struct server *s = mem_zalloc(sizeof(*s));
-	char helper[4200];
 	int rc;
 
 	s->data_dir = mem_strdup(data_dir);
 	s->config_path = mem_strdup(config_path);
 	s->owner_uid = geteuid();
-	snprintf(helper, sizeof(helper), "%s/run/helper.sock", data_dir);
-	s->is_root_install = geteuid() == 0 || access(helper, F_OK) == 0;
+	s->is_root_install = geteuid() == 0 || has_helper;
 	s->started_ms = clock_wall_ms();
 	rc = settings_load(
 	        &(struct settings_source){data_dir, config_path, listen, insecure}, &s->conf, err);

@@ -71,5 +71,5 @@ void server_arm_tick(struct server *s);
 MUST_CHECK int server_load(struct server *s, struct err *err);
 /* main.c's work in server.c */
 MUST_CHECK int server_open(const char *data_dir, const char *config_path, const char *listen,
-        bool insecure, struct server **ret_server, struct err *err);
+        bool insecure, bool has_helper, struct server **ret_server, struct err *err);
 void server_close(struct server *s);

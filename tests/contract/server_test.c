@@ -208,7 +208,8 @@ static void test_second_server(void **state)
 	struct err err;
 
 	begin(&g);
-	assert_int_equal(server_open(g.dir, NULL, NULL, false, &other, &err), -(int)ERR_CONFLICT);
+	assert_int_equal(
+	        server_open(g.dir, NULL, NULL, false, false, &other, &err), -(int)ERR_CONFLICT);
 	assert_int_equal(rig_submit(&g, SLEEP), 1);
 	rig_end(&g);
 }

@@ -2,6 +2,8 @@
 #
 # Started by root, NAME.bats runs as root and NAME_user.bats, a link to it, as an ordinary account; started by anybody
 # else, NAME.bats runs as that one and NAME_user.bats is skipped. `b` is berth as that account, `as` any other command.
+# NAME_helper.bats, where there is one, is a Berth that root starts with server.user games, so that the helper and another
+# account have a part in it, and jobs are nobody's: `b` is root for verbs that administer, else nobody.
 # After each test nothing of its directory may be running; what is left fails the test, and is killed.
 
 bats_require_minimum_version 1.5.0
@@ -14,6 +16,11 @@ setup_file() {
   *_user.bats)
     [ "$(id -u)" -eq 0 ] || skip "only root can run this as somebody else"
     FLOW_USER=nobody
+    ;;
+  *_helper.bats)
+    [ "$(id -u)" -eq 0 ] || skip "only root has a helper"
+    FLOW_USER=nobody
+    export FLOW_ADMIN=1 BERTH_CONF_SERVER_USER=games BERTH_CONF_SOCKET_MODE=0666
     ;;
   esac
   FLOW_ROOT=$(mktemp -d /tmp/berth-flow-XXXXXX)
@@ -62,7 +69,11 @@ teardown() {
     kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  as timeout -k 5 60 "$BERTH_BUILD/berth" down --data "$D" 3>&- || failed=1
+  if [ -n "${FLOW_ADMIN:-}" ]; then
+    timeout -k 5 60 "$BERTH_BUILD/berth" down --data "$D" 3>&- || failed=1
+  else
+    as timeout -k 5 60 "$BERTH_BUILD/berth" down --data "$D" 3>&- || failed=1
+  fi
   left=$(left_over)
   if [ -n "$left" ] || [ "$failed" = 1 ]; then
     echo "left running: $left"
@@ -88,7 +99,10 @@ as() {
 
 # berth; fd 3 belongs to bats and must not be held by what stays in the background.
 b() {
-  as "$BERTH_BUILD/berth" "$@" 3>&-
+  case ${FLOW_ADMIN:-}$1 in
+  1up | 1down | 1drain | 1resume | 1pause | 1token | 1config | 1backup | 1doctor) "$BERTH_BUILD/berth" "$@" 3>&- ;;
+  *) as "$BERTH_BUILD/berth" "$@" 3>&- ;;
+  esac
 }
 
 up() {

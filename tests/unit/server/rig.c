@@ -37,7 +37,7 @@ void rig_open(struct rig *g)
 {
 	struct err err;
 
-	if (server_open(g->dir, NULL, g->listens ? "127.0.0.1:0" : NULL, false, &g->s, &err))
+	if (server_open(g->dir, NULL, g->listens ? "127.0.0.1:0" : NULL, false, false, &g->s, &err))
 		fail_msg("%s", err.text);
 	loop_on_turn_end(g->s->loop, on_turn_end, g);
 }

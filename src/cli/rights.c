@@ -1,0 +1,208 @@
+#include "cli/rights.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "cli/lock.h"
+#include "plat/fs.h"
+
+#define ANSWER_MAX 4096
+
+/*
+ * DESIGN. What the configuration says is asked of the server program, so that this one reads no YAML. The directory
+ * belongs to server.user, who makes the sockets and files in it, and could write its configuration: so who owns the
+ * directory decides. Only one that belongs to root is given away, once; afterwards server.user must be its owner, and
+ * never root again. What its helper obeys, root alone may write: that is the helper's own check.
+ */
+
+/* Runs berth-server with these words and takes what it prints; its complaint goes to stderr. */
+static int ask_server(char **argv, const char *program, struct buf *answer, struct err *err)
+{
+	int pipe[2], status = -1;
+	ssize_t n = 1;
+
+	if (pipe2(pipe, O_CLOEXEC) < 0)
+		return err_sys(err, errno, "pipe");
+	pid_t pid = fork();
+	if (pid == 0) {
+		dup2(pipe[1], STDOUT_FILENO);
+		execv(program, argv);
+		_exit(127);
+	}
+	close(pipe[1]);
+	while (pid > 0 && n > 0) {
+		uint8_t *room = buf_reserve(answer, 1024);
+		n = room ? read(pipe[0], room, 1024) : 0;
+		if (n > 0)
+			buf_commit(answer, (size_t)n);
+		else if (n < 0 && errno == EINTR)
+			n = 1;
+	}
+	close(pipe[0]);
+	if (pid < 0)
+		return err_sys(err, errno, "fork");
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status ? err_set(err, ERR_INVALID, "the configuration is wrong") : 0;
+}
+
+/* "default berth" or "file someone": where server.user comes from, and what it is. */
+static int ask_account(const struct supervisor_options *o, const char *program, struct buf *answer,
+        struct err *err)
+{
+	struct parts_argv words = {0};
+
+	parts_argv_add(&words, "berth server");
+	parts_argv_add_option(&words, "--data", o->data_dir);
+	parts_argv_add_option(&words, "--config", o->config_path);
+	parts_argv_add_option(&words, "--get-config", "server.user");
+	int rc = ask_server(words.v, program, answer, err);
+	parts_argv_done(&words);
+	while (rc == 0 && answer->len && answer->data[answer->len - 1] == '\n')
+		answer->len--;
+	return rc;
+}
+
+/* NULL: none, and all stays root. */
+static int find_account(const char *answer, const struct passwd **ret_pw, struct err *err)
+{
+	const char *space = strchr(answer, ' ');
+	char name[256], shown[TEXT_SHOW_SIZE];
+	size_t len = space ? strlen(space + 1) : 0;
+
+	if (!space || len >= sizeof(name))
+		return err_set(err, ERR_CORRUPT, "server.user is not understood");
+	memcpy(name, space + 1, len + 1);
+	/* As YAML it may stand in quotes. */
+	if (len >= 2 && (name[0] == '"' || name[0] == '\'') && name[len - 1] == name[0]) {
+		memmove(name, name + 1, len - 2);
+		name[len - 2] = '\0';
+	}
+	*ret_pw = getpwnam(name);
+	if (*ret_pw || strncmp(answer, "default ", 8) == 0)
+		return 0;
+	return err_set(err, ERR_NOT_FOUND, "server.user is '%s', and there is no such account",
+	               text_show(name, shown))
+	               ? err_hint(err, "useradd --system --no-create-home %s, or server.user: root",
+	                         shown)
+	               : 0;
+}
+
+static uid_t give_to_uid;
+static gid_t give_to_gid;
+
+/* Nothing that could be known under a name elsewhere; and not the lock, whose text root believes. */
+static int give_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	if (at->level == 1 && strcmp(path + at->base, LOCK_NAME) == 0)
+		return 0;
+	if (type == FTW_D || type == FTW_SL || (type == FTW_F && st->st_nlink == 1))
+		return lchown(path, give_to_uid, give_to_gid);
+	return 0;
+}
+
+static int check_owner(const char *data_dir, const struct passwd *pw, struct err *err)
+{
+	const struct passwd *owner;
+	struct stat st;
+
+	if (stat(data_dir, &st) < 0)
+		return err_sys(err, errno, "%s", data_dir);
+	if (st.st_uid == 0 || (pw && st.st_uid == pw->pw_uid))
+		return 0;
+	owner = getpwuid(st.st_uid);
+	int rc = err_set(err, ERR_CONFLICT,
+	        "%s belongs to %s (uid %u), but server.user is not that account", data_dir,
+	        owner ? owner->pw_name : "nobody known", (unsigned)st.st_uid);
+	return owner ? err_hint(err, "set server.user: %s, or give it back: chown -R root %s",
+	                       owner->pw_name, data_dir)
+	             : rc;
+}
+
+static int give_directory(const char *data_dir, const struct passwd *pw, struct err *err)
+{
+	static const char *const subs[] = {"logs", "run"};
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_LEN(subs); i++) {
+		char *path = NULL;
+		BUG_IF(asprintf(&path, "%s/%s", data_dir, subs[i]) < 0);
+		int rc = fs_mkdir_p(path, i == 0 ? 0755 : 0711, err);
+		if (rc == 0 && lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == 0 &&
+		        lchown(path, pw->pw_uid, pw->pw_gid) < 0)
+			rc = err_sys(err, errno, "giving %s to %s", path, pw->pw_name);
+		free(path);
+		if (rc)
+			return rc;
+	}
+	if (stat(data_dir, &st) < 0)
+		return err_sys(err, errno, "%s", data_dir);
+	if (st.st_uid != 0)
+		return 0;
+	give_to_uid = pw->pw_uid;
+	give_to_gid = pw->pw_gid;
+	return nftw(data_dir, give_one, 16, FTW_PHYS | FTW_MOUNT) == 0
+	               ? 0
+	               : err_sys(err, errno, "giving %s to %s", data_dir, pw->pw_name);
+}
+
+static void drop(struct part *p, const struct passwd *pw)
+{
+	p->drop_rights = true;
+	p->uid = pw->pw_uid;
+	p->gid = pw->pw_gid;
+	p->account = mem_strdup(pw->pw_name);
+}
+
+static int make_helper(const struct supervisor_options *o, const struct passwd *pw,
+        struct part *agent, struct part *helper, struct err *err)
+{
+	char number[16], *sock = NULL;
+	int rc = part_init(helper, "helper", o->data_dir, err);
+
+	if (rc)
+		return rc;
+	snprintf(number, sizeof(number), "%u", (unsigned)pw->pw_uid);
+	parts_argv_add_option(&helper->argv, "--server-uid", number);
+	snprintf(number, sizeof(number), "%u", (unsigned)pw->pw_gid);
+	parts_argv_add_option(&helper->argv, "--server-gid", number);
+	BUG_IF(asprintf(&sock, "%s/run/helper.sock", o->data_dir) < 0);
+	parts_argv_add_option(&agent->argv, "--launcher", sock);
+	free(sock);
+	return 0;
+}
+
+int rights_assign(const struct supervisor_options *o, struct part *server, struct part *agent,
+        struct part *helper, struct err *err)
+{
+	CLEANUP_BUF struct buf answer = BUF_INIT(ANSWER_MAX);
+	const struct passwd *pw = NULL;
+	int rc;
+
+	if (geteuid() != 0)
+		return 0;
+	rc = ask_account(o, server->program, &answer, err);
+	if (rc == 0)
+		rc = find_account(buf_str(&answer), &pw, err);
+	if (rc == 0)
+		rc = check_owner(o->data_dir, pw, err);
+	if (rc || !pw || pw->pw_uid == 0)
+		return rc;
+	rc = give_directory(o->data_dir, pw, err);
+	if (rc)
+		return rc;
+	drop(server, pw);
+	parts_argv_add(&server->argv, "--helper");
+	drop(agent, pw);
+	return make_helper(o, pw, agent, helper, err);
+}
