@@ -122,9 +122,6 @@ static void take_signals(void)
 	sigaddset(&ours, SIGCHLD);
 	sigaddset(&ours, SIGTERM);
 	sigaddset(&ours, STOP_SIGNAL);
-	/* What a starter ignored (nohup does) would be ignored by every job. */
-	for (int signo = 1; signo < _NSIG; signo++)
-		signal(signo, SIG_DFL);
 	fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 	BUG_IF(fd < 0 || dup3(fd, FD_SIGNAL, O_CLOEXEC) < 0);
 	close(fd);
@@ -206,6 +203,7 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &o);
 	take_descriptors();
+	/* Signals, too: what our starter ignored (nohup does) would be ignored by every job. */
 	proc_begin("berth keeper");
 	take_signals();
 	umask(022);

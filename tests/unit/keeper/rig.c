@@ -143,6 +143,9 @@ static NORETURN void run_parent(const struct rig *r)
 	/* A process that has changed its rights cannot be looked into, not by the leak checker either. */
 	if (is_root)
 		setenv("LSAN_OPTIONS", "detect_leaks=0", 1);
+	/* As under nohup: no job may notice. */
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
 	/* A parent that outlives a broken test would stay for ever. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (r->mode == RIG_HELPER) {
