@@ -91,6 +91,7 @@ static int check_tally(
         const struct job *j, const struct tally *t, bool all_in_memory, struct err *err)
 {
 	const struct array *a = j->array;
+	int32_t worst = array_cut(a) ? MAX(t->worst, 143) : t->worst;
 
 	for (int s = 0; s < JOB_STATE_MAX; s++) {
 		uint64_t cut = s == JOB_CANCELLED ? array_cut(a) : 0;
@@ -99,8 +100,9 @@ static int check_tally(
 	}
 	if (j->state == JOB_COMPLETED && t->worst != 0)
 		return differs(err, j->id, "completed with a task that did not");
-	if (job_state_is_final(j->state) && all_in_memory &&
-	        job_result_code(j) != (array_cut(a) ? MAX(t->worst, 143) : t->worst))
+	if (job_state_is_final(j->state) && job_result_code(j) < worst)
+		return differs(err, j->id, "its code is smaller than that of a task");
+	if (job_state_is_final(j->state) && all_in_memory && job_result_code(j) != worst)
 		return differs(err, j->id, "its code is not the largest of its tasks");
 	return 0;
 }

@@ -285,6 +285,42 @@ static void test_retry_of_one_task(void **state)
 	box_done(&b);
 }
 
+/* Ended tasks may have left memory; what they came to is known all the same. */
+static void test_codes_of_tasks_that_left_memory(void **state)
+{
+	static const int32_t worse[] = {9, 4}, better[] = {0, 9};
+	struct box b;
+	struct job *a;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 8, 0, 0);
+	b.w->policy.keep_ended = 0;
+	a = box_submit_array(&b, 0, 1, 0);
+	box_exit(&b, box_run(&b, a), worse[0]);
+	box_take_dirty(&b);
+	world_trim(b.w, &b.fx);
+	box_exit(&b, box_run(&b, a), worse[1]);
+	assert_int_equal(job_result_code(a), 9);
+	/* Cut off behind one that is gone. */
+	a = box_submit_array(&b, 0, 3, 0);
+	box_exit(&b, box_run(&b, a), worse[0]);
+	box_take_dirty(&b);
+	world_trim(b.w, &b.fx);
+	box_cancel(&b, a->id);
+	assert_int_equal(job_result_code(a), 143);
+	/* One that completed is gone; the other is tried again, and its old code is forgotten. */
+	a = box_submit_array(&b, 0, 1, 0);
+	box_exit(&b, box_run(&b, a), better[0]);
+	box_take_dirty(&b);
+	world_trim(b.w, &b.fx);
+	box_exit(&b, box_run(&b, a), better[1]);
+	retry(&b, a->id);
+	box_exit(&b, box_run(&b, box_find(&b, a->id.num, 1)), 3);
+	assert_int_equal(job_result_code(a), 3);
+	box_done(&b);
+}
+
 static void test_a_task_without_its_array_is_not_retried(void **state)
 {
 	static const int32_t codes[] = {9};
@@ -449,6 +485,7 @@ int main(void)
 	        cmocka_unit_test(test_retry_of_an_array),
 	        cmocka_unit_test(test_half_of_an_array_is_not_retried_as_the_whole),
 	        cmocka_unit_test(test_retry_of_one_task),
+	        cmocka_unit_test(test_codes_of_tasks_that_left_memory),
 	        cmocka_unit_test(test_a_task_without_its_array_is_not_retried),
 	        cmocka_unit_test(test_held_arrays),
 	        cmocka_unit_test(test_cancel_when_every_task_is_a_job_of_its_own),

@@ -30,6 +30,9 @@ static void test_inventory(void **state)
 	assert_true(!b.out.is_new && b.out.num == 1);
 	assert_true(n->n_cpus == 8 && n->n_devices == 2 && n->devices[1].absent &&
 	            !n->devices[0].absent);
+	/* Who is told of is there. */
+	tell(&b, "n1", info_of(n, 1));
+	assert_false(n->devices[1].absent);
 	box_node(&b, "n1", 8, 2, 16 * GIB);
 	assert_true(!n->devices[1].absent && n->devices[1].info.mem_bytes == 16 * GIB);
 	assert_int_equal(box_node(&b, "n2", 4, 0, 0)->num, 2);
