@@ -162,11 +162,11 @@ new_one() {
   echo 'nonsense: 1' | as tee "$D/berth.yaml" >/dev/null
   run -1 b up -d --simulate 2x8GiB
   has "$output" nonsense
-  has "$output" "$D/logs"
   [ -z "$(left_over)" ]
   rm "$D/berth.yaml"
   run -1 b up -d --simulate 0x8GiB
   has "$output" 0x8GiB
+  has "$output" "$D/logs"
   [ -z "$(left_over)" ]
   up
 }
