@@ -59,6 +59,12 @@ static void kill_left(const char *dir)
 	proc_list_done(&all);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
 PRINTF_LIKE(1, 2) NORETURN static void die(const char *fmt, ...)
 {
 	va_list ap;
@@ -68,9 +74,12 @@ PRINTF_LIKE(1, 2) NORETURN static void die(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	fputc('\n', stderr);
 	va_end(ap);
-	for (size_t i = 0; i < ARRAY_LEN(active_dirs); i++)
-		if (active_dirs[i])
-			kill_left(active_dirs[i]);
+	for (size_t i = 0; i < ARRAY_LEN(active_dirs); i++) {
+		if (!active_dirs[i])
+			continue;
+		kill_left(active_dirs[i]);
+		nftw(active_dirs[i], remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	}
 	abort();
 }
 
@@ -245,12 +254,6 @@ void rig_kill_parent(struct rig *r, int signo)
 	close(r->conn);
 	r->conn = -1;
 	r->parent = 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
 }
 
 void rig_stop(struct rig *r)
