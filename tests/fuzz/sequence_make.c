@@ -192,7 +192,7 @@ static int end_all(struct sequence *s)
 /* A living job may only be left when no node could take it, or when it waits for such a one. */
 static int check_left(struct sequence *s, const struct job *j)
 {
-	struct sched_reason reasons[SCHED_REASONS_MAX];
+	struct err why;
 	char id[48];
 
 	if (job_state_is_final(j->state))
@@ -212,8 +212,7 @@ static int check_left(struct sequence *s, const struct job *j)
 			if (on && !job_state_is_final(on->state))
 				return 0;
 		}
-	if (j->wait != WAIT_DEPENDENCY && sched_reasons(s->w, j, reasons) == 1 &&
-	        reasons[0].code == REASON_IMPOSSIBLE)
+	if (j->wait != WAIT_DEPENDENCY && sched_check_possible(s->w, j->req, &why))
 		return 0;
 	if (j->parent && j->parent->wait == WAIT_DEPENDENCY)
 		return 0;
