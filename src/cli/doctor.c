@@ -255,13 +255,19 @@ static void check_server(struct doctor *d)
 	}
 	const char *version = json_string_value(json_object_get(answer, "version"));
 	const char *pin = json_string_value(json_object_get(answer, "tls_pin"));
+	const char *not_ready = json_string_value(json_object_get(answer, "not_ready"));
+	const char *trouble = json_string_value(json_object_get(answer, "store_trouble"));
+	long long pid = json_integer_value(json_object_get(answer, "pid"));
 	if (version && strcmp(version, BERTH_VERSION) != 0)
 		find(d, WARN, "server", "berth down --keep && berth up -d",
 		        "it is version %s, this program is %s", version, BERTH_VERSION);
+	if (not_ready)
+		find(d, BAD, "server", "see its log: logs/server.log",
+		        "process %lld is not ready: %s%s%s", pid, not_ready, trouble ? ": " : "",
+		        trouble ? trouble : "");
 	else
-		find(d, json_is_false(json_object_get(answer, "ready")) ? BAD : OK, "server", NULL,
-		        "version %s, process %lld", version ? version : "?",
-		        (long long)json_integer_value(json_object_get(answer, "pid")));
+		find(d, OK, "server", NULL, "version %s, process %lld", version ? version : "?",
+		        pid);
 	if (pin)
 		find(d, OK, "certificate", NULL, "BERTH_PIN=%s", pin);
 	check_agent(d, c);

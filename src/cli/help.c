@@ -3,13 +3,30 @@
 
 #include "base/text.h"
 #include "cli/args.h"
+#include "cli/openapi.h"
+#include "cli/output.h"
+
+enum { KEY_AS = 0x1000 };
+
+struct help {
+	const char *verb;
+	bool as_openapi;
+};
 
 static int parse(int key, char *arg, struct argp_state *state, void *input, struct err *err)
 {
-	const char **verb = input;
+	struct help *h = input;
+	char shown[TEXT_SHOW_SIZE];
 
-	if (key == ARGP_KEY_ARG && !*verb) {
-		*verb = arg;
+	if (key == KEY_AS) {
+		h->as_openapi = strcmp(arg, "openapi") == 0;
+		return h->as_openapi ? 0
+		                     : err_set(err, ERR_INVALID,
+		                               "--as: there is no '%s'; there is openapi",
+		                               text_show(arg, shown));
+	}
+	if (key == ARGP_KEY_ARG && !h->verb) {
+		h->verb = arg;
 		return 0;
 	}
 	return key == ARGP_KEY_END ? 0 : ARGP_ERR_UNKNOWN;
@@ -35,9 +52,12 @@ static void print_list(void)
 
 int verb_help(struct cli *cli, int argc, char **argv)
 {
-	const char *name = NULL;
-	struct args args = {.parse = parse,
-	        .input = &name,
+	static const struct argp_option options[] = {
+	        {"as", KEY_AS, "FORMAT", 0, "openapi: the HTTP interface as a document", 1}, {0}};
+	struct help h = {0};
+	struct args args = {.options = options,
+	        .parse = parse,
+	        .input = &h,
 	        .args_doc = "[VERB]",
 	        .doc = "Lists the verbs, or the options of one."};
 	struct err err;
@@ -45,6 +65,13 @@ int verb_help(struct cli *cli, int argc, char **argv)
 
 	if (args_parse(cli, &args, argc, argv, &err))
 		return cli_fail(cli, &err);
+	const char *name = h.verb;
+	if (h.as_openapi) {
+		json_t *document = openapi_document();
+		output_json(document);
+		json_decref(document);
+		return 0;
+	}
 	if (!name) {
 		print_list();
 		return 0;
