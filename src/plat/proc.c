@@ -21,10 +21,18 @@ void proc_list_done(struct proc_list *l)
 
 void proc_begin(const char *name)
 {
+	/* The kernel's own form: the C library keeps two real-time signals to itself, which a starter may have ignored as well. */
+	static const struct {
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} by_default = {.handler = SIG_DFL};
+
 	prctl(PR_SET_NAME, name);
 	for (int signo = 1; signo < NSIG; signo++)
 		if (signo != SIGKILL && signo != SIGSTOP)
-			signal(signo, SIG_DFL);
+			syscall(SYS_rt_sigaction, signo, &by_default, NULL, sizeof(by_default.mask));
 }
 
 /* Up to size - 1 bytes of a small file of /proc, terminated; -1 when it is gone. */

@@ -46,7 +46,8 @@ static void send_answer(int fd, const struct kit_step *s)
 	size_t piece = s->slowly ? 1 : len;
 
 	for (size_t at = 0; at < len; at += piece)
-		if (write(fd, s->answer + at, piece) != (ssize_t)piece)
+		/* A client that has read all it wants may have gone. */
+		if (send(fd, s->answer + at, piece, MSG_NOSIGNAL) != (ssize_t)piece)
 			return;
 }
 

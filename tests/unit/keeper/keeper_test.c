@@ -278,15 +278,13 @@ static void test_clean_start(void **state)
 	        "grep -E '^Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'; echo; ls /proc/self/fd | tr '\\n' ' '; echo; umask; "
 	        "cat /dev/stdin; [ $(ps -o sid= -p $$) = $$ ] && echo leader; env | grep -c ^BERTH_KEEPER=");
 	static char old_mark[] = "BERTH_KEEPER=of-an-outer-berth";
-	const char *text;
 
 	l.env[3] = old_mark;
 	l.env[4] = NULL;
 	rig_send(&r, &l);
 	rig_wait(&r, 1, SPOOL_ENDED);
-	text = rig_text(&r, "logs/1.out");
-	assert_non_null(strstr(text,
-	        "SigBlk:0000000000000000SigIgn:0000000000000000\n0 1 2 3 \n0022\nleader\n1\n"));
+	assert_string_equal(rig_text(&r, "logs/1.out"),
+	        "SigBlk:0000000000000000SigIgn:0000000000000000\n0 1 2 3 \n0022\nleader\n1\n");
 }
 
 static void test_own_directory(void **state)
@@ -319,7 +317,7 @@ static void test_cpus(void **state)
 
 static void test_repeated_start(void **state)
 {
-	struct launch l = rig_launch(&r, 1,
+	struct launch other, l = rig_launch(&r, 1,
 	        "echo once >>$D/jobs/count; echo ready; while [ ! -e $D/jobs/go ]; do sleep 0.01; done");
 
 	rig_send(&r, &l);
@@ -328,6 +326,9 @@ static void test_repeated_start(void **state)
 	rig_send(&r, &l);
 	l.again = true;
 	rig_send(&r, &l);
+	other = rig_launch(&r, 4, "true");
+	rig_send(&r, &other);
+	rig_wait(&r, 4, SPOOL_ENDED);
 	rig_touch(&r, "jobs/go");
 	rig_wait(&r, 1, SPOOL_ENDED);
 	/* It has ended: not when it is said that it may have been sent before. */
