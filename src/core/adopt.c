@@ -82,7 +82,9 @@ static int adopt_slices(struct world *w, struct job *j, struct err *err)
 		        a->slices[i].mem_bytes > INT64_MAX - n->devices[k].used_bytes)
 			return damaged(err, j, "holds more of a device than there is");
 		seen |= (uint64_t)1 << k;
-		j->slices[i] = (struct slice){k, a->slices[i].mem_bytes, a->slices[i].share_milli};
+		j->slices[i] = (struct slice){.device = k,
+		        .mem_bytes = a->slices[i].mem_bytes,
+		        .share_milli = a->slices[i].share_milli};
 	}
 	j->node = n;
 	j->n_slices = a->n_slices;

@@ -49,8 +49,8 @@ struct device {
 
 /* A grant on one device. */
 struct slice {
-	uint32_t device; /* place in node->devices */
 	uint64_t mem_bytes;
+	uint32_t device; /* place in node->devices */
 	uint32_t share_milli;
 };
 

@@ -32,7 +32,8 @@ void proc_begin(const char *name)
 	prctl(PR_SET_NAME, name);
 	for (int signo = 1; signo < NSIG; signo++)
 		if (signo != SIGKILL && signo != SIGSTOP)
-			syscall(SYS_rt_sigaction, signo, &by_default, NULL, sizeof(by_default.mask));
+			syscall(SYS_rt_sigaction, signo, &by_default, NULL,
+			        sizeof(by_default.mask));
 }
 
 /* Up to size - 1 bytes of a small file of /proc, terminated; -1 when it is gone. */

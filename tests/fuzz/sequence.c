@@ -89,6 +89,8 @@ int seq_apply(struct sequence *s, const struct event *e, bool *ret_refused)
 	return rc ? rc : world_check(s->w, s->err);
 }
 
+_Static_assert(sizeof(struct slice) == 16, "a slice has no padding, so its bytes can be compared");
+
 static bool is_same_placement(const struct placement *a, const struct placement *b)
 {
 	return job_id_eq(a->id, b->id) && a->pos == b->pos && a->node == b->node &&
@@ -255,8 +257,9 @@ static int wild_start(struct sequence *s)
 	p.pos = j && j->is_array ? array_next(j->array, 0) + dice_below(&s->dice, 2) : 0;
 	p.n_slices = dice_below(&s->dice, 4);
 	for (uint32_t i = 0; i < p.n_slices; i++)
-		p.slices[i] = (struct slice){dice_below(&s->dice, 3), dice_below(&s->dice, 9) * GIB,
-		        dice_below(&s->dice, 1100)};
+		p.slices[i] = (struct slice){.device = dice_below(&s->dice, 3),
+		        .mem_bytes = dice_below(&s->dice, 9) * GIB,
+		        .share_milli = dice_below(&s->dice, 1100)};
 	p.bind_cpus = dice_one_in(&s->dice, 2);
 	cpu_set_add(&p.cpus, dice_below(&s->dice, 10));
 	return seq_apply(s, &e, NULL);

@@ -147,8 +147,10 @@ static void test_start_takes_what_it_says(void **state)
 	struct node *n;
 	struct job *j;
 	struct request r = box_request();
-	struct placement p = {
-	        .node = 1, .n_slices = 1, .slices = {{1, 2 * GIB, 250}}, .bind_cpus = true};
+	struct placement p = {.node = 1,
+	        .n_slices = 1,
+	        .slices = {{.device = 1, .mem_bytes = 2 * GIB, .share_milli = 250}},
+	        .bind_cpus = true};
 
 	(void)state;
 	box_init(&b);
@@ -190,7 +192,10 @@ static void test_start_that_does_not_fit(void **state)
 	struct node *n;
 	struct job *j, *first;
 	struct request r = box_request();
-	struct placement good = {.node = 1, .n_slices = 1, .slices = {{0, 4 * GIB, 500}}}, p;
+	struct placement good = {.node = 1,
+	                         .n_slices = 1,
+	                         .slices = {{.mem_bytes = 4 * GIB, .share_milli = 500}}},
+	                 p;
 
 	(void)state;
 	box_init(&b);

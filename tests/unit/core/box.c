@@ -131,8 +131,10 @@ struct node *box_node(
 
 struct job *box_start_on(struct box *b, const struct job *j, uint64_t bytes, uint32_t milli)
 {
-	struct placement p = {
-	        .id = j->id, .node = 1, .n_slices = bytes ? 1 : 0, .slices = {{0, bytes, milli}}};
+	struct placement p = {.id = j->id,
+	        .node = 1,
+	        .n_slices = bytes ? 1 : 0,
+	        .slices = {{.mem_bytes = bytes, .share_milli = milli}}};
 
 	if (j->is_array)
 		p.pos = array_next(j->array, 0);

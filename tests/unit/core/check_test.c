@@ -20,8 +20,10 @@ struct scene {
 static void set_up(struct scene *s)
 {
 	struct request r = box_request();
-	struct placement p = {
-	        .node = 1, .n_slices = 1, .slices = {{0, GIB, 100}}, .bind_cpus = true};
+	struct placement p = {.node = 1,
+	        .n_slices = 1,
+	        .slices = {{.mem_bytes = GIB, .share_milli = 100}},
+	        .bind_cpus = true};
 
 	box_init(&s->b);
 	s->node = box_node(&s->b, "n1", 16, 2, 8 * GIB);

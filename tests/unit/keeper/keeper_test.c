@@ -317,8 +317,9 @@ static void test_cpus(void **state)
 
 static void test_repeated_start(void **state)
 {
-	struct launch other, l = rig_launch(&r, 1,
-	        "echo once >>$D/jobs/count; echo ready; while [ ! -e $D/jobs/go ]; do sleep 0.01; done");
+	struct launch other,
+	        l = rig_launch(&r, 1,
+	                "echo once >>$D/jobs/count; echo ready; while [ ! -e $D/jobs/go ]; do sleep 0.01; done");
 
 	rig_send(&r, &l);
 	rig_wait_text(&r, "logs/1.out", "ready");

@@ -61,8 +61,10 @@ static void make_world(struct box *b)
 	struct request r = box_request();
 	struct array_range range = {0, 9, 1};
 	struct dep deps[] = {{DEP_AFTER_OK, {1, TASK_NONE}}, {DEP_AFTER, {2, TASK_NONE}}};
-	struct placement p = {
-	        .node = 1, .n_slices = 1, .slices = {{0, GIB, 100}}, .bind_cpus = true};
+	struct placement p = {.node = 1,
+	        .n_slices = 1,
+	        .slices = {{.mem_bytes = GIB, .share_milli = 100}},
+	        .bind_cpus = true};
 	struct job *a, *t;
 
 	box_init(b);
