@@ -63,9 +63,10 @@ int usock_listen(const char *path, int *ret_fd, struct err *err)
 	return 0;
 }
 
-int usock_connect(const char *path, int *ret_fd, struct err *err)
+/* type: of the socket, with its flags. */
+static int connect_to(const char *path, int type, int *ret_fd, struct err *err)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), dir, rc;
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0), dir, rc;
 	struct sockaddr_un addr;
 
 	if (fd < 0)
@@ -73,7 +74,9 @@ int usock_connect(const char *path, int *ret_fd, struct err *err)
 	rc = make_address(path, &addr, &dir, err);
 	if (rc == 0) {
 		if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
-			rc = err_sys(err, errno, "connecting to '%s'", path);
+			rc = errno == EAGAIN ? err_set(err, ERR_UNAVAILABLE,
+			                               "'%s' takes no more callers now", path)
+			                     : err_sys(err, errno, "connecting to '%s'", path);
 		close(dir);
 	}
 	if (rc < 0) {
@@ -82,6 +85,16 @@ int usock_connect(const char *path, int *ret_fd, struct err *err)
 	}
 	*ret_fd = fd;
 	return 0;
+}
+
+int usock_connect(const char *path, int *ret_fd, struct err *err)
+{
+	return connect_to(path, SOCK_STREAM, ret_fd, err);
+}
+
+int usock_connect_now(const char *path, int *ret_fd, struct err *err)
+{
+	return connect_to(path, SOCK_STREAM | SOCK_NONBLOCK, ret_fd, err);
 }
 
 bool usock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid)

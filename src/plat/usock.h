@@ -11,5 +11,7 @@
 /* Takes the place of a dead one; mode 0600, whatever the umask. Non-blocking. */
 MUST_CHECK int usock_listen(const char *path, int *ret_fd, struct err *err);
 MUST_CHECK int usock_connect(const char *path, int *ret_fd, struct err *err);
+/* Never waits, and makes a socket that never does: UNAVAILABLE when the listener's line is full. */
+MUST_CHECK int usock_connect_now(const char *path, int *ret_fd, struct err *err);
 /* Who was there when it was connected; false when it is no such socket. */
 MUST_CHECK bool usock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid);

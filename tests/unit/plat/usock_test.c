@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,11 +83,34 @@ static void test_no_place_for_a_socket(void **state)
 	assert_int_equal(usock_connect(path, &fd, &err), -ERR_INVALID);
 }
 
+/* A listener that takes nobody does not hold up who must not wait. */
+static void test_full_line(void **state)
+{
+	int listener, fds[64], n = 0;
+	char path[300], byte;
+	struct err err;
+
+	snprintf(path, sizeof(path), "%s/s", dir);
+	assert_int_equal(usock_listen(path, &listener, &err), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	while (n < 64 && usock_connect_now(path, &fds[n], &err) == 0)
+		n++;
+	assert_in_range(n, 1, 63);
+	assert_int_equal(err.kind, ERR_UNAVAILABLE);
+	assert_int_equal(read(fds[0], &byte, 1), -1);
+	assert_int_equal(errno, EAGAIN);
+	while (n > 0)
+		close(fds[--n]);
+	close(listener);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(test_long_path, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(test_no_place_for_a_socket, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_full_line, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
