@@ -14,10 +14,10 @@
  */
 #pragma once
 
-#include "agent/launcher.h"
+#include "engine/host_launcher.h"
 #include "agent/outbox.h"
-#include "agent/prepare.h"
-#include "agent/spools.h"
+#include "engine/host_prepare.h"
+#include "engine/host_spools.h"
 
 #include <bsd/sys/queue.h>
 #include <uthash.h>

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "agent/exec.h"
-#include "agent/sock.h"
+#include "plat/usock.h"
 #include "base/mem.h"
 
 #define STREAMS_MAX 256
@@ -210,7 +210,7 @@ static void on_knock(void *data)
 {
 	struct stream *s = data;
 	struct err err;
-	int rc = sock_connect(s->path, &s->fd, &err);
+	int rc = usock_connect_now(s->path, &s->fd, &err);
 
 	if (rc < 0) {
 		s->fd = -1;

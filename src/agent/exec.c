@@ -7,7 +7,7 @@
 #include <talloc.h>
 #include <unistd.h>
 
-#include "agent/env.h"
+#include "engine/env.h"
 #include "plat/fs.h"
 
 #define ENVIRON_MAX (2 * MIB)

@@ -5,8 +5,8 @@
 #include <unistd.h>
 #include <uthash.h>
 
-#include "agent/paths.h"
-#include "agent/reader.h"
+#include "engine/paths.h"
+#include "engine/reader.h"
 #include "base/mem.h"
 #include "plat/log.h"
 

@@ -1,4 +1,4 @@
-#include "agent/paths.h"
+#include "engine/paths.h"
 
 #include <string.h>
 #include <talloc.h>

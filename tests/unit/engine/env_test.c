@@ -7,7 +7,7 @@
 #include <string.h>
 #include <talloc.h>
 
-#include "agent/env.h"
+#include "engine/env.h"
 
 static void *ctx;
 

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "agent/account.h"
+#include "engine/account.h"
 #include "wire/launch.h"
 #include "wire/link.h"
 

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/reader.h"
+#include "engine/reader.h"
 #include "base/buf.h"
 #include "kit.h"
 

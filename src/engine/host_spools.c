@@ -1,4 +1,4 @@
-#include "agent/spools.h"
+#include "engine/host_spools.h"
 
 #include <dirent.h>
 #include <errno.h>

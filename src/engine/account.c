@@ -1,4 +1,4 @@
-#include "agent/account.h"
+#include "engine/account.h"
 
 #include <errno.h>
 #include <grp.h>

@@ -1,4 +1,4 @@
-#include "agent/reader.h"
+#include "engine/reader.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <talloc.h>
 #include <unistd.h>
 
-#include "agent/paths.h"
+#include "engine/paths.h"
 #include "base/mem.h"
 
 /*

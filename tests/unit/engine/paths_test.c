@@ -6,7 +6,7 @@
 
 #include <talloc.h>
 
-#include "agent/paths.h"
+#include "engine/paths.h"
 
 static const struct job_id single = {.num = 17, .task = TASK_NONE};
 static const struct job_id task = {.num = 123456, .task = 3};

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/spools.h"
+#include "engine/host_spools.h"
 #include "kit.h"
 
 #define READ_MAX 100000

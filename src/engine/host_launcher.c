@@ -1,4 +1,4 @@
-#include "agent/launcher.h"
+#include "engine/host_launcher.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/sock.h"
+#include "plat/usock.h"
 #include "base/mem.h"
 #include "plat/log.h"
 
@@ -41,6 +41,15 @@ struct launcher {
 	uint64_t taken;   /* bytes of all messages so far */
 	uint64_t written; /* of them, up to here */
 };
+
+/* The process at the other end; 0: nobody. */
+static pid_t peer_pid(const struct launcher *l)
+{
+	uid_t uid;
+	pid_t pid;
+
+	return l->fd >= 0 && usock_peer(l->fd, &uid, &pid) ? pid : 0;
+}
 
 static void go_down(struct launcher *l, const char *why)
 {
@@ -149,7 +158,7 @@ static void on_retry(void *data)
 	struct launcher *l = data;
 	struct err err;
 
-	if (sock_connect(l->o.socket_path, &l->fd, &err) < 0) {
+	if (usock_connect_now(l->o.socket_path, &l->fd, &err) < 0) {
 		l->fd = -1;
 		if (l->o.program && !l->child)
 			start_parent(l);
@@ -166,7 +175,7 @@ static void on_retry(void *data)
 	}
 	l->is_blocked = false;
 	l->retry_ms = RETRY_MIN_MS;
-	log_info("launcher.up", "pid=%d", (int)sock_peer_pid(l->fd));
+	log_info("launcher.up", "pid=%d", (int)peer_pid(l));
 	l->o.on_up(l->o.data);
 }
 
@@ -225,7 +234,7 @@ uint64_t launcher_send(struct launcher *l, const struct launch *message)
 
 void launcher_end_parent(struct launcher *l)
 {
-	pid_t pid = l->fd >= 0 ? sock_peer_pid(l->fd) : l->child;
+	pid_t pid = l->fd >= 0 ? peer_pid(l) : l->child;
 
 	if (!l->o.program)
 		return;

@@ -1,4 +1,4 @@
-#include "agent/env.h"
+#include "engine/env.h"
 
 #include <string.h>
 #include <talloc.h>

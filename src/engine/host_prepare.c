@@ -1,4 +1,4 @@
-#include "agent/prepare.h"
+#include "engine/host_prepare.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -8,15 +8,15 @@
 #include <talloc.h>
 #include <unistd.h>
 
-#include "agent/env.h"
-#include "agent/paths.h"
+#include "engine/env.h"
+#include "engine/paths.h"
 #include "base/mem.h"
 #include "plat/fs.h"
 
 /*
  * DESIGN. Output that its submitter wants elsewhere is found again through a symbolic link in logs/: so whoever reads it
  * later needs neither the request nor a table. Where we are root, the link belongs to the job's account, and a reader
- * takes only a file of the same owner behind it (agent/output.c).
+ * takes only a file of the same owner behind it (reader.h).
  */
 
 char *prepare_console_path(void *ctx, const struct prepare *p, uint64_t epoch, uint64_t console_id)

@@ -19,7 +19,7 @@ char kit_dir[64];
 
 int kit_begin(void **state)
 {
-	snprintf(kit_dir, sizeof(kit_dir), "/tmp/berth-agent-unit.XXXXXX");
+	snprintf(kit_dir, sizeof(kit_dir), "/tmp/berth-engine-unit.XXXXXX");
 	return mkdtemp(kit_dir) ? 0 : -1;
 }
 
