@@ -73,6 +73,12 @@ const struct target *client_target(const struct client *c)
 	return &c->target;
 }
 
+/* With an idle function, that one sees to interrupts. */
+static bool is_interrupted(const struct client *c)
+{
+	return !c->on_idle && interrupt_count() > 1;
+}
+
 /* Nobody answers on the socket: what to say about it. */
 static int explain_socket(const struct target *t, struct err *err)
 {
@@ -89,7 +95,7 @@ static int explain_socket(const struct target *t, struct err *err)
 	               : 0;
 }
 
-int client_connect(struct client *c, struct http **ret_http, struct err *err)
+int client_connect_now(struct client *c, struct http **ret_http, struct err *err)
 {
 	const struct target *t = &c->target;
 	struct channel *channel;
@@ -105,6 +111,41 @@ int client_connect(struct client *c, struct http **ret_http, struct err *err)
 		return t->url ? rc : explain_socket(t, err);
 	*ret_http = http_new(channel, t->host, t->prefix, t->token);
 	return 0;
+}
+
+bool client_wait(struct client *c, struct client_wait *w, const char *what)
+{
+	uint64_t now_ms = clock_mono_ms();
+	struct lock_holder holder;
+
+	if (!w->since_ms)
+		*w = (struct client_wait){now_ms, RETRY_FIRST_MS};
+	if (now_ms - w->since_ms >= (c->patient ? CLIENT_PATIENCE_MS : CLIENT_RESTART_MS))
+		return false;
+	if (is_interrupted(c))
+		return false;
+	if (!c->patient && (!c->target.data_dir || !lock_find_holder(c->target.data_dir, &holder)))
+		return false;
+	if (now_ms - w->since_ms >= SAY_AFTER_MS && !c->said_away) {
+		c->said_away = true;
+		cli_say("%s; waiting for it to come back", what ? what : "the server is away");
+	}
+	interrupt_poll(NULL, 0, w->delay_ms);
+	if (c->on_idle)
+		c->on_idle(c->on_idle_data);
+	w->delay_ms = MIN(w->delay_ms * 2, RETRY_MOST_MS);
+	return true;
+}
+
+int client_connect(struct client *c, struct http **ret_http, struct err *err)
+{
+	struct client_wait wait = {0};
+	int rc;
+
+	do
+		rc = client_connect_now(c, ret_http, err);
+	while (rc && err->kind == ERR_UNAVAILABLE && client_wait(c, &wait, NULL));
+	return rc;
 }
 
 int client_refusal(struct http *h, struct err *err)
@@ -140,7 +181,7 @@ int client_step(struct client *c, struct http *h, struct err *err)
 
 	if (rc == 0 && c->on_idle)
 		c->on_idle(c->on_idle_data);
-	else if (rc == 0 && interrupt_count() > 1)
+	else if (rc == 0 && is_interrupted(c))
 		return err_set(err, ERR_UNAVAILABLE, "interrupted");
 	return rc;
 }
@@ -162,7 +203,7 @@ static bool head_is_in(const struct http *h)
 	return http_status(h) != 0;
 }
 
-/* One try on the connection that is there, or on a new one; is_lost: the connection went away under it. */
+/* One try on the connection that is there, or on a new one; ret_lost: that it failed may pass. */
 static int try_once(struct client *c, const struct client_call *call, const char *body,
         bool *ret_lost, struct err *err)
 {
@@ -180,9 +221,9 @@ static int try_once(struct client *c, const struct client_call *call, const char
 		c->http = NULL;
 	}
 	if (!c->http) {
-		rc = client_connect(c, &c->http, err);
+		rc = client_connect_now(c, &c->http, err);
 		if (rc) {
-			*ret_lost = err->kind == ERR_UNAVAILABLE;
+			*ret_lost = err->kind == ERR_UNAVAILABLE || err->kind == ERR_TIMEOUT;
 			return rc;
 		}
 	}
@@ -195,40 +236,19 @@ static int try_once(struct client *c, const struct client_call *call, const char
 	if (rc == 0 && http_status(c->http) >= 300) {
 		rc = step_until(c, c->http, http_ended, err);
 		if (rc == 0) {
-			*ret_lost = false;
-			return client_refusal(c->http, err);
+			rc = client_refusal(c->http, err);
+			*ret_lost = err->kind == ERR_UNAVAILABLE && !is_interrupted(c);
+			return rc;
 		}
 	}
-	*ret_lost = rc != 0 && interrupt_count() < 2;
+	*ret_lost = rc != 0 && !is_interrupted(c);
 	return rc;
-}
-
-/* Whether there is a point in trying again, and how long until then. */
-static bool wait_for_server(struct client *c, uint64_t since_ms, int *delay_ms)
-{
-	uint64_t waited_ms = clock_mono_ms() - since_ms;
-	struct lock_holder holder;
-
-	if (waited_ms >= CLIENT_PATIENCE_MS || interrupt_count() > 1)
-		return false;
-	if (!c->patient && (!c->target.data_dir || !lock_find_holder(c->target.data_dir, &holder)))
-		return false;
-	if (waited_ms >= SAY_AFTER_MS && !c->said_away) {
-		c->said_away = true;
-		cli_say("the server is away; waiting for it to come back");
-	}
-	interrupt_poll(NULL, 0, *delay_ms);
-	if (c->on_idle)
-		c->on_idle(c->on_idle_data);
-	*delay_ms = MIN(*delay_ms * 2, RETRY_MOST_MS);
-	return true;
 }
 
 static int start(
         struct client *c, const struct client_call *call, const char *body, struct err *err)
 {
-	uint64_t since_ms = clock_mono_ms();
-	int delay_ms = RETRY_FIRST_MS;
+	struct client_wait wait = {0};
 	bool fresh, lost;
 
 	for (;;) {
@@ -236,14 +256,14 @@ static int start(
 		int rc = try_once(c, call, body, &lost, err);
 		if (rc == 0)
 			return 0;
-		bool sent = c->http != NULL;
+		bool sent = c->http != NULL, refused = sent && http_status(c->http) >= 300;
 		http_free(c->http);
 		c->http = NULL;
 		if (!lost || (sent && call->once && !call->idempotency_key))
 			return rc;
-		if (!fresh)
+		if (!fresh && !refused)
 			continue; /* it was kept too long; a new one may do at once */
-		if (!wait_for_server(c, since_ms, &delay_ms))
+		if (!client_wait(c, &wait, refused ? err->text : NULL))
 			return rc;
 	}
 }

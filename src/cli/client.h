@@ -2,7 +2,8 @@
  * Calls to the server: connect, ask, decode, and come back after a restart. One connection, kept between calls.
  * The opener owns a client until client_close(); answers are the caller's json (json_decref). One thread; blocks.
  * What the server refuses arrives as the error that it named, with its hint. A call that may be repeated is, when the
- * connection is lost while a supervisor holds the directory, or the client is patient.
+ * server is away or something that it needs is (UNAVAILABLE): for CLIENT_RESTART_MS while a supervisor holds the
+ * directory, for CLIENT_PATIENCE_MS when the client is patient.
  */
 #pragma once
 
@@ -12,6 +13,7 @@
 #include "cli/http.h"
 #include "cli/target.h"
 
+#define CLIENT_RESTART_MS  10000
 #define CLIENT_PATIENCE_MS 60000
 
 struct client;
@@ -42,8 +44,17 @@ MUST_CHECK int client_start(
         struct client *c, const struct client_call *call, struct http **ret_http, struct err *err);
 /* Waits as client_call does: until something moved (1), or once with an idle call (0). */
 MUST_CHECK int client_step(struct client *c, struct http *h, struct err *err);
-/* A connection of its own for an upload or a WebSocket; owned by the caller. */
+/* A connection of its own for an upload or a WebSocket; owned by the caller. Waits for the server as calls do. */
 MUST_CHECK int client_connect(struct client *c, struct http **ret_http, struct err *err);
+MUST_CHECK int client_connect_now(struct client *c, struct http **ret_http, struct err *err);
+/* For who tries again by himself: begins as {0}. */
+struct client_wait {
+	uint64_t since_ms;
+	int delay_ms;
+};
+/* Waits a moment, and says so once it takes long; false: there is no point in trying again. what: the trouble, as the
+ * server named it; NULL: it is away itself. */
+MUST_CHECK bool client_wait(struct client *c, struct client_wait *w, const char *what);
 /* The error in an answer whose status is not good. */
 MUST_CHECK int client_refusal(struct http *h, struct err *err);
 

@@ -3,11 +3,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "cli/interrupt.h"
-#include "plat/clock.h"
-
 #define FRAME_HEAD 5
-#define RETRY_MS   100
 
 /*
  * DESIGN. The server counts offsets within one attempt; a stream that goes on through retries counts them all. So after
@@ -66,8 +62,11 @@ static int read_stream(struct follow *f, const struct place *at, bool *ret_lost,
 
 	buf_add_str(&path, "/v1/jobs/");
 	client_add_encoded(&path, f->id);
-	buf_addf(&path, "/logs?framed=1&follow=1&%s=%u", f->attempt ? "attempt" : "from",
-	        at->attempt);
+	buf_addf(&path, "/logs?framed=1&follow=%d", !f->as_it_is);
+	if (at->attempt)
+		buf_addf(&path, "&%s=%u", f->attempt ? "attempt" : "from", at->attempt);
+	if (f->stream)
+		buf_addf(&path, "&stream=%s", f->stream);
 	if (at->offset)
 		buf_addf(&path, "&offset=%llu", (unsigned long long)at->offset);
 	else if (f->tail_lines)
@@ -75,10 +74,8 @@ static int read_stream(struct follow *f, const struct place *at, bool *ret_lost,
 	call.path = buf_str(&path);
 	*ret_lost = false;
 	int rc = client_start(f->client, &call, &h, err);
-	if (rc) {
-		*ret_lost = err->kind == ERR_UNAVAILABLE || err->kind == ERR_TIMEOUT;
-		return rc;
-	}
+	if (rc)
+		return rc; /* it has waited already */
 	for (;;) {
 		bool ended = http_ended(h);
 		rc = take_frames(f, http_body(h), &exited, err);
@@ -130,21 +127,21 @@ static int find_place(struct follow *f, struct place *ret_place, struct err *err
 int follow_run(struct follow *f, struct err *err)
 {
 	struct place at = {f->attempt ? f->attempt : f->first, 0};
-	uint64_t since_ms = clock_mono_ms(), seen = 0;
+	struct client_wait wait = {0};
+	uint64_t seen = 0;
 	bool lost;
 	int rc = read_stream(f, &at, &lost, err);
 
 	while (rc && lost) {
 		if (f->received != seen)
-			since_ms = clock_mono_ms();
+			wait = (struct client_wait){0};
 		seen = f->received;
-		if (f->tail_lines)
+		if (f->tail_lines && seen)
 			return err_wrap(err, "lost the end of the output");
-		if (clock_mono_ms() - since_ms >= CLIENT_PATIENCE_MS || interrupt_count() > 2)
+		if (!client_wait(f->client, &wait, NULL))
 			return rc;
-		interrupt_poll(NULL, 0, RETRY_MS);
 		rc = find_place(f, &at, err);
-		lost = rc && err->kind == ERR_UNAVAILABLE;
+		lost = false;
 		if (rc == 0)
 			rc = read_stream(f, &at, &lost, err);
 	}

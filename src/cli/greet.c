@@ -23,7 +23,7 @@ static int ask_ready(const struct cli *cli, struct err *err)
 	int rc = client_open(cli, &c, err);
 
 	if (rc == 0)
-		rc = client_connect(c, &h, err);
+		rc = client_connect_now(c, &h, err);
 	if (rc)
 		return rc;
 	http_send(h, &r);

@@ -55,11 +55,14 @@ static int parse(int key, char *arg, struct argp_state *state, void *input, stru
 	case ARGP_KEY_END:
 		if (l->n_ids > 1)
 			return err_set(err, ERR_INVALID, "one job at a time");
+		if (l->follow && l->has_tail && l->tail == 0)
+			return err_set(err, ERR_INVALID, "--tail with --follow is at least 1");
 		break;
 	}
 	return jobs_parse_ids(key, state, &l->ids, &l->n_ids, err);
 }
 
+/* A stream that was not asked for is left out here, where the server counts both. */
 static int on_output(
         void *data, enum console_frame stream, const void *bytes, size_t len, struct err *err)
 {
@@ -71,53 +74,37 @@ static int on_output(
 	                                                    : 0;
 }
 
-static int follow(const struct logs *l, struct client *c, const char *path, struct err *err)
+static int print(const struct logs *l, struct client *c, struct err *err)
 {
+	CLEANUP_BUF struct buf path = BUF_INIT(4096);
 	CLEANUP_JSON json_t *job = NULL;
 	struct follow f = {.client = c,
 	        .id = l->ids[0],
 	        .attempt = (uint32_t)l->attempt,
+	        .as_it_is = !l->follow,
 	        .tail_lines = l->tail,
 	        .on_output = on_output,
 	        .data = (void *)l};
 
-	int rc = client_get(c, path, &job, err);
+	buf_add_str(&path, "/v1/jobs/");
+	client_add_encoded(&path, l->ids[0]);
+	int rc = client_get(c, buf_str(&path), &job, err);
 	if (rc)
 		return rc;
-	f.first = MAX((uint32_t)json_integer_value(json_object_get(job, "attempt")), 1U);
-	client_be_patient(c);
+	uint32_t last = (uint32_t)json_integer_value(json_object_get(job, "attempt"));
+	if (l->follow)
+		client_be_patient(c);
+	else if (!f.attempt)
+		f.attempt = last;
+	if (!l->follow || l->tail)
+		f.stream = l->stream;
+	f.first = MAX(last, 1U);
 	return follow_run(&f, err);
-}
-
-static int print(const struct logs *l, struct client *c, struct buf *path, struct err *err)
-{
-	struct client_call call = {.method = "GET"};
-	struct http *h;
-
-	buf_addf(path, "/logs?stream=%s", l->stream);
-	if (l->attempt)
-		buf_addf(path, "&attempt=%llu", (unsigned long long)l->attempt);
-	if (l->has_tail)
-		buf_addf(path, "&tail=%llu", (unsigned long long)l->tail);
-	call.path = buf_str(path);
-	int rc = client_start(c, &call, &h, err);
-	while (rc >= 0) {
-		bool ended = http_ended(h);
-		struct buf *b = http_body(h);
-		if (fs_write_all(STDOUT_FILENO, b->data, b->len, err))
-			return err_wrap(err, "writing the output");
-		buf_reset(b);
-		if (ended)
-			return 0;
-		rc = client_step(c, h, err);
-	}
-	return rc;
 }
 
 int verb_logs(struct cli *cli, int argc, char **argv)
 {
 	struct logs l = {.stream = "all"};
-	CLEANUP_BUF struct buf path = BUF_INIT(4096);
 	CLEANUP_CLIENT struct client *c = NULL;
 	struct args args = {
 	        .options = options,
@@ -135,8 +122,6 @@ int verb_logs(struct cli *cli, int argc, char **argv)
 		return cli_fail(cli, &err);
 	if (l.has_tail && l.tail == 0 && !l.follow)
 		return 0;
-	buf_add_str(&path, "/v1/jobs/");
-	client_add_encoded(&path, l.ids[0]);
-	rc = l.follow ? follow(&l, c, buf_str(&path), &err) : print(&l, c, &path, &err);
+	rc = print(&l, c, &err);
 	return rc ? cli_fail(cli, &err) : 0;
 }

@@ -170,17 +170,27 @@ static int shake_hands(struct http *h, const char *path, const char *protocol, s
 int ws_open(struct client *c, const char *path, const char *protocol, struct ws **ret_ws,
         struct err *err)
 {
+	struct client_wait wait = {0};
 	struct http *h;
 	int rc = load_wslay(err);
 
-	if (rc == 0)
-		rc = client_connect(c, &h, err);
 	if (rc)
 		return rc;
-	rc = shake_hands(h, path, protocol, err);
-	if (rc) {
-		http_free(h);
-		return rc;
+	for (;;) {
+		bool refused = false;
+		rc = client_connect_now(c, &h, err);
+		if (rc == 0) {
+			rc = shake_hands(h, path, protocol, err);
+			if (rc == 0)
+				break;
+			refused = http_status(h) >= 300;
+			http_free(h);
+			if (!refused)
+				return rc; /* what it began may run */
+		}
+		if (err->kind != ERR_UNAVAILABLE ||
+		        !client_wait(c, &wait, refused ? err->text : NULL))
+			return rc;
 	}
 	struct ws *w = mem_zalloc(sizeof(*w));
 	w->http = h;

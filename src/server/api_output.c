@@ -430,6 +430,8 @@ static void open_console(struct call *c, struct job *j, enum link_stream_kind ki
 	else if (!a)
 		rc = err_set(&err, ERR_CONFLICT, "job %s does not run (%s)", c->arg,
 		        strtab_name(job_state_names, j->state));
+	else if (!links_has_node(c->s, a->node))
+		rc = err_set(&err, ERR_UNAVAILABLE, "the job's node is not connected");
 	if (rc) {
 		call_fail(c, &err);
 		return;

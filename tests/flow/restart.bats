@@ -132,6 +132,41 @@ at_least() { [ "$(wc -l <"$1")" -ge "$2" ]; }
   [ "$(wc -l <"$T/l")" = 3 ]
 }
 
+# Every verb that may be repeated waits for the server that is being started again, and for the link of its agent.
+@test "each verb, right after a kill of the server" {
+  waiter
+  waiter --hold
+  becomes 1 RUNNING
+  eventually has_output 1
+  for verb in "ps -o name" "show 1" "logs 1 --tail 1" "exec 1 -- true" "submit --from $T/jobs" "cancel 2"; do
+    echo '{"command":["true"]}' >"$T/jobs"
+    kill -9 "$(part server)"
+    # shellcheck disable=SC2086
+    b $verb >"$T/out" 2>"$T/err" || { echo "berth $verb: $(cat "$T/err")"; return 1; }
+  done
+  finishes 1
+}
+
+@test "what needs the agent waits for it, and says so" {
+  waiter
+  becomes 1 RUNNING
+  eventually has_output 1
+  kill -STOP "$(part agent)"
+  kill -9 "$(part server)"
+  b logs 1 --stream stdout >"$T/l" 2>"$T/le" &
+  printing=$!
+  b exec 1 -- echo inside >"$T/x" 2>"$T/xe" &
+  inside=$!
+  eventually grep -q "the job's node is not connected; waiting for it" "$T/le"
+  eventually grep -q "the job's node is not connected; waiting for it" "$T/xe"
+  kill -CONT "$(part agent)"
+  wait $printing
+  wait $inside
+  [ "$(cat "$T/l")" = one ]
+  [ "$(cat "$T/x")" = inside ]
+  finishes 1
+}
+
 @test "a submit during a restart is kept, once" {
   kill -9 "$(part server)"
   run -0 --separate-stderr b submit --name during -- true

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/lock.h"
-
 static struct client *open_client(struct kit *k)
 {
 	struct client *c;
@@ -137,6 +135,49 @@ static void test_comes_back(void **state)
 	free(good);
 }
 
+/* Under a supervisor every client waits for what is away for a moment, and nowhere else. */
+static void test_waits_for_a_restart(void **state)
+{
+	char *good = kit_reply(200, "{\"ok\":true}");
+	char *away =
+	        kit_reply(503, "{\"error\":{\"code\":\"unavailable\",\"message\":\"no node\"}}");
+	struct kit_step steps[] = {
+	        {.expect = "GET /x", .answer = away},
+	        {.expect = "GET /x", .answer = away},
+	        {.expect = "GET /x", .answer = good},
+	};
+	struct kit_step once[] = {{.expect = "POST /x", .answer = away}};
+	struct client_call post = {.method = "POST", .path = "/x", .once = true};
+	struct kit k;
+	struct err err;
+
+	kit_begin(&k);
+	k.is_held = true;
+	kit_serve(&k, steps, ARRAY_LEN(steps));
+	struct client *c = open_client(&k);
+	assert_int_equal(client_get(c, "/x", NULL, &err), 0);
+	client_close(c);
+	kit_end(&k);
+
+	kit_begin(&k);
+	k.is_held = true;
+	kit_serve(&k, once, ARRAY_LEN(once));
+	c = open_client(&k);
+	assert_int_equal(client_call(c, &post, NULL, &err), -ERR_UNAVAILABLE);
+	client_close(c);
+	kit_end(&k);
+
+	kit_begin(&k);
+	kit_serve(&k, steps, 1);
+	c = open_client(&k);
+	assert_int_equal(client_get(c, "/x", NULL, &err), -ERR_UNAVAILABLE);
+	assert_string_equal(err.text, "no node");
+	client_close(c);
+	kit_end(&k);
+	free(good);
+	free(away);
+}
+
 /* What must not happen twice is not sent twice, unless a key makes it one. */
 static void test_once(void **state)
 {
@@ -186,6 +227,7 @@ int main(void)
 	        cmocka_unit_test(test_not_json),
 	        cmocka_unit_test(test_nobody_there),
 	        cmocka_unit_test(test_comes_back),
+	        cmocka_unit_test(test_waits_for_a_restart),
 	        cmocka_unit_test(test_once),
 	        cmocka_unit_test(test_encoding),
 	};

@@ -139,6 +139,29 @@ static void test_one_attempt_only(void **state)
 	assert_string_equal(seen.out, "abcde");
 }
 
+/* Not followed: the same bytes of one attempt and one stream, once. */
+static void test_as_it_is(void **state)
+{
+	static const char broken[] = HEAD "8\r\n\x01\0\0\0\x03"
+	                                  "abc\r\n";
+	static const char rest[] = HEAD "7\r\n\x01\0\0\0\x02"
+	                                "de\r\n" END;
+	struct kit_step steps[] = {
+	        STEP("follow=0&attempt=2&stream=stdout ", broken, .drop = true),
+	        STEP("follow=0&attempt=2&stream=stdout&offset=3 ", rest),
+	};
+	struct kit_step lost[] = {STEP("follow=0&attempt=2&tail=9 ", broken, .drop = true)};
+	struct follow f = {.attempt = 2, .as_it_is = true, .stream = "stdout"};
+	struct follow tail = {.attempt = 2, .as_it_is = true, .tail_lines = 9};
+	struct seen seen;
+	struct err err;
+
+	assert_int_equal(run(steps, ARRAY_LEN(steps), &f, &seen, &err), 0);
+	assert_string_equal(seen.out, "abcde");
+	assert_int_equal(run(lost, ARRAY_LEN(lost), &tail, &seen, &err), -ERR_UNAVAILABLE);
+	assert_string_equal(seen.out, "abc");
+}
+
 static void test_refused(void **state)
 {
 	char *reply =
@@ -162,6 +185,7 @@ int main(void)
 	        cmocka_unit_test(test_taken_up_in_an_ended_attempt),
 	        cmocka_unit_test(test_taken_up_in_a_later_attempt),
 	        cmocka_unit_test(test_one_attempt_only),
+	        cmocka_unit_test(test_as_it_is),
 	        cmocka_unit_test(test_refused),
 	};
 

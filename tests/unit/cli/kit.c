@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/lock.h"
+
 void kit_begin(struct kit *k)
 {
 	*k = (struct kit){.cli = {.verb = "test"}};
@@ -93,7 +95,11 @@ void kit_serve(struct kit *k, const struct kit_step *steps, size_t n)
 	k->child = fork();
 	assert_true(k->child >= 0);
 	if (k->child == 0) {
+		struct lock held;
+		struct err err;
 		alarm(20);
+		if (k->is_held && lock_take(k->dir, "test", &held, &err))
+			_exit(3);
 		serve(fd, steps, n);
 	}
 	close(fd);

@@ -28,6 +28,7 @@ struct kit {
 	char dir[64];
 	char socket[96];
 	pid_t child;
+	bool is_held; /* the child holds the directory, as a supervisor does */
 	struct cli cli;
 };
 
