@@ -112,8 +112,8 @@ static void check_server_account(struct doctor *d)
 		const struct passwd *pw = getpwuid(st.st_uid);
 		if (st.st_uid == 0)
 			find(d, NOTE, "account",
-			        "berth down; useradd --system --no-create-home berth; berth up -d",
-			        "server and agent run as root, because there is no account of server.user");
+			        "berth down; take server.user: root out of the configuration; berth up -d",
+			        "server and agent run as root, because server.user says so");
 		else
 			find(d, OK, "account", NULL, "server and agent run as %s",
 			        pw ? pw->pw_name : "an account without a name");

@@ -13,7 +13,9 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "cli/account.h"
 #include "cli/lock.h"
+#include "cli/setup.h"
 #include "plat/fs.h"
 
 #define ANSWER_MAX 4096
@@ -73,12 +75,12 @@ static int ask_account(const struct supervisor_options *o, const char *program, 
 	return rc;
 }
 
-/* NULL: none, and all stays root. */
 static int find_account(const char *answer, const struct passwd **ret_pw, struct err *err)
 {
 	const char *space = strchr(answer, ' ');
 	char name[256], shown[TEXT_SHOW_SIZE];
 	size_t len = space ? strlen(space + 1) : 0;
+	int rc;
 
 	if (!space || len >= sizeof(name))
 		return err_set(err, ERR_CORRUPT, "server.user is not understood");
@@ -89,22 +91,33 @@ static int find_account(const char *answer, const struct passwd **ret_pw, struct
 		name[len - 2] = '\0';
 	}
 	*ret_pw = getpwnam(name);
-	if (*ret_pw || strncmp(answer, "default ", 8) == 0)
+	if (*ret_pw)
 		return 0;
-	return err_set(err, ERR_NOT_FOUND, "server.user is '%s', and there is no such account",
-	               text_show(name, shown))
-	               ? err_hint(err, "useradd --system --no-create-home %s, or server.user: root",
-	                         shown)
-	               : 0;
+	/* Only the name that nobody chose: any other may be mistyped. */
+	if (strncmp(answer, "default ", 8) == 0) {
+		rc = account_make(name, err);
+		*ret_pw = rc ? NULL : getpwnam(name);
+		return rc;
+	}
+	(void)!err_set(err, ERR_NOT_FOUND, "server.user is '%s', and there is no such account",
+	        text_show(name, shown));
+	return err_hint(
+	        err, "useradd --system --no-create-home %s, or leave server.user away", shown);
 }
 
 static uid_t give_to_uid;
 static gid_t give_to_gid;
 
-/* Nothing that could be known under a name elsewhere; and not the lock, whose text root believes. */
+/*
+ * Only what is root's: links in logs/ and directories in work/ are their jobs' accounts'. Nothing that could be known under
+ * a name elsewhere; and not what root believes: the lock's text, and the helper's configuration.
+ */
 static int give_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
-	if (at->level == 1 && strcmp(path + at->base, LOCK_NAME) == 0)
+	if (st->st_uid != 0)
+		return 0;
+	if (at->level == 1 && (strcmp(path + at->base, LOCK_NAME) == 0 ||
+	                              strcmp(path + at->base, "helper.conf") == 0))
 		return 0;
 	if (type == FTW_D || type == FTW_SL || (type == FTW_F && st->st_nlink == 1))
 		return lchown(path, give_to_uid, give_to_gid);
@@ -118,15 +131,38 @@ static int check_owner(const char *data_dir, const struct passwd *pw, struct err
 
 	if (stat(data_dir, &st) < 0)
 		return err_sys(err, errno, "%s", data_dir);
-	if (st.st_uid == 0 || (pw && st.st_uid == pw->pw_uid))
+	if (st.st_uid == 0 || st.st_uid == pw->pw_uid)
 		return 0;
 	owner = getpwuid(st.st_uid);
-	int rc = err_set(err, ERR_CONFLICT,
+	(void)!err_set(err, ERR_CONFLICT,
 	        "%s belongs to %s (uid %u), but server.user is not that account", data_dir,
 	        owner ? owner->pw_name : "nobody known", (unsigned)st.st_uid);
-	return owner ? err_hint(err, "set server.user: %s, or give it back: chown -R root %s",
-	                       owner->pw_name, data_dir)
-	             : rc;
+	/* Moved from another machine, it may be an account's number that is another's, or nobody's, here. */
+	return err_hint(err, "%s%s%sif it shall be: chown -R --from=%u root %s",
+	        owner ? "set server.user: " : "", owner ? owner->pw_name : "", owner ? ", or " : "",
+	        (unsigned)st.st_uid, data_dir);
+}
+
+/* Programs that it cannot reach are handed to it open; the directory in which it makes everything must be open to it. */
+static int check_reach(const struct supervisor_options *o, const struct passwd *pw,
+        struct part *server, struct part *agent, struct err *err)
+{
+	char closed[4096];
+
+	if (account_find_closed(pw, o->data_dir, closed)) {
+		(void)!err_set(err, ERR_FORBIDDEN,
+		        "%s is closed to the account '%s', as which server and agent run", closed,
+		        pw->pw_name);
+		return err_hint(err,
+		        "choose another directory with --data, or open this one: chmod o+x %s",
+		        closed);
+	}
+	server->by_descriptor = !account_reaches(pw, server->program, X_OK);
+	agent->by_descriptor = !account_reaches(pw, agent->program, X_OK);
+	if (agent->by_descriptor && o->simulate)
+		parts_argv_add_option(
+		        &agent->argv, "--nvml", PART_DIR_PATH "/fake/libnvidia-ml.so.1");
+	return 0;
 }
 
 static int give_directory(const char *data_dir, const struct passwd *pw, struct err *err)
@@ -149,6 +185,8 @@ static int give_directory(const char *data_dir, const struct passwd *pw, struct 
 		return err_sys(err, errno, "%s", data_dir);
 	if (st.st_uid != 0)
 		return 0;
+	/* One that was started with all of it root's would go on making files that server.user cannot read. */
+	setup_end_keepers_parent(data_dir);
 	give_to_uid = pw->pw_uid;
 	give_to_gid = pw->pw_gid;
 	return nftw(data_dir, give_one, 16, FTW_PHYS | FTW_MOUNT) == 0
@@ -196,9 +234,11 @@ int rights_assign(const struct supervisor_options *o, struct part *server, struc
 		rc = find_account(buf_str(&answer), &pw, err);
 	if (rc == 0)
 		rc = check_owner(o->data_dir, pw, err);
-	if (rc || !pw || pw->pw_uid == 0)
+	if (rc || pw->pw_uid == 0)
 		return rc;
 	rc = give_directory(o->data_dir, pw, err);
+	if (rc == 0)
+		rc = check_reach(o, pw, server, agent, err);
 	if (rc)
 		return rc;
 	drop(server, pw);

@@ -1,7 +1,8 @@
 /*
  * Who runs what when root starts Berth: server and agent as the account server.user, and the helper for what needs root.
- * Without that account all of it runs as root; started by anybody else, as that one. Borrows everything; one thread.
- * An account that is configured but missing, or a configuration that is wrong, is an error with its text.
+ * The account that nobody configured is made when it is missing. With server.user: root, all of it runs as root; started by
+ * anybody else, as that one. Borrows everything; one thread. An account that is configured but missing or that cannot be
+ * made, one to which the directory is closed, or a configuration that is wrong, is an error with its text.
  */
 #pragma once
 

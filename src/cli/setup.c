@@ -1,11 +1,14 @@
 #include "cli/setup.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "cli/interrupt.h"
 #include "cli/procs.h"
 #include "plat/fs.h"
@@ -55,5 +58,44 @@ int setup_wait_for_old(const char *data_dir, struct err *err)
 			               ? err_hint(err, "end it with: kill %d", (int)first.pid)
 			               : 0;
 		interrupt_poll(NULL, 0, OLD_POLL_MS);
+	}
+}
+
+/* Its pid is in its lock file; 0: there is none. */
+static int64_t find_keepers_parent(const char *data_dir)
+{
+	CLEANUP_BUF struct buf path = BUF_INIT(4200), text = BUF_INIT(64);
+	struct err err;
+	int64_t pid = 0;
+
+	buf_addf(&path, "%s/run/keeper.sock.lock", data_dir);
+	if (fs_read(buf_str(&path), &text, &err))
+		return 0;
+	while (text.len && text.data[text.len - 1] == '\n')
+		text.len--;
+	return num_parse_i64(buf_str(&text), 1, INT32_MAX, &pid, &err) ? 0 : pid;
+}
+
+/* An agent that is about to end may just be starting one. */
+void setup_end_keepers_parent(const char *data_dir)
+{
+	for (int tries = 0; tries < 40; tries++) {
+		int64_t parent = find_keepers_parent(data_dir);
+		struct procs p;
+		size_t left = 0;
+
+		procs_find(data_dir, &p);
+		for (size_t i = 0; i < p.n; i++) {
+			left += p.v[i].role == PROCS_AGENT;
+			if (p.v[i].role != PROCS_KEEPER)
+				continue;
+			left += parent == 0 || p.v[i].pid == (pid_t)parent;
+			if (p.v[i].pid == (pid_t)parent)
+				kill(p.v[i].pid, SIGTERM);
+		}
+		procs_done(&p);
+		if (left == 0)
+			return;
+		poll(NULL, 0, 25);
 	}
 }

@@ -10,3 +10,5 @@
 MUST_CHECK int setup_data_dir(const char *data_dir, struct err *err);
 /* Parts of a supervisor that was killed are on their way out; CONFLICT when they do not go. */
 MUST_CHECK int setup_wait_for_old(const char *data_dir, struct err *err);
+/* Ends the keepers' parent of the directory, if there is one, once no agent is left there; its keepers live on. At most a second. */
+void setup_end_keepers_parent(const char *data_dir);

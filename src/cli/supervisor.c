@@ -425,45 +425,6 @@ static void catch_signals(struct supervisor *s)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
-/* Its pid is in its lock file; 0: there is none. */
-static int64_t find_keepers_parent(const char *data_dir)
-{
-	CLEANUP_BUF struct buf path = BUF_INIT(4200), text = BUF_INIT(64);
-	struct err err;
-	int64_t pid = 0;
-
-	buf_addf(&path, "%s/run/keeper.sock.lock", data_dir);
-	if (fs_read(buf_str(&path), &text, &err))
-		return 0;
-	while (text.len && text.data[text.len - 1] == '\n')
-		text.len--;
-	return num_parse_i64(buf_str(&text), 1, INT32_MAX, &pid, &err) ? 0 : pid;
-}
-
-/* A start that failed leaves nothing: the agent may have started a keepers' parent, or just be about to. */
-static void end_keepers_parent(const char *data_dir)
-{
-	for (int tries = 0; tries < 40; tries++) {
-		int64_t parent = find_keepers_parent(data_dir);
-		struct procs p;
-		size_t left = 0;
-
-		procs_find(data_dir, &p);
-		for (size_t i = 0; i < p.n; i++) {
-			left += p.v[i].role == PROCS_AGENT;
-			if (p.v[i].role != PROCS_KEEPER)
-				continue;
-			left += parent == 0 || p.v[i].pid == (pid_t)parent;
-			if (p.v[i].pid == (pid_t)parent)
-				kill(p.v[i].pid, SIGTERM);
-		}
-		procs_done(&p);
-		if (left == 0)
-			return;
-		poll(NULL, 0, 25);
-	}
-}
-
 static int supervise(struct supervisor *s)
 {
 	struct err err;
@@ -484,7 +445,7 @@ static int supervise(struct supervisor *s)
 	}
 	loop(s);
 	if (s->failed)
-		end_keepers_parent(s->o->data_dir);
+		setup_end_keepers_parent(s->o->data_dir);
 	for (int i = 0; i < N_PARTS; i++)
 		part_done(&s->parts[i]);
 	close(s->signals);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,33 @@ void part_done(struct part *p)
 	free(p->account);
 }
 
+/* Everything but the first three goes, and with by_descriptor the directory of the program takes the next place. */
+static void choose_descriptors(const struct part *p)
+{
+	const char *slash = strrchr(p->program, '/');
+	char dir[PATH_MAX];
+	int fd;
+
+	if (!p->by_descriptor) {
+		close_range(3, ~0U, 0);
+		return;
+	}
+	snprintf(dir, sizeof(dir), "%.*s", (int)(slash - p->program), p->program);
+	fd = open(*dir ? dir : "/", O_PATH | O_DIRECTORY);
+	if (fd >= 0 && fd != PART_DIR_FD)
+		dup2(fd, PART_DIR_FD);
+	close_range(PART_DIR_FD + 1, ~0U, 0);
+}
+
+static void exec_program(const struct part *p)
+{
+	char path[PATH_MAX];
+
+	if (p->by_descriptor)
+		snprintf(path, sizeof(path), PART_DIR_PATH "%s", strrchr(p->program, '/'));
+	execv(p->by_descriptor ? path : p->program, p->argv.v);
+}
+
 NORETURN static void become(const struct part *p, int out, pid_t parent)
 {
 	sigset_t none;
@@ -60,7 +88,7 @@ NORETURN static void become(const struct part *p, int out, pid_t parent)
 	dup2(null, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(out, STDERR_FILENO);
-	close_range(3, ~0U, 0);
+	choose_descriptors(p);
 	if (p->drop_rights &&
 	        (initgroups(p->account, p->gid) || setgid(p->gid) || setuid(p->uid))) {
 		dprintf(STDERR_FILENO, "error up.account name=\"%s\" text=\"%s\"\n", p->account,
@@ -71,7 +99,7 @@ NORETURN static void become(const struct part *p, int out, pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
 		_exit(1);
-	execv(p->program, p->argv.v);
+	exec_program(p);
 	dprintf(STDERR_FILENO, "error up.exec program=\"%s\" text=\"%s\"\n", p->program,
 	        strerror(errno));
 	_exit(1);

@@ -12,6 +12,10 @@
 #define PART_BACKOFF_MOST_MS  2000
 #define PART_WELL_MS          10000 /* who lived so long begins again with the first wait */
 
+/* Below it that directory can be reached, whatever is closed above it: /proc/self/fd/3/berth-server. */
+#define PART_DIR_FD   3
+#define PART_DIR_PATH "/proc/self/fd/3"
+
 struct part {
 	const char *name; /* "server" */
 	char *program;    /* path */
@@ -20,8 +24,9 @@ struct part {
 	uid_t uid;
 	gid_t gid;
 	char *account; /* for its groups */
-	pid_t pid;     /* 0: not running */
-	int pipe;      /* what it says; -1 */
+	bool by_descriptor; /* uid cannot reach the program: its directory is opened before, and stays open as PART_DIR_FD */
+	pid_t pid; /* 0: not running */
+	int pipe;  /* what it says; -1 */
 	struct rotlog log;
 	unsigned backoff_ms;
 	uint64_t started_ms;

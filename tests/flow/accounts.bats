@@ -78,6 +78,120 @@ as_nobody() { HOME=/ setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-gr
   rm -f "$D/up.lock"
 }
 
+# An /etc of the test's own, in which there is no account berth yet: accounts that are made there are nobody else's.
+own_etc() {
+  unset BERTH_CONF_SERVER_USER
+  cp -a /etc "$T/etc"
+  sed -i '/^berth:/d' "$T"/etc/{passwd,group,shadow,gshadow}
+}
+
+# in_etc [read-only] COMMAND...: with that /etc.
+in_etc() {
+  # shellcheck disable=SC2016 # the inner shell's
+  unshare --mount -- sh -c 'mount --bind "$0/etc" /etc
+    [ "$1" != read-only ] || { mount -o remount,ro,bind /etc; shift; }
+    exec "$@"' "$T" "$@" 3>&-
+}
+
+uid_of() { ps -o uid= "$(part "$1")" | tr -d ' '; }
+# made N: the N-th field of the account berth there.
+made() { awk -F: -v n="$1" '$1 == "berth" { print $n }' "$T/etc/passwd"; }
+
+@test "the first up of root makes the account that server and agent run as, and says so" {
+  own_etc
+  run -0 in_etc "$BERTH_BUILD/berth" up -d --simulate 1x1GiB
+  has "$output" "made the system account 'berth'"
+  uid=$(made 3)
+  [ "$uid" -gt 0 ] && [ "$uid" -lt 1000 ]
+  [[ $(made 7) == *nologin ]]
+  for name in up helper keeper; do [ "$(uid_of $name)" = 0 ]; done
+  for name in server agent; do [ "$(uid_of $name)" = "$uid" ]; done
+  [ "$(stat -c %u "$D")" = "$uid" ]
+  [ "$(stat -c %u "$D/berth.sock")" = "$uid" ]
+  run -0 as_nobody run --chdir / -- id -un
+  has "$output" nobody
+  b down
+  # The second one finds it.
+  run -0 in_etc "$BERTH_BUILD/berth" up -d --simulate 1x1GiB
+  [[ $output != *"made the"* ]]
+  [ "$(uid_of server)" = "$uid" ]
+}
+
+@test "a group berth that is there already becomes the account's" {
+  own_etc
+  echo 'berth:x:4242:' >>"$T/etc/group"
+  run -0 in_etc "$BERTH_BUILD/berth" up -d --simulate 1x1GiB
+  [ "$(made 4)" = 4242 ]
+  [ "$(stat -c %g "$D")" = 4242 ]
+}
+
+@test "an account that cannot be made: what the system said, and nothing left" {
+  own_etc
+  run -1 in_etc read-only "$BERTH_BUILD/berth" up -d --simulate 1x1GiB
+  has "$output" "making the system account 'berth'"
+  has "$output" useradd
+  has "$output" 'server: {user: NAME}'
+  [ -z "$(left_over)" ]
+  [ ! -e "$D/berth.sock" ]
+}
+
+@test "a directory of an earlier version, all of it root's, is taken over with what runs in it" {
+  BERTH_CONF_SERVER_USER=root up
+  b submit -- sh -c 'echo one; sleep 4; echo two'
+  install -d -o nobody "$T/its"
+  b run --user nobody --output "$T/its/output" -- echo its
+  b run -- echo before
+  eventually is one b logs 1
+  echo 'min_uid = 1' >"$D/helper.conf"
+  b down --keep
+  up
+  [ "$(user_of server)" = games ]
+  [ "$(user_of keeper)" = root ]
+  [ "$(stat -c %U "$D/berth.db" "$D/logs" "$D/run" "$D/helper.conf" | tr '\n' ' ')" = 'games games games root ' ]
+  [ "$(b logs 2)" = its ]
+  [ "$(b logs 3)" = before ]
+  run -0 b wait 1
+  [ "$(b logs 1)" = $'one\ntwo' ]
+  run -0 as_nobody run --chdir / -- id -un
+  has "$output" nobody
+}
+
+@test "programs that the account cannot reach are handed to it; a directory that is closed to it is named" {
+  install -d -m 700 "$T/closed"
+  copy_build "$T/closed/build"
+  BERTH_BUILD=$T/closed/build up
+  [ "$(user_of server)" = games ]
+  [ "$(user_of agent)" = games ]
+  run -0 as_nobody run --chdir / -- id -un
+  has "$output" nobody
+  kill -9 "$(part agent)"
+  run -0 as_nobody run --chdir / -- id -un
+  b down
+  run -1 "$BERTH_BUILD/berth" up -d --data "$T/closed/data" --simulate 1x1GiB 3>&-
+  has "$output" "$T/closed is closed to the account 'games'"
+}
+
+@test "moved to another name, and brought from where its owner had another number" {
+  up
+  as_nobody submit --hold --chdir / -- id -un
+  b down
+  mv "$D" "$T/moved"
+  D=$T/moved
+  export BERTH_DATA=$D
+  up
+  b release 1
+  run -0 as_nobody wait 1
+  [ "$(as_nobody logs 1)" = nobody ]
+  b down
+  chown -R --from="$(id -u games)" 4711 "$D"
+  run -1 b up -d --simulate 2x8GiB
+  has "$output" 'uid 4711'
+  hint=$(grep -o 'chown -R .*' <<<"$output")
+  $hint
+  up
+  [ "$(as_nobody logs 1)" = nobody ]
+}
+
 @test "an account that is configured and missing is named" {
   BERTH_CONF_SERVER_USER=no-such-account run -1 b up -d --simulate 1x1GiB
   has "$output" no-such-account

@@ -1,6 +1,6 @@
 # For flow tests: a Berth of its own in a temporary directory, with two simulated devices of 8 GiB, always taken down.
 #
-# Started by root, NAME.bats runs as root and NAME_user.bats, a link to it, as an ordinary account; started by anybody
+# Started by root, NAME.bats runs as root, with a server of root's, and NAME_user.bats, a link to it, as an ordinary account; started by anybody
 # else, NAME.bats runs as that one and NAME_user.bats is skipped. `b` is berth as that account, `as` any other command.
 # NAME_helper.bats, where there is one, is a Berth that root starts with server.user games, so that the helper and another
 # account have a part in it, and jobs are nobody's: `b` is root for verbs that administer, else nobody.
@@ -12,6 +12,8 @@ shopt -s lastpipe
 setup_file() {
   flow_file=${BATS_TEST_FILENAME##*/}
   FLOW_USER=
+  # Else the first `up` would make the account that servers have by default, on this machine.
+  [ "$(id -u)" -ne 0 ] || export BERTH_CONF_SERVER_USER=root
   case $flow_file in
   *_user.bats)
     [ "$(id -u)" -eq 0 ] || skip "only root can run this as somebody else"
