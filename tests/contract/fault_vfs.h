@@ -1,6 +1,7 @@
 /*
  * A layer between SQLite and the disk that fails on request, for the tests of the SQLite store.
- * Static, for the whole process: installed once, the default for every database opened afterwards. One thread.
+ * Static, for the whole process: installed once, the default for every database opened afterwards.
+ * The thread that tests may set it while another one is at the disk.
  * Nothing of it fails by itself.
  */
 #pragma once
@@ -15,9 +16,9 @@ enum fault_kind {
 };
 
 struct fault {
-	enum fault_kind kind;
-	int after;    /* so many calls succeed before one fails; FAULT_DEAD: all fail */
-	int n_failed; /* counted up */
+	_Atomic enum fault_kind kind;
+	_Atomic int after;    /* so many calls succeed before one fails; FAULT_DEAD: all fail */
+	_Atomic int n_failed; /* counted up */
 };
 
 extern struct fault fault;

@@ -169,12 +169,15 @@ static void add_text(const char *more)
 
 static int note_row(void *data, const struct store_row *row, struct err *err)
 {
-	const char *equals = memchr(row->data, '=', row->len);
-	char out[160], want[96];
+	char out[160], want[96], value[96] = "";
+	const char *equals;
 	int version = -1;
 
 	assert_int_equal(row->kind, *(enum row_kind *)data);
 	assert_non_null(row->data);
+	assert_true(row->len < sizeof(value));
+	memcpy(value, row->data, row->len);
+	equals = strchr(value, '=');
 	if (equals)
 		sscanf(equals + 1, "%d", &version);
 	snprintf(want, sizeof(want), "%" PRIu64 ".%" PRId64 "=%d", row->key, row->sub, version);
