@@ -1,7 +1,11 @@
 #include "agent/agent_priv.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <talloc.h>
+#include <unistd.h>
 
+#include "engine/paths.h"
 #include "plat/clock.h"
 #include "plat/log.h"
 
@@ -81,6 +85,40 @@ static void on_shutdown(struct agent *a)
 	attempts_shutdown(a->attempts);
 }
 
+/* An attempt that is about to start has found its directory. */
+static bool is_starting_in(const struct agent *a, const char *dir, void *ctx)
+{
+	static const enum attempt_state early[] = {ATTEMPT_QUEUED, ATTEMPT_STARTING};
+
+	for (size_t i = 0; i < ARRAY_LEN(early); i++)
+		for (struct known_attempt *k = attempts_first(a->attempts, early[i]); k;
+		        k = TAILQ_NEXT(k, link))
+			if (strcmp(paths_log_dir(ctx, a->prepare.data_dir, k->id), dir) == 0)
+				return true;
+	return false;
+}
+
+static void on_remove(struct agent *a, const struct link_remove *m)
+{
+	void *ctx = talloc_new(NULL);
+	const char *last = "";
+
+	outputs_remove(a->outputs, m);
+	for (uint32_t i = 0; i < m->n_attempts; i++) {
+		const char *dir = paths_log_dir(ctx, a->prepare.data_dir, m->attempts[i].id);
+		if (strcmp(dir, last) == 0 || is_starting_in(a, dir, ctx))
+			continue;
+		last = dir;
+		/* Refused while there is something in it; else the next one there makes it again. */
+		if (rmdir(dir) == 0) {
+			free(a->prepare.log_dir);
+			a->prepare.log_dir = NULL;
+		}
+	}
+	talloc_free(ctx);
+	link_put_removed(outbox_buf(&a->outbox), m->number);
+}
+
 static void on_message(void *data, const struct link_message *m)
 {
 	struct agent *a = data;
@@ -103,7 +141,10 @@ static void on_message(void *data, const struct link_message *m)
 		attempts_ack(a->attempts, m->ack_epoch);
 		break;
 	case LINK_REMOVE:
-		outputs_remove(a->outputs, &m->remove);
+		on_remove(a, &m->remove);
+		break;
+	case LINK_DROP:
+		blobs_drop(a->blobs, m->drop_blob);
 		break;
 	case LINK_STREAM_OPEN:
 		on_stream_open(a, &m->stream_open);

@@ -60,6 +60,14 @@ void blobs_put(struct blobs *b, uint64_t num, const void *data, size_t len)
 		drop(b, b->entries);
 }
 
+void blobs_drop(struct blobs *b, uint64_t num)
+{
+	struct entry *e = find_entry(b, num);
+
+	if (e)
+		drop(b, e);
+}
+
 void blobs_clear(struct blobs *b)
 {
 	while (b->entries)

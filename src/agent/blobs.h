@@ -20,6 +20,7 @@ struct blobs *blobs_new(void);
 void blobs_free(struct blobs *b); /* NULL does nothing */
 
 void blobs_put(struct blobs *b, uint64_t num, const void *data, size_t len);
+void blobs_drop(struct blobs *b, uint64_t num); /* absent: nothing */
 void blobs_clear(struct blobs *b);
 /* NULL when it is not there (any more); valid until the next put. */
 const struct agent_blob *blobs_find(const struct blobs *b, uint64_t num);

@@ -24,6 +24,15 @@ uint32_t world_take_dirty(struct world *w, struct job ***ret_jobs);
 /* Drops ended jobs beyond policy.keep_ended from memory, oldest first, each told by EFFECT_FORGET. Never dirty ones. */
 void world_trim(struct world *w, struct effects *fx);
 
+/* A job that left the store leaves memory too. False: it is not final, or is still to be stored, and stays. */
+bool world_forget(struct world *w, struct job *j);
+/*
+ * Blobs go by time: used_ms is at or after the last end of any job that the store has and that names it. Moves it to
+ * now_ms + ahead_ms when it is behind now_ms; true: it was, and is to be stored.
+ */
+bool world_use_blob(struct world *w, uint64_t num, int64_t now_ms, int64_t ahead_ms);
+void world_drop_blob(struct world *w, struct blob *b); /* that no job in memory names */
+
 /*
  * Loading: a stored job takes its place in all indexes; ownership of j passes. Parents before their tasks, nodes before jobs.
  * CORRUPT when it contradicts itself or what is there already; after the last one, world_adopted() looks at the whole.

@@ -361,3 +361,29 @@ void world_trim(struct world *w, struct effects *fx)
 		j = next;
 	}
 }
+
+bool world_forget(struct world *w, struct job *j)
+{
+	if (!job_state_is_final(j->state) || j->dirty)
+		return false;
+	world__free_job(w, j);
+	return true;
+}
+
+bool world_use_blob(struct world *w, uint64_t num, int64_t now_ms, int64_t ahead_ms)
+{
+	struct blob *b = world_find_blob_num(w, num);
+
+	if (!b || b->used_ms > now_ms)
+		return false;
+	b->used_ms = now_ms + ahead_ms;
+	return true;
+}
+
+void world_drop_blob(struct world *w, struct blob *b)
+{
+	BUG_IF(b->refs);
+	HASH_DELETE(hh_num, w->blobs_by_num, b);
+	HASH_DEL(w->blobs, b);
+	free(b);
+}

@@ -63,8 +63,8 @@ struct sched_class {
 struct blob {
 	uint64_t num;
 	uint8_t hash[16];
-	uint32_t refs;
-	int64_t used_ms;
+	uint32_t refs;   /* of jobs in memory */
+	int64_t used_ms; /* wall; see world_use_blob() */
 	size_t len;
 	UT_hash_handle hh; /* by hash */
 	UT_hash_handle hh_num;

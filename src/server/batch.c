@@ -9,6 +9,7 @@
 
 #define BATCH_BYTES_MAX (256 * MIB)
 #define PLAN_MAX        256
+#define BLOB_AHEAD_MS   (60 * 60 * 1000)
 
 struct batch_row {
 	enum row_kind kind;
@@ -163,9 +164,8 @@ void batch_add_token(struct server *s, uint64_t num, bool removed)
 	r->len = b->bytes.len - r->at;
 }
 
-void batch_add_blob(struct server *s, uint64_t num)
+static void add_blob(struct server *s, struct batch *b, uint64_t num)
 {
-	struct batch *b = s->gathering;
 	const struct blob *x = world_find_blob_num(s->world, num);
 	struct batch_row *r;
 
@@ -176,6 +176,39 @@ void batch_add_blob(struct server *s, uint64_t num)
 	        &(struct record_blob){
 	                .hash = x->hash, .used_ms = x->used_ms, .data = x->data, .len = x->len});
 	r->len = b->bytes.len - r->at;
+}
+
+void batch_add_blob(struct server *s, uint64_t num)
+{
+	add_blob(s, s->gathering, num);
+}
+
+/* Well ahead, so that a blob that many jobs name is not written with each of them. */
+static bool use_blob(struct server *s, uint64_t num)
+{
+	int64_t ahead_ms = MIN(s->conf->server_retain_ms / 4, BLOB_AHEAD_MS);
+
+	return world_use_blob(s->world, num, server_now(s).wall_ms, ahead_ms);
+}
+
+void batch_use_blob(struct server *s, uint64_t num)
+{
+	if (use_blob(s, num))
+		add_blob(s, s->gathering, num);
+}
+
+void batch_add_bytes(struct server *s, enum row_kind kind, uint64_t key, int64_t sub,
+        const void *data, size_t len)
+{
+	struct batch_row *r = add_row(s->gathering, kind, key, sub);
+
+	buf_add(&s->gathering->bytes, data, len);
+	r->len = len;
+}
+
+void batch_remove_row(struct server *s, enum row_kind kind, uint64_t key, int64_t sub)
+{
+	add_row(s->gathering, kind, key, sub)->removed = true;
 }
 
 static void add_job(struct batch *b, const struct job *j)
@@ -201,8 +234,13 @@ static void seal(struct server *s, struct batch *b)
 	uint32_t n = world_take_dirty(s->world, &jobs);
 	int64_t now_ms = server_now(s).wall_ms;
 
-	for (uint32_t i = 0; i < n; i++)
-		add_job(b, jobs[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct job *j = jobs[i];
+		add_job(b, j);
+		if (j->id.task == TASK_NONE && job_state_is_final(j->state) && j->req->env_blob &&
+		        use_blob(s, j->req->env_blob))
+			add_blob(s, b, j->req->env_blob);
+	}
 	if (s->world->counters_dirty) {
 		struct batch_row *r = add_row(b, ROW_META, 0, -1);
 		record_put_meta(&b->bytes, s->world);

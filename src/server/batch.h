@@ -17,6 +17,11 @@ void batch_add_node(struct server *s, uint64_t num);
 void batch_add_queue(struct server *s, const char *name);
 void batch_add_token(struct server *s, uint64_t num, bool removed);
 void batch_add_blob(struct server *s, uint64_t num);
+void batch_add_bytes(struct server *s, enum row_kind kind, uint64_t key, int64_t sub,
+        const void *data, size_t len);
+void batch_remove_row(struct server *s, enum row_kind kind, uint64_t key, int64_t sub);
+/* The blob is named now, or a job that names it ends now: it is kept for server.retain from here on. */
+void batch_use_blob(struct server *s, uint64_t num);
 /* End of a turn of the loop: plan, then hand over if the store is free. */
 void batch_turn_end(void *server);
 /* Timer: hands a batch that failed to the store again. */

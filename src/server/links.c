@@ -1,5 +1,6 @@
-#include "server/links.h"
+#include "server/links_priv.h"
 #include "server/batch.h"
+#include "server/removals.h"
 #include "server/streams.h"
 #include "base/mem.h"
 
@@ -7,27 +8,8 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <talloc.h>
-#include <uthash.h>
 
 #define LINK_OUT_MAX (64 * MIB)
-
-/* Blobs that this agent has. */
-struct sent_blob {
-	uint64_t num;
-	UT_hash_handle hh;
-};
-
-struct uplink {
-	struct server *s;
-	struct net_ws *ws;
-	uint64_t node; /* 0: HELLO has not come */
-	char name[64];
-	bool is_local;
-	struct buf out;
-	struct stream_set *streams;
-	struct sent_blob *blobs;
-	struct uplink *next;
-};
 
 static struct uplink *find_uplink(const struct server *s, uint64_t node)
 {
@@ -169,17 +151,29 @@ void links_carry_out(struct server *s, const struct effect *fx)
 		flush(u);
 }
 
-void links_remove_output(struct server *s, uint64_t node, const struct link_attempt *v, uint32_t n)
+void links_remove(struct server *s, uint64_t node, const struct link_remove *m)
 {
 	struct uplink *u = find_uplink(s, node);
 
-	if (!u || !n)
+	if (!u || u->removing)
 		return;
-	link_put_remove(
-	        &u->out, &(struct link_remove){
-	                         .attempts = (struct link_attempt *)(uintptr_t)v, .n_attempts = n});
-	if (u->out.len >= LINK_PIECE)
-		flush(u);
+	u->removing = m->number;
+	link_put_remove(&u->out, m);
+	loop_wake(s->loop);
+}
+
+void links_drop_blob(struct server *s, uint64_t num)
+{
+	for (struct uplink *u = s->uplinks; u; u = u->next) {
+		struct sent_blob *sent;
+		HASH_FIND(hh, u->blobs, &num, sizeof(num), sent);
+		if (!sent)
+			continue;
+		HASH_DEL(u->blobs, sent);
+		free(sent);
+		link_put_drop(&u->out, num);
+	}
+	loop_wake(s->loop);
 }
 
 void links_shutdown_local(struct server *s)
@@ -271,135 +265,6 @@ static void on_record(struct uplink *u, const struct spool_record *r)
 	batch_after(u->s, send_ack, a);
 }
 
-static const struct link_attempt *find_reported(const struct link_hello *h, uint64_t epoch)
-{
-	for (uint32_t i = 0; i < h->n_attempts; i++)
-		if (h->attempts[i].epoch == epoch)
-			return &h->attempts[i];
-	return NULL;
-}
-
-/* What the store says of this node against what the agent says: see the DESIGN of wire/link.h. */
-static void reconcile(
-        struct uplink *u, const struct node *n, const struct link_hello *h, bool rebooted)
-{
-	struct job **held = NULL;
-	uint32_t n_held = 0, cap = 0;
-	struct job *j;
-
-	LIST_FOREACH (j, &n->jobs, on_node) {
-		MEM_GROW(held, n_held, cap);
-		held[n_held++] = j;
-	}
-	for (uint32_t i = 0; i < n_held; i++) {
-		const struct link_attempt *a = find_reported(h, held[i]->epoch);
-		const struct attempt *t = job_attempt(held[i]);
-		struct effect again = {.kind = EFFECT_START,
-		        .id = held[i]->id,
-		        .node = n->num,
-		        .epoch = held[i]->epoch};
-		struct event lost = {
-		        .kind = EVENT_LOST, .id = held[i]->id, .epoch = held[i]->epoch};
-		bool stopping = held[i]->state == JOB_COMPLETING;
-		if (!a && (rebooted || t->started_ms)) {
-			lost.reason = rebooted ? REASON_REBOOTED : REASON_KEEPER_KILLED;
-			server_apply_or_log(u->s, &lost);
-			continue;
-		}
-		if (a && a->phase == LINK_LIVING && rebooted) {
-			lost.reason = REASON_REBOOTED;
-			server_apply_or_log(u->s, &lost);
-			continue;
-		}
-		if (!a)
-			effects_add(batch_effects(u->s), again);
-		if (stopping) {
-			again.kind = EFFECT_STOP;
-			again.reason = held[i]->stop_reason;
-			again.force = held[i]->stop_force;
-			effects_add(batch_effects(u->s), again);
-		}
-	}
-	free(held);
-	for (uint32_t i = 0; i < h->n_attempts; i++) {
-		const struct link_attempt *a = &h->attempts[i];
-		j = world_find_job(u->s->world, a->id);
-		/* Not before it is durable that this attempt was given away. */
-		if (a->phase == LINK_LIVING && (!j || !job_attempt(j) || j->epoch != a->epoch))
-			effects_add(batch_effects(u->s), (struct effect){.kind = EFFECT_STOP,
-			                                         .id = a->id,
-			                                         .node = n->num,
-			                                         .epoch = a->epoch,
-			                                         .reason = REASON_CANCELLED,
-			                                         .force = true});
-	}
-}
-
-static void send_welcome(struct uplink *u)
-{
-	const struct conf *c = u->s->conf;
-
-	link_put_welcome(&u->out, &(struct link_welcome){.node = u->node,
-	                                  .heartbeat_ms = (uint32_t)c->agent_heartbeat_ms,
-	                                  .grace_ms = (uint64_t)c->job_grace_ms,
-	                                  .output_max = c->job_output_max_bytes,
-	                                  .start_burst = c->agent_start_burst,
-	                                  .watchdog = (uint32_t)c->gpu_watchdog,
-	                                  .server_program = (char *)(uintptr_t)BERTH_VERSION});
-}
-
-/* An agent of the same name that is connected already is the older one: its link is closed. */
-static void replace_older(struct uplink *u)
-{
-	for (struct uplink *o = u->s->uplinks; o; o = o->next)
-		if (o != u && o->node == u->node) {
-			o->node = 0;
-			net_ws_close(o->ws, 4000, "replaced by a newer link");
-			return;
-		}
-}
-
-static void on_hello(struct uplink *u, const struct link_hello *h)
-{
-	struct server *s = u->s;
-	const struct node *known = h->name ? world_find_node(s->world, h->name) : NULL;
-	struct node n = {.is_local = u->is_local, .cpus = h->cpus, .mem_bytes = h->mem_bytes};
-	struct event e = {.kind = EVENT_NODE_UP,
-	        .node = &n,
-	        .devices = h->devices,
-	        .n_devices = h->n_devices};
-	struct applied out;
-	struct err err;
-	bool rebooted;
-
-	if (h->version != LINK_VERSION || !h->name || !h->boot_id ||
-	        strlen(h->name) >= sizeof(n.name)) {
-		log_error("link.hello", "node=\"%s\" text=\"speaks version %u, not %u\"",
-		        h->name ? h->name : "", h->version, LINK_VERSION);
-		net_ws_close(u->ws, 4001, "another version of the link");
-		return;
-	}
-	memcpy(n.name, h->name, strlen(h->name));
-	memcpy(n.boot_id, h->boot_id, MIN(strlen(h->boot_id), sizeof(n.boot_id) - 1));
-	rebooted = known && known->boot_id[0] && strcmp(known->boot_id, n.boot_id) != 0;
-	n.mem_bytes -= MIN(n.mem_bytes, s->conf->agent_withhold_mem_bytes);
-	if (server_apply(s, &e, &out, &err)) {
-		log_error("link.hello", "node=\"%s\" text=\"%s\"", n.name, err.text);
-		net_ws_close(u->ws, 4002, err.text);
-		return;
-	}
-	u->node = out.num;
-	memcpy(u->name, n.name, sizeof(u->name));
-	replace_older(u);
-	batch_add_node(s, u->node);
-	log_info("node.up", "node=%s devices=%u attempts=%u%s", n.name, h->n_devices, h->n_attempts,
-	        rebooted ? " rebooted=1" : "");
-	send_welcome(u);
-	reconcile(u, world_find_node_num(s->world, u->node), h, rebooted);
-	if (s->shutting_down && u->is_local)
-		links_shutdown_local(s);
-}
-
 static void on_devices(struct uplink *u, const struct link_devices *m)
 {
 	struct event e = {.kind = EVENT_DEVICE,
@@ -422,12 +287,20 @@ static void on_bye(struct uplink *u)
 		server_stop(u->s);
 }
 
+static void on_removed(struct uplink *u, uint64_t number)
+{
+	if (number != u->removing || !number)
+		return;
+	u->removing = 0;
+	removals_done(u->s, u->node, number);
+}
+
 static void on_link_message(struct uplink *u, const struct link_message *m)
 {
 	struct node *n = u->node ? world_find_node_num(u->s->world, u->node) : NULL;
 
 	if (m->type == LINK_HELLO && !u->node) {
-		on_hello(u, &m->hello);
+		links__hello(u, &m->hello);
 		return;
 	}
 	if (!n) {
@@ -451,6 +324,9 @@ static void on_link_message(struct uplink *u, const struct link_message *m)
 		break;
 	case LINK_BYE:
 		on_bye(u);
+		break;
+	case LINK_REMOVED:
+		on_removed(u, m->removed_number);
 		break;
 	default:
 		stream_set_take(u->streams, m);

@@ -20,8 +20,10 @@ bool links_has_node(const struct server *s, uint64_t node);
 bool links_has_local(const struct server *s);
 /* Every attempt on the local node ends with cause SHUTDOWN; the agent says BYE, and server_stop() follows. */
 void links_shutdown_local(struct server *s);
-/* The output of these attempts may be forgotten. */
-void links_remove_output(struct server *s, uint64_t node, const struct link_attempt *v, uint32_t n);
+/* Unless the node is away, or has not answered the last one. */
+void links_remove(struct server *s, uint64_t node, const struct link_remove *m);
+/* Whoever has it may forget it. */
+void links_drop_blob(struct server *s, uint64_t num);
 
 /* The streams of a node's link, NULL when it is not connected. */
 struct stream_set;

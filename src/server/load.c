@@ -1,5 +1,6 @@
 /* The world as the store has it, before the first request is taken. */
 #include "server/batch.h"
+#include "server/removals.h"
 #include "base/mem.h"
 #include "wire/record.h"
 
@@ -70,6 +71,11 @@ static int take_token(void *data, const struct store_row *row, struct err *err)
 	int rc = record_get_token(row->data, row->len, &t, err);
 
 	return rc ? rc : server_apply(l->s, &e, &out, err);
+}
+
+static int take_removal(void *data, const struct store_row *row, struct err *err)
+{
+	return removals_load(((struct loader *)data)->s, row, err);
 }
 
 static int take_job(void *data, const struct store_row *row, struct err *err)
@@ -154,6 +160,8 @@ int server_load(struct server *s, struct err *err)
 		rc = store_each(s->store, ROW_QUEUE, STORE_LIVING, take_queue, &l, err);
 	if (rc == 0)
 		rc = store_each(s->store, ROW_TOKEN, STORE_LIVING, take_token, &l, err);
+	if (rc == 0)
+		rc = store_each(s->store, ROW_REMOVAL, STORE_LIVING, take_removal, &l, err);
 	if (rc == 0)
 		rc = store_each(s->store, ROW_JOB, STORE_LIVING, take_job, &l, err);
 	if (rc == 0)

@@ -1,5 +1,7 @@
 /*
- * What is older than server.retain goes: rows from the store, output from the nodes. Owned by the server; loop thread.
+ * What is older than server.retain goes: rows from the store, output from the nodes, environments that no job names any more.
+ * One pass an hour, in pages; a page's rows and what is left to do about them are one batch. Owned by the server; loop thread.
+ * A pass that fails is logged, and the next one begins anew.
  */
 #pragma once
 
@@ -8,3 +10,4 @@
 #define PRUNE_INTERVAL_MS (60 * 60 * 1000)
 
 void prune_begin(void *server); /* callback of s->prune_timer */
+void prune_free(struct server *s);

@@ -3,6 +3,7 @@
 #include "server/batch.h"
 #include "server/links.h"
 #include "server/prune.h"
+#include "server/removals.h"
 #include "server/settings.h"
 #include "server/watch.h"
 #include "base/mem.h"
@@ -241,6 +242,7 @@ static int open_world(struct server *s, struct err *err)
 
 	s->world = world_new(&policy);
 	watch_init(s);
+	removals_init(s);
 	batch_init(s);
 	s->retry_timer = loop_timer_new(s->loop, batch_retry, s);
 	s->tick_timer = loop_timer_new(s->loop, on_tick, s);
@@ -305,6 +307,8 @@ void server_close(struct server *s)
 	loop_timer_free(s->tick_timer);
 	loop_timer_free(s->prune_timer);
 	watch_done(s);
+	prune_free(s);
+	removals_free(s);
 	batch_done(s);
 	store_close(s->store);
 	if (s->world)

@@ -19,6 +19,8 @@
 #include "store/store.h"
 
 struct batch;
+struct prune;
+struct removals;
 struct uplink;
 struct watch_set;
 
@@ -49,6 +51,8 @@ struct server {
 
 	struct uplink *uplinks; /* connected agents */
 	struct watch_set *watches;
+	struct removals *removals;
+	struct prune *prune;           /* under way, or NULL */
 	struct loop_timer *tick_timer; /* back-off, silence */
 	struct loop_timer *prune_timer;
 	bool shutting_down;

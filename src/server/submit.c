@@ -34,15 +34,14 @@ static int keep_blob(struct server *s, const struct buf *b, uint64_t *ret_num, s
 	}
 	crypto_generichash(e.hash, 16, b->data, b->len, NULL, 0);
 	known = world_find_blob(s->world, e.hash);
-	if (known) {
-		*ret_num = known->num;
-		return 0;
+	*ret_num = known ? known->num : 0;
+	if (!known) {
+		rc = server_apply(s, &e, &out, err);
+		if (rc)
+			return rc;
+		*ret_num = out.num;
 	}
-	rc = server_apply(s, &e, &out, err);
-	if (rc)
-		return rc;
-	batch_add_blob(s, out.num);
-	*ret_num = out.num;
+	batch_use_blob(s, *ret_num);
 	return 0;
 }
 
@@ -117,6 +116,7 @@ static int fill_env(struct server *s, struct job_spec *spec, struct err *err)
 	        num_parse_u64(spec->environment + 1, UINT64_MAX, &num, &why) == 0 &&
 	        world_find_blob_num(s->world, num)) {
 		spec->request.env_blob = num;
+		batch_use_blob(s, num);
 		return 0;
 	}
 	rc = add_taken(s, spec, &b, err);

@@ -333,30 +333,43 @@ static int memory_each_event(struct store *s, uint64_t after_seq, size_t limit, 
 	return 0;
 }
 
-static int memory_prune(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit,
-        size_t *ret_removed, struct err *err)
+/* In the order of the listing: the oldest are its last ones. */
+static int memory_each_oldest(struct store *s, enum row_kind kind, int64_t after_ms,
+        uint64_t after_key, int64_t after_sub, int64_t before_ms, size_t limit, store_row_fn *fn,
+        void *data, struct err *err)
+{
+	struct row before = {.ended_ms = before_ms, .key = 0, .sub = INT64_MIN};
+	struct row after = {.ended_ms = after_ms, .key = after_key, .sub = after_sub};
+	struct row *p_after = &after;
+	size_t n, given = 0;
+	struct row **list = list_ended(&content_of(s)->rows[kind], &before, &n);
+	int rc = 0;
+
+	for (size_t i = n; i-- > 0 && given < limit && rc >= 0;) {
+		if (ended_cmp(&list[i], &p_after) >= 0)
+			continue;
+		rc = give(kind, list[i], fn, data, err);
+		given++;
+	}
+	free(list);
+	return rc < 0 ? rc : 0;
+}
+
+static int memory_prune_journal(
+        struct store *s, int64_t before_ms, size_t limit, size_t *ret_removed, struct err *err)
 {
 	struct memory *m = CONTAINER_OF(s, struct memory, base);
 	struct content *c = m->content;
-	struct row from = {.ended_ms = before_ms, .key = 0, .sub = INT64_MIN};
-	struct row **list;
-	size_t n, n_batches = 0, n_rows;
+	size_t n = 0;
 
 	if (c->leader != m)
 		return store_err_not_leader(err);
-	list = list_ended(&c->rows[kind], &from, &n);
-	n_rows = MIN(n, limit);
-	for (size_t i = n - n_rows; i < n; i++) {
-		RB_REMOVE(row_tree, &c->rows[kind], list[i]);
-		free(list[i]);
-	}
-	free(list);
-	while (n_batches < MIN(c->n_batches, limit) && c->batches[n_batches].latest_ms < before_ms)
-		buf_done(&c->batches[n_batches++].events);
-	c->n_batches -= n_batches;
-	if (n_batches > 0)
-		memmove(c->batches, c->batches + n_batches, c->n_batches * sizeof(c->batches[0]));
-	*ret_removed = n_rows + n_batches;
+	while (n < MIN(c->n_batches, limit) && c->batches[n].latest_ms < before_ms)
+		buf_done(&c->batches[n++].events);
+	c->n_batches -= n;
+	if (n > 0)
+		memmove(c->batches, c->batches + n, c->n_batches * sizeof(c->batches[0]));
+	*ret_removed = n;
 	return 0;
 }
 
@@ -378,7 +391,8 @@ static const struct store_ops memory_ops = {
         .each_of_key = memory_each_of_key,
         .each_ended = memory_each_ended,
         .each_event = memory_each_event,
-        .prune = memory_prune,
+        .each_oldest = memory_each_oldest,
+        .prune_journal = memory_prune_journal,
         .copy_begin = memory_copy_begin,
 };
 

@@ -304,24 +304,6 @@ static uint64_t sqlite_last_seq(struct store *s)
 	return sqlite_of(s)->last_seq;
 }
 
-static int prune_rows(struct sqlite *q, enum row_kind kind, int64_t before_ms, size_t limit,
-        size_t *ret_removed, struct err *err)
-{
-	const struct row_args args = {.ended_ms = before_ms, .limit = limit};
-	sqlite3_stmt *stmt;
-	int rc = sqlite_row_take(q, kind, ROW_PRUNE, &stmt, err);
-
-	if (rc < 0)
-		return rc;
-	sqlite_bind(stmt, &args);
-	if (sqlite_step(stmt) != SQLITE_DONE)
-		rc = sqlite_err(q, "pruning", err);
-	else
-		*ret_removed = (size_t)sqlite3_changes(q->db);
-	sqlite_row_give(q, kind, ROW_PRUNE, stmt);
-	return rc;
-}
-
 /* Up to the first batch that is not older, so that the journal has no holes. */
 static int prune_journal(
         struct sqlite *q, int64_t before_ms, size_t limit, size_t *ret_removed, struct err *err)
@@ -364,11 +346,11 @@ static int check_epoch(struct sqlite *q, struct err *err)
 	return rc;
 }
 
-static int sqlite_prune(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit,
-        size_t *ret_removed, struct err *err)
+static int sqlite_prune_journal(
+        struct store *s, int64_t before_ms, size_t limit, size_t *ret_removed, struct err *err)
 {
 	struct sqlite *q = sqlite_of(s);
-	size_t n_rows = 0, n_batches = 0;
+	size_t n = 0;
 	int rc = check_leader(q, err);
 
 	if (rc == 0)
@@ -379,16 +361,14 @@ static int sqlite_prune(struct store *s, enum row_kind kind, int64_t before_ms, 
 		return rc;
 	rc = check_epoch(q, err);
 	if (rc == 0)
-		rc = prune_rows(q, kind, before_ms, limit, &n_rows, err);
-	if (rc == 0)
-		rc = prune_journal(q, before_ms, limit, &n_batches, err);
+		rc = prune_journal(q, before_ms, limit, &n, err);
 	if (rc == 0)
 		rc = sqlite_run(q, STMT_COMMIT, "pruning", err);
 	if (rc < 0) {
 		undo(q);
 		return rc;
 	}
-	*ret_removed = n_rows + n_batches;
+	*ret_removed = n;
 	return 0;
 }
 
@@ -404,7 +384,8 @@ static const struct store_ops sqlite_ops = {
         .each_of_key = sqlite_each_of_key,
         .each_ended = sqlite_each_ended,
         .each_event = sqlite_each_event,
-        .prune = sqlite_prune,
+        .each_oldest = sqlite_each_oldest,
+        .prune_journal = sqlite_prune_journal,
         .copy_begin = sqlite_copy_begin,
 };
 

@@ -22,7 +22,7 @@ enum row_stmt {
 	ROW_GET,
 	ROW_OF_KEY,
 	ROW_ENDED,
-	ROW_PRUNE,
+	ROW_OLDEST,
 	ROW_STMT_MAX
 };
 
@@ -78,14 +78,15 @@ MUST_CHECK int sqlite_row_take(struct sqlite *q, enum row_kind kind, enum row_st
 void sqlite_row_give(struct sqlite *q, enum row_kind kind, enum row_stmt id, sqlite3_stmt *stmt);
 void sqlite_forget_stmts(struct sqlite *q);
 
-/* What a row's statements have as ?1 to ?5; each uses some of them. */
+/* What a row's statements have as ?1 to ?6; each uses some of them. */
 struct row_args {
 	uint64_t key;     /* ?1 */
 	int64_t sub;      /* ?2 */
 	int64_t ended_ms; /* ?3 */
 	const void *data; /* ?4 */
 	size_t len;
-	size_t limit; /* ?5 */
+	size_t limit;      /* ?5 */
+	int64_t before_ms; /* ?6 */
 };
 void sqlite_bind(sqlite3_stmt *stmt, const struct row_args *args);
 uint64_t sqlite_key(sqlite3_stmt *stmt, int column);
@@ -113,6 +114,9 @@ int sqlite_each_of_key(struct store *s, enum row_kind kind, uint64_t key, store_
         void *data, struct err *err);
 int sqlite_each_ended(struct store *s, enum row_kind kind, int64_t before_ms, uint64_t before_key,
         int64_t before_sub, size_t limit, store_row_fn *fn, void *data, struct err *err);
+int sqlite_each_oldest(struct store *s, enum row_kind kind, int64_t after_ms, uint64_t after_key,
+        int64_t after_sub, int64_t before_ms, size_t limit, store_row_fn *fn, void *data,
+        struct err *err);
 int sqlite_each_event(struct store *s, uint64_t after_seq, size_t limit, store_event_fn *fn,
         void *data, struct err *err);
 int sqlite_reserve_release(struct store *s, struct err *err);

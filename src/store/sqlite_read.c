@@ -81,6 +81,21 @@ int sqlite_each_ended(struct store *s, enum row_kind kind, int64_t before_ms, ui
 	return query(sqlite_of(s), kind, ROW_ENDED, &args, fn, data, NULL, err);
 }
 
+int sqlite_each_oldest(struct store *s, enum row_kind kind, int64_t after_ms, uint64_t after_key,
+        int64_t after_sub, int64_t before_ms, size_t limit, store_row_fn *fn, void *data,
+        struct err *err)
+{
+	const struct row_args args = {
+	        .key = after_key,
+	        .sub = after_sub,
+	        .ended_ms = after_ms,
+	        .limit = limit,
+	        .before_ms = before_ms,
+	};
+
+	return query(sqlite_of(s), kind, ROW_OLDEST, &args, fn, data, NULL, err);
+}
+
 int sqlite_each_event(struct store *s, uint64_t after_seq, size_t limit, store_event_fn *fn,
         void *data, struct err *err)
 {

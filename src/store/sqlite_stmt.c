@@ -19,7 +19,7 @@ static const char *const stmt_sql[STMT_MAX] = {
         [STMT_JOURNAL_PRUNE] = "DELETE FROM journal WHERE seq <= ?1",
 };
 
-/* %w is the table. ?1 key, ?2 sub, ?3 ended_ms, ?4 data, ?5 limit. */
+/* %w is the table. ?1 key, ?2 sub, ?3 ended_ms, ?4 data, ?5 limit, ?6 before_ms. */
 static const char *const row_sql[ROW_STMT_MAX] = {
         [ROW_UPDATE] = "UPDATE \"%w\" SET data = ?4 WHERE ended_ms = 0 AND key = ?1 AND sub = ?2",
         [ROW_INSERT] = "INSERT INTO \"%w\" (ended_ms, key, sub, data) VALUES (?3, ?1, ?2, ?4)",
@@ -43,9 +43,10 @@ static const char *const row_sql[ROW_STMT_MAX] = {
         [ROW_ENDED] = "SELECT key, sub, ended_ms, data FROM \"%w\" "
                       "WHERE ended_ms > 0 AND (ended_ms, key, sub) < (?3, ?1, ?2) "
                       "ORDER BY ended_ms DESC, key DESC, sub DESC LIMIT ?5",
-        [ROW_PRUNE] =
-                "DELETE FROM \"%w\" WHERE (ended_ms, key, sub) IN (SELECT ended_ms, key, sub FROM \"%w\" "
-                "WHERE ended_ms > 0 AND ended_ms < ?3 ORDER BY ended_ms, key, sub LIMIT ?5)",
+        [ROW_OLDEST] =
+                "SELECT key, sub, ended_ms, data FROM \"%w\" "
+                "WHERE ended_ms > 0 AND ended_ms < ?6 AND (ended_ms, key, sub) > (?3, ?1, ?2) "
+                "ORDER BY ended_ms, key, sub LIMIT ?5",
 };
 
 /* The errno behind a failure: SQLite's own record of it is not kept for COMMIT. What other calls left there is not ours. */
@@ -185,6 +186,7 @@ void sqlite_bind(sqlite3_stmt *stmt, const struct row_args *args)
 	sqlite3_bind_int64(stmt, 3, args->ended_ms);
 	sqlite3_bind_blob64(stmt, 4, args->data, args->len, SQLITE_STATIC);
 	sqlite3_bind_int64(stmt, 5, args->limit > INT64_MAX ? INT64_MAX : (int64_t)args->limit);
+	sqlite3_bind_int64(stmt, 6, args->before_ms);
 }
 
 uint64_t sqlite_key(sqlite3_stmt *stmt, int column)

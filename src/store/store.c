@@ -143,10 +143,18 @@ int store_each_event(struct store *s, uint64_t after_seq, size_t limit, store_ev
 	return s->ops->each_event(s, after_seq, limit, fn, data, err);
 }
 
-int store_prune(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit,
-        size_t *ret_removed, struct err *err)
+int store_each_oldest(struct store *s, enum row_kind kind, int64_t after_ms, uint64_t after_key,
+        int64_t after_sub, int64_t before_ms, size_t limit, store_row_fn *fn, void *data,
+        struct err *err)
 {
-	return s->ops->prune(s, kind, before_ms, limit, ret_removed, err);
+	return s->ops->each_oldest(
+	        s, kind, after_ms, after_key, after_sub, before_ms, limit, fn, data, err);
+}
+
+int store_prune_journal(
+        struct store *s, int64_t before_ms, size_t limit, size_t *ret_removed, struct err *err)
+{
+	return s->ops->prune_journal(s, before_ms, limit, ret_removed, err);
 }
 
 int store_copy_begin(

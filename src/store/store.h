@@ -86,10 +86,16 @@ MUST_CHECK int store_each_ended(struct store *s, enum row_kind kind, int64_t bef
 MUST_CHECK int store_each_event(struct store *s, uint64_t after_seq, size_t limit,
         store_event_fn *fn, void *data, struct err *err);
 
-/* Removes ended rows (of kind) that ended before before_ms, oldest first, and batches of the journal from its old end as long as all of
- * their events are older; at most limit of each. Says how many rows and batches went: 0 when nothing is left to remove. */
-MUST_CHECK int store_prune(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit,
-        size_t *ret_removed, struct err *err);
+/* Ended rows that ended before before_ms, oldest first, strictly after (after_ms, key, sub); 0, 0, INT64_MIN begins. For pruning:
+ * what of a row must not be lost is written by the same commit that removes it. */
+MUST_CHECK int store_each_oldest(struct store *s, enum row_kind kind, int64_t after_ms,
+        uint64_t after_key, int64_t after_sub, int64_t before_ms, size_t limit, store_row_fn *fn,
+        void *data, struct err *err);
+
+/* Removes batches of the journal from its old end as long as all of their events are before before_ms; at most limit. Says how many
+ * went: 0 when nothing is left to remove. */
+MUST_CHECK int store_prune_journal(
+        struct store *s, int64_t before_ms, size_t limit, size_t *ret_removed, struct err *err);
 
 /* A consistent copy at path (a new file, mode 0600; CONFLICT when there is one) while the store is in use. The memory store
  * says UNSUPPORTED. */

@@ -26,8 +26,11 @@ struct store_ops {
 	        struct err *err);
 	int (*each_event)(struct store *s, uint64_t after_seq, size_t limit, store_event_fn *fn,
 	        void *data, struct err *err);
-	int (*prune)(struct store *s, enum row_kind kind, int64_t before_ms, size_t limit,
-	        size_t *ret_removed, struct err *err);
+	int (*each_oldest)(struct store *s, enum row_kind kind, int64_t after_ms,
+	        uint64_t after_key, int64_t after_sub, int64_t before_ms, size_t limit,
+	        store_row_fn *fn, void *data, struct err *err);
+	int (*prune_journal)(struct store *s, int64_t before_ms, size_t limit, size_t *ret_removed,
+	        struct err *err);
 	int (*copy_begin)(
 	        struct store *s, const char *path, struct store_copy **ret_copy, struct err *err);
 };

@@ -108,8 +108,8 @@ static const struct field_table stop_table = FIELD_TABLE(link_stop, stop_fields)
 static const struct field record_fields[] = {{.tag = 1, .form = FIELD_RECORD}};
 static const struct field_table record_table = FIELD_TABLE(spool_record, record_fields);
 
-static const struct field ack_fields[] = {{.tag = 1, .form = FIELD_U64}};
-static const struct field_table ack_table = {.size = sizeof(uint64_t), .n = 1, .fields = ack_fields};
+static const struct field number_fields[] = {{.tag = 1, .form = FIELD_U64}};
+static const struct field_table number_table = {.size = sizeof(uint64_t), .n = 1, .fields = number_fields};
 
 static const struct field devices_fields[] = {
 	FIELD_OF_LIST(link_devices, 1, devices, n_devices, NODE_DEVICES_MAX, device_table),
@@ -118,6 +118,7 @@ static const struct field_table devices_table = FIELD_TABLE(link_devices, device
 
 static const struct field remove_fields[] = {
 	FIELD_OF_LIST(link_remove, 1, attempts, n_attempts, ATTEMPTS_MAX, attempt_table),
+	FIELD(link_remove, 2, FIELD_U64, number),
 };
 static const struct field_table remove_table = FIELD_TABLE(link_remove, remove_fields);
 
@@ -174,7 +175,7 @@ static const struct field_table *const tables[LINK_TYPE_MAX] = {
 	[LINK_STOP] = &stop_table,
 	[LINK_STARTED] = &record_table,
 	[LINK_ENDED] = &record_table,
-	[LINK_ACK] = &ack_table,
+	[LINK_ACK] = &number_table,
 	[LINK_DEVICES] = &devices_table,
 	[LINK_BEAT] = &empty_table,
 	[LINK_REMOVE] = &remove_table,
@@ -184,6 +185,8 @@ static const struct field_table *const tables[LINK_TYPE_MAX] = {
 	[LINK_STREAM_CLOSE] = &stream_close_table,
 	[LINK_SHUTDOWN] = &empty_table,
 	[LINK_BYE] = &empty_table,
+	[LINK_REMOVED] = &number_table,
+	[LINK_DROP] = &number_table,
 };
 /* clang-format on */
 
@@ -244,6 +247,16 @@ void link_put_devices(struct buf *b, const struct link_devices *m)
 void link_put_remove(struct buf *b, const struct link_remove *m)
 {
 	put_message(b, LINK_REMOVE, m);
+}
+
+void link_put_removed(struct buf *b, uint64_t number)
+{
+	put_message(b, LINK_REMOVED, &number);
+}
+
+void link_put_drop(struct buf *b, uint64_t blob)
+{
+	put_message(b, LINK_DROP, &blob);
 }
 
 void link_put_stream_open(struct buf *b, const struct link_stream_open *m)

@@ -39,7 +39,9 @@ enum link_type {
 	LINK_STREAM_WINDOW, /* both ways: so many bytes were taken */
 	LINK_STREAM_CLOSE,  /* both ways */
 	LINK_SHUTDOWN, /* server -> agent: end every attempt here with cause SHUTDOWN, then say BYE when none lives */
-	LINK_BYE, /* agent -> server: nothing lives here any more */
+	LINK_BYE,     /* agent -> server: nothing lives here any more */
+	LINK_REMOVED, /* agent -> server: that REMOVE was carried out; until then it comes again */
+	LINK_DROP,    /* server -> agent: no START on this link names this blob again */
 	LINK_TYPE_MAX
 };
 
@@ -159,6 +161,7 @@ struct link_stream_close {
 };
 
 struct link_remove {
+	uint64_t number; /* REMOVED answers with it */
 	struct link_attempt *attempts;
 	uint32_t n_attempts;
 };
@@ -174,6 +177,8 @@ void link_put_record(
 void link_put_ack(struct buf *b, uint64_t epoch);
 void link_put_devices(struct buf *b, const struct link_devices *m);
 void link_put_remove(struct buf *b, const struct link_remove *m);
+void link_put_removed(struct buf *b, uint64_t number);
+void link_put_drop(struct buf *b, uint64_t blob);
 void link_put_stream_open(struct buf *b, const struct link_stream_open *m);
 void link_put_stream_data(struct buf *b, const struct link_stream_data *m);
 void link_put_stream_window(struct buf *b, const struct link_stream_window *m);
@@ -192,6 +197,8 @@ struct link_message {
 		uint64_t ack_epoch;
 		struct link_devices devices;
 		struct link_remove remove;
+		uint64_t removed_number;
+		uint64_t drop_blob;
 		struct link_stream_open stream_open;
 		struct link_stream_data stream_data;
 		struct link_stream_window stream_window;

@@ -16,6 +16,10 @@ void record_put_job(struct buf *b, const struct job *j);
 MUST_CHECK int record_get_job(const void *data, size_t len, const struct job *parent,
         struct job **ret_job, struct err *err);
 
+/* Of a row that goes: who it is, and its attempts; the rest is not looked at, so no other call takes it but world_job_free(). */
+MUST_CHECK int record_get_attempts(
+        const void *data, size_t len, struct job **ret_job, struct err *err);
+
 void record_put_node(struct buf *b, const struct node *n);
 /* Fills *ret_node (no devices in it) and the devices, for EVENT_NODE_UP; these hang on ctx. */
 MUST_CHECK int record_get_node(const void *data, size_t len, void *ctx, struct node *ret_node,

@@ -479,3 +479,25 @@ int record_get_job(const void *data, size_t len, const struct job *parent, struc
 	*ret_job = j;
 	return 0;
 }
+
+int record_get_attempts(const void *data, size_t len, struct job **ret_job, struct err *err)
+{
+	struct codec_reader r = codec_read(data, len);
+	struct job *j = world_job_new();
+	struct codec_field f;
+	bool ok = true;
+
+	j->id.task = 0;
+	while (ok && codec_next(&r, &f)) {
+		if (f.tag == T_ATTEMPT)
+			ok = f.is_bytes && get_attempt(&f, j);
+		else
+			get_number(&f, j);
+	}
+	if (!ok || r.bad || !j->id.num) {
+		world_job_free(j);
+		return err_set(err, ERR_CORRUPT, "a stored job is damaged");
+	}
+	*ret_job = j;
+	return 0;
+}

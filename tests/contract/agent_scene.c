@@ -123,6 +123,9 @@ static void take_message(struct scene *s, const struct link_message *m)
 	case LINK_STREAM_CLOSE:
 		take_close(s, &m->stream_close);
 		break;
+	case LINK_REMOVED:
+		s->removed = m->removed_number;
+		break;
 	case LINK_BYE:
 		s->has_bye = true;
 		break;

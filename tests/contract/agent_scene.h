@@ -46,6 +46,7 @@ struct scene {
 	uint32_t n_devices;
 	unsigned n_device_messages;
 	bool has_bye, has_beat;
+	uint64_t removed; /* the last REMOVED */
 	struct scene_stream streams[SCENE_STREAMS];
 	uint64_t last_stream;
 	/* what is waited for */

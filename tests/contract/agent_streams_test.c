@@ -191,6 +191,11 @@ static void test_file_of_the_submitter(void **state)
 	free(dir);
 }
 
+static bool has_removed(struct scene *sc, uint64_t number)
+{
+	return sc->removed == number;
+}
+
 static void test_remove(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(KIB);
@@ -207,6 +212,15 @@ static void test_remove(void **state)
 	assert_int_not_equal(access(scene_path(s, "logs/0/1.1.out"), F_OK), 0);
 	assert_int_not_equal(access(scene_path(s, "logs/0/1.1.idx"), F_OK), 0);
 	assert_string_equal(scene_output(s, 2, 1), "y\n");
+	/* With its last file the directory goes; whoever writes there next makes it again. */
+	gone = (struct link_attempt){.id = {.num = 2, .task = TASK_NONE}, .attempt = 1};
+	link_put_remove(&b, &(struct link_remove){.number = 9, .attempts = &gone, .n_attempts = 1});
+	scene_send(s, &b);
+	scene_until(s, has_removed, 9);
+	assert_int_not_equal(access(scene_path(s, "logs/0"), F_OK), 0);
+	scene_sh(s, 3, "echo z");
+	scene_until(s, has_ended, 3);
+	assert_string_equal(scene_output(s, 3, 1), "z\n");
 }
 
 /* Followed through the death of the agent: the reader comes again, with the bytes that it has as offset. */

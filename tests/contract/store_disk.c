@@ -78,7 +78,7 @@ void case_newer_schema(void **state)
 	assert_non_null(strstr(sc->err.text, "999"));
 	assert_true(strlen(sc->err.hint) > 0);
 	/* Nothing was done to it. */
-	run_sql(sc, "PRAGMA user_version = 1");
+	run_sql(sc, "PRAGMA user_version = 2");
 	scene_open(sc);
 	assert_string_equal(list(sc, ROW_JOB, STORE_ALL), "1.0@0=1 ");
 }
@@ -190,7 +190,7 @@ void case_lost_lock_is_fenced(void **state)
 	assert_int_equal(epoch, sc->epoch + 1);
 	assert_int_equal(commit_rows(sc, &row, 1), -ERR_CONFLICT);
 	assert_non_null(strstr(sc->err.text, "epoch 2"));
-	assert_int_equal(store_prune(sc->s, ROW_JOB, 100, 100, &removed, &sc->err), -ERR_CONFLICT);
+	assert_int_equal(store_prune_journal(sc->s, 100, 100, &removed, &sc->err), -ERR_CONFLICT);
 	assert_string_equal(list(sc, ROW_JOB, STORE_ALL), "9.0@5=1 ");
 	assert_int_equal(store_commit(second, epoch, 2, NULL, 0, &row, 1, &sc->err), 0);
 	assert_int_equal(commit_rows(sc, &row, 1), -ERR_CONFLICT);

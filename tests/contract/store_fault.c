@@ -114,17 +114,19 @@ void case_every_sync_fails_once(void **state)
 
 void case_lead_and_prune_fail(void **state)
 {
+	const struct store_event event = {.time_ms = 5, .key = 1, .sub = -1, .data = "a", .len = 1};
 	struct scene *sc = *state;
 	struct store *second;
 	size_t removed = 0;
 	uint64_t epoch = 0;
 
 	begin(sc);
-	put(sc, ROW_JOB, 1, 0, 5, 1);
+	assert_int_equal(
+	        store_commit(sc->s, sc->epoch, ++sc->seq, &event, 1, NULL, 0, &sc->err), 0);
 	fault = (struct fault){.kind = FAULT_WRITE};
-	assert_int_equal(store_prune(sc->s, ROW_JOB, 100, 100, &removed, &sc->err), -ERR_NO_SPACE);
-	assert_string_equal(list(sc, ROW_JOB, STORE_ALL), "1.0@5=1 ");
-	assert_int_equal(store_prune(sc->s, ROW_JOB, 100, 100, &removed, &sc->err), 0);
+	assert_int_equal(store_prune_journal(sc->s, 100, 100, &removed, &sc->err), -ERR_NO_SPACE);
+	assert_string_equal(list_events(sc, 0, 9), "1:1.-1@5=a ");
+	assert_int_equal(store_prune_journal(sc->s, 100, 100, &removed, &sc->err), 0);
 	assert_int_equal(removed, 1);
 	/* Who could not write that it leads does not lead, and keeps nobody else from it. */
 	scene_close(sc);

@@ -215,6 +215,16 @@ const char *list_ended(struct scene *sc, enum row_kind kind, int64_t before_ms, 
 	return text;
 }
 
+const char *list_oldest(struct scene *sc, enum row_kind kind, int64_t after_ms, uint64_t after_key,
+        int64_t after_sub, int64_t before_ms, size_t limit)
+{
+	begin_text();
+	if (store_each_oldest(sc->s, kind, after_ms, after_key, after_sub, before_ms, limit,
+	            note_row, &kind, &sc->err) < 0)
+		fail_msg("%s", sc->err.text);
+	return text;
+}
+
 const char *get(struct scene *sc, enum row_kind kind, uint64_t key, int64_t sub)
 {
 	int rc;

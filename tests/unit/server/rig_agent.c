@@ -37,6 +37,14 @@ static void log_open(struct rig *g, const struct link_stream_open *m)
 	buf_add_byte(&g->log, '\n');
 }
 
+static void log_remove(struct rig *g, const struct link_remove *m)
+{
+	buf_addf(&g->log, "REMOVE %u", m->n_attempts);
+	for (uint32_t i = 0; i < m->n_attempts; i++)
+		buf_addf(&g->log, " %s.%u", id_of(m->attempts[i].id), m->attempts[i].attempt);
+	buf_add_byte(&g->log, '\n');
+}
+
 static void take(struct rig *g, const struct link_message *m)
 {
 	switch (m->type) {
@@ -61,8 +69,10 @@ static void take(struct rig *g, const struct link_message *m)
 		buf_add_str(&g->log, "BEAT\n");
 		break;
 	case LINK_REMOVE:
-		buf_addf(&g->log, "REMOVE %u %s\n", m->remove.n_attempts,
-		        id_of(m->remove.attempts[0].id));
+		log_remove(g, &m->remove);
+		break;
+	case LINK_DROP:
+		buf_addf(&g->log, "DROP %llu\n", (unsigned long long)m->drop_blob);
 		break;
 	case LINK_STREAM_OPEN:
 		log_open(g, &m->stream_open);

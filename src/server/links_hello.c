@@ -1,0 +1,138 @@
+/* The first message of an agent: who it is, and what runs there against what the store says. */
+#include "server/links_priv.h"
+#include "server/batch.h"
+#include "server/removals.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct link_attempt *find_reported(const struct link_hello *h, uint64_t epoch)
+{
+	for (uint32_t i = 0; i < h->n_attempts; i++)
+		if (h->attempts[i].epoch == epoch)
+			return &h->attempts[i];
+	return NULL;
+}
+
+/* What the store says of this node against what the agent says: see the DESIGN of wire/link.h. */
+static void reconcile(
+        struct uplink *u, const struct node *n, const struct link_hello *h, bool rebooted)
+{
+	struct job **held = NULL;
+	uint32_t n_held = 0, cap = 0;
+	struct job *j;
+
+	LIST_FOREACH (j, &n->jobs, on_node) {
+		MEM_GROW(held, n_held, cap);
+		held[n_held++] = j;
+	}
+	for (uint32_t i = 0; i < n_held; i++) {
+		const struct link_attempt *a = find_reported(h, held[i]->epoch);
+		const struct attempt *t = job_attempt(held[i]);
+		struct effect again = {.kind = EFFECT_START,
+		        .id = held[i]->id,
+		        .node = n->num,
+		        .epoch = held[i]->epoch};
+		struct event lost = {
+		        .kind = EVENT_LOST, .id = held[i]->id, .epoch = held[i]->epoch};
+		bool stopping = held[i]->state == JOB_COMPLETING;
+		if (!a && (rebooted || t->started_ms)) {
+			lost.reason = rebooted ? REASON_REBOOTED : REASON_KEEPER_KILLED;
+			server_apply_or_log(u->s, &lost);
+			continue;
+		}
+		if (a && a->phase == LINK_LIVING && rebooted) {
+			lost.reason = REASON_REBOOTED;
+			server_apply_or_log(u->s, &lost);
+			continue;
+		}
+		if (!a)
+			effects_add(batch_effects(u->s), again);
+		if (stopping) {
+			again.kind = EFFECT_STOP;
+			again.reason = held[i]->stop_reason;
+			again.force = held[i]->stop_force;
+			effects_add(batch_effects(u->s), again);
+		}
+	}
+	free(held);
+	for (uint32_t i = 0; i < h->n_attempts; i++) {
+		const struct link_attempt *a = &h->attempts[i];
+		j = world_find_job(u->s->world, a->id);
+		/* Not before it is durable that this attempt was given away. */
+		if (a->phase == LINK_LIVING && (!j || !job_attempt(j) || j->epoch != a->epoch))
+			effects_add(batch_effects(u->s), (struct effect){.kind = EFFECT_STOP,
+			                                         .id = a->id,
+			                                         .node = n->num,
+			                                         .epoch = a->epoch,
+			                                         .reason = REASON_CANCELLED,
+			                                         .force = true});
+	}
+}
+
+static void send_welcome(struct uplink *u)
+{
+	const struct conf *c = u->s->conf;
+
+	link_put_welcome(&u->out, &(struct link_welcome){.node = u->node,
+	                                  .heartbeat_ms = (uint32_t)c->agent_heartbeat_ms,
+	                                  .grace_ms = (uint64_t)c->job_grace_ms,
+	                                  .output_max = c->job_output_max_bytes,
+	                                  .start_burst = c->agent_start_burst,
+	                                  .watchdog = (uint32_t)c->gpu_watchdog,
+	                                  .server_program = (char *)(uintptr_t)BERTH_VERSION});
+}
+
+/* An agent of the same name that is connected already is the older one: its link is closed. */
+static void replace_older(struct uplink *u)
+{
+	for (struct uplink *o = u->s->uplinks; o; o = o->next)
+		if (o != u && o->node == u->node) {
+			o->node = 0;
+			net_ws_close(o->ws, 4000, "replaced by a newer link");
+			return;
+		}
+}
+
+void links__hello(struct uplink *u, const struct link_hello *h)
+{
+	struct server *s = u->s;
+	const struct node *known = h->name ? world_find_node(s->world, h->name) : NULL;
+	struct node n = {.is_local = u->is_local, .cpus = h->cpus, .mem_bytes = h->mem_bytes};
+	struct event e = {.kind = EVENT_NODE_UP,
+	        .node = &n,
+	        .devices = h->devices,
+	        .n_devices = h->n_devices};
+	struct applied out;
+	struct err err;
+	bool rebooted;
+
+	if (h->version != LINK_VERSION || !h->name || !h->boot_id ||
+	        strlen(h->name) >= sizeof(n.name)) {
+		log_error("link.hello", "node=\"%s\" text=\"speaks version %u, not %u\"",
+		        h->name ? h->name : "", h->version, LINK_VERSION);
+		net_ws_close(u->ws, 4001, "another version of the link");
+		return;
+	}
+	memcpy(n.name, h->name, strlen(h->name));
+	memcpy(n.boot_id, h->boot_id, MIN(strlen(h->boot_id), sizeof(n.boot_id) - 1));
+	rebooted = known && known->boot_id[0] && strcmp(known->boot_id, n.boot_id) != 0;
+	n.mem_bytes -= MIN(n.mem_bytes, s->conf->agent_withhold_mem_bytes);
+	if (server_apply(s, &e, &out, &err)) {
+		log_error("link.hello", "node=\"%s\" text=\"%s\"", n.name, err.text);
+		net_ws_close(u->ws, 4002, err.text);
+		return;
+	}
+	u->node = out.num;
+	memcpy(u->name, n.name, sizeof(u->name));
+	replace_older(u);
+	batch_add_node(s, u->node);
+	log_info("node.up", "node=%s devices=%u attempts=%u%s", n.name, h->n_devices, h->n_attempts,
+	        rebooted ? " rebooted=1" : "");
+	send_welcome(u);
+	reconcile(u, world_find_node_num(s->world, u->node), h, rebooted);
+	removals_next(s, u->node);
+	if (s->shutting_down && u->is_local)
+		links_shutdown_local(s);
+}
