@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "base/strtab.h"
+#include "base/text.h"
+
+#define LINE_SIZE 1024
 
 const struct verb cli_verbs[] = {
 #define VERB(ident, name, group, synopsis, summary) {name, group, synopsis, summary, verb_##ident},
@@ -32,22 +35,44 @@ const char *cli_verb_closest(const char *name)
 	return strtab_closest(STRTAB(verb_names), name);
 }
 
+void cli_add_shown(struct buf *b, const char *s)
+{
+	size_t len = strlen(s);
+
+	while (len) {
+		size_t n = text_utf8_len(s, len), step = n ? n : 1;
+		if (n == 0 || text_has_control(s, n))
+			buf_add_byte(b, '?');
+		else
+			buf_add(b, s, n);
+		s += step;
+		len -= step;
+	}
+}
+
 void cli_say(const char *fmt, ...)
 {
-	char line[1024];
+	CLEANUP_BUF struct buf shown = BUF_INIT(LINE_SIZE);
+	char line[LINE_SIZE];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "berth: %s\n", line);
+	cli_add_shown(&shown, line);
+	fprintf(stderr, "berth: %s\n", buf_str(&shown));
 }
 
 int cli_fail(const struct cli *cli, const struct err *err)
 {
+	CLEANUP_BUF struct buf shown = BUF_INIT(LINE_SIZE);
+
 	fflush(stdout);
-	fprintf(stderr, "berth%s%s: %s%s%s\n", cli->verb ? " " : "", cli->verb ? cli->verb : "",
-	        err->text, err->hint[0] ? "; " : "", err->hint);
+	cli_add_shown(&shown, err->text);
+	cli_add_shown(&shown, err->hint[0] ? "; " : "");
+	cli_add_shown(&shown, err->hint);
+	fprintf(stderr, "berth%s%s: %s\n", cli->verb ? " " : "", cli->verb ? cli->verb : "",
+	        buf_str(&shown));
 	return err_exit_code(err->kind);
 }
 

@@ -42,6 +42,8 @@ const char *cli_verb_closest(const char *name);
 #include "../../tables/verbs.def"
 #undef VERB
 
+/* Appends s with '?' for whatever a terminal would act on, line breaks too. */
+void cli_add_shown(struct buf *b, const char *s);
 /* One line on stderr: "berth: ...". */
 PRINTF_LIKE(1, 2) void cli_say(const char *fmt, ...);
 /* Shows the error and its hint in one line; returns the exit code of its kind. */

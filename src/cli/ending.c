@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "base/text.h"
-
 #define WAIT_CALL_S 30
 
 static const struct {
@@ -89,29 +87,28 @@ static const char *reason_code(const json_t *job)
 	return string_of(json_array_get(json_object_get(job, "reasons"), 0), "code");
 }
 
-static void say_array(const json_t *job, const json_t *states)
+void ending_add_tasks(const json_t *job, struct buf *b)
 {
-	CLEANUP_BUF struct buf line = BUF_INIT(1024);
-	const char *state;
-	json_t *n;
+	json_t *states = json_object_get(json_object_get(job, "array"), "states"), *n;
+	const char *state, *between = "";
 
-	json_object_foreach((json_t *)states, state, n)
+	json_object_foreach(states, state, n)
 	{
-		if (json_integer_value(n))
-			buf_addf(&line, "%s%lld %s", line.len ? ", " : "",
-			        (long long)json_integer_value(n), state);
+		if (json_integer_value(n) == 0)
+			continue;
+		buf_addf(b, "%s%lld %s", between, (long long)json_integer_value(n), state);
+		between = ", ";
 	}
-	cli_say("array %s: %s", string_of(job, "id"), buf_str(&line));
 }
 
 void ending_say(const json_t *job)
 {
-	const json_t *states = json_object_get(json_object_get(job, "array"), "states");
 	const char *state = string_of(job, "state"), *reason = ending_reason(job);
-	char shown[TEXT_SHOW_SIZE];
+	CLEANUP_BUF struct buf tasks = BUF_INIT(1024);
 
-	if (json_is_object(states)) {
-		say_array(job, states);
+	if (json_is_object(json_object_get(job, "array"))) {
+		ending_add_tasks(job, &tasks);
+		cli_say("array %s: %s", string_of(job, "id"), buf_str(&tasks));
 		return;
 	}
 	if (strcmp(state, "COMPLETED") == 0)
@@ -121,5 +118,5 @@ void ending_say(const json_t *job)
 	        strcmp(reason_code(job), "exec_failed") != 0)
 		return;
 	cli_say("job %s is %s%s%s", string_of(job, "id"), state, reason ? ": " : "",
-	        reason ? text_show(reason, shown) : "");
+	        reason ? reason : "");
 }

@@ -84,14 +84,16 @@ void jobs_cell_slices(const json_t *job, bool plain, struct buf *out)
 		buf_add_byte(out, '-');
 }
 
-/* Why it waits, else where it is, else how it ended. */
+/* Why it waits, else where it is, else how it ended; of an ended array, how its tasks did. */
 static void cell_detail(const json_t *job, bool plain, struct buf *out)
 {
 	const json_t *code = json_object_get(job, "exit_code");
 	const char *reason = ending_reason(job);
 
-	if (reason)
-		buf_add_str(out, reason);
+	if (ending_is_final(job) && json_is_object(json_object_get(job, "array")))
+		ending_add_tasks(job, out);
+	else if (reason)
+		cli_add_shown(out, reason);
 	else if (json_is_integer(code))
 		buf_addf(out, "exit code %lld", (long long)json_integer_value(code));
 	else if (!ending_is_final(job) && json_is_string(json_object_get(job, "node")))

@@ -35,11 +35,12 @@ CELL(cell_time_limit, "time_limit", seconds)
 CELL(cell_default_time, "default_time", seconds)
 CELL(cell_retry, "retry", string)
 
-/* A simulated device is always shown as one. */
+/* A simulated device is always shown as one, whatever its model claims. */
 static void cell_model(const json_t *row, bool plain, struct buf *out)
 {
 	output_cell_string(json_object_get(row, "model"), plain, out);
-	if (json_is_true(json_object_get(row, "simulated")))
+	if (json_is_true(json_object_get(row, "simulated")) &&
+	        !strcasestr(buf_str(out), "simulated"))
 		buf_add_str(out, " (simulated)");
 }
 
@@ -48,8 +49,10 @@ static void cell_health(const json_t *row, bool plain, struct buf *out)
 	const char *text = json_string_value(json_object_get(row, "health_text"));
 
 	output_cell_string(json_object_get(row, "health"), plain, out);
-	if (text && text[0])
-		buf_addf(out, ": %s", text);
+	if (text && text[0]) {
+		buf_add_str(out, ": ");
+		cli_add_shown(out, text);
+	}
 }
 
 static void cell_slices(const json_t *row, bool plain, struct buf *out)

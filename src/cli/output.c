@@ -5,6 +5,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -12,7 +13,8 @@
 
 #define CELL_MAX (64 * KIB)
 
-static const char *state_colour(const char *state)
+/* By the first word of the cell: "RUNNING 3/8", "degraded: XID 79". */
+static const char *state_colour(const char *cell)
 {
 	static const struct {
 		const char *word, *colour;
@@ -20,9 +22,10 @@ static const char *state_colour(const char *state)
 	        {"COMPLETING", "cyan"}, {"FAILED", "red"}, {"TIMEOUT", "red"},
 	        {"OUT_OF_MEMORY", "red"}, {"NODE_FAIL", "red"}, {"down", "red"},
 	        {"drained", "yellow"}, {"lost", "red"}, {"degraded", "yellow"}};
+	size_t len = strcspn(cell, " :");
 
 	for (size_t i = 0; i < ARRAY_LEN(colours); i++)
-		if (strcmp(colours[i].word, state) == 0)
+		if (strlen(colours[i].word) == len && memcmp(colours[i].word, cell, len) == 0)
 			return colours[i].colour;
 	return NULL;
 }
@@ -182,8 +185,10 @@ void output_cell_string(const json_t *value, bool plain, struct buf *out)
 {
 	if (is_absent(value, plain, out))
 		return;
-	if (json_is_string(value))
+	if (json_is_string(value) && plain)
 		buf_add(out, json_string_value(value), json_string_length(value));
+	else if (json_is_string(value))
+		cli_add_shown(out, json_string_value(value));
 	else if (json_is_integer(value))
 		buf_addf(out, "%lld", (long long)json_integer_value(value));
 	else if (json_is_boolean(value))
@@ -227,9 +232,15 @@ void output_cell_seconds(const json_t *value, bool plain, struct buf *out)
 void output_cell_time(const json_t *value, bool plain, struct buf *out)
 {
 	const char *text = json_string_value(value);
+	struct tm tm = {0};
+	char shown[32];
 
-	if (plain || !text || strlen(text) < 19)
+	if (plain || !text || !strptime(text, "%Y-%m-%dT%H:%M:%S", &tm)) {
 		output_cell_string(value, plain, out);
-	else
-		buf_addf(out, "%.10s %.8s", text, text + 11);
+		return;
+	}
+	time_t t = timegm(&tm);
+	localtime_r(&t, &tm);
+	strftime(shown, sizeof(shown), "%Y-%m-%d %H:%M:%S", &tm);
+	buf_add_str(out, shown);
 }

@@ -42,4 +42,4 @@ void output_cell_milli(
 void output_cell_seconds(
         const json_t *value, bool plain, struct buf *out); /* "00:10:00"; plain: 600 */
 void output_cell_time(const json_t *value, bool plain,
-        struct buf *out); /* without the milliseconds; plain: as it came */
+        struct buf *out); /* local, without the milliseconds; plain: as it came */

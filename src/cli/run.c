@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "base/text.h"
 #include "cli/args.h"
 #include "cli/ending.h"
 #include "cli/follow.h"
@@ -33,8 +32,8 @@ struct run {
 	char *path;            /* /v1/jobs/ID */
 	uint64_t next_look_ms; /* when to ask again what it is doing */
 	bool said_waiting;
-	char reason[TEXT_SHOW_SIZE]; /* as last said */
-	unsigned n_interrupts;       /* seen to */
+	char *reason;          /* as last said, or NULL */
+	unsigned n_interrupts; /* seen to */
 	bool in_idle;
 };
 
@@ -53,7 +52,6 @@ static void look(struct run *r)
 		return; /* the output's own connection will say it */
 	const char *state = json_string_value(json_object_get(job, "state"));
 	const char *reason = ending_reason(job);
-	char shown[TEXT_SHOW_SIZE];
 	bool waits = state && strcmp(state, "PENDING") == 0;
 
 	r->next_look_ms = clock_mono_ms() + (waits ? LOOK_AGAIN_MS : LOOK_STARTED_MS);
@@ -62,14 +60,16 @@ static void look(struct run *r)
 		if (r->said_waiting && state && strcmp(state, "RUNNING") == 0)
 			cli_say("job %s runs%s%s", r->id, node ? " on " : "", node ? node : "");
 		r->said_waiting = false;
-		r->reason[0] = '\0';
+		free(STEAL(r->reason));
 		return;
 	}
-	text_show(reason ? reason : "no reason is known yet", shown);
-	if (strcmp(shown, r->reason) != 0)
-		cli_say("job %s waits: %s", r->id, shown);
+	reason = reason ? reason : "no reason is known yet";
 	r->said_waiting = true;
-	memcpy(r->reason, shown, sizeof(shown));
+	if (r->reason && strcmp(reason, r->reason) == 0)
+		return;
+	cli_say("job %s waits: %s", r->id, reason);
+	free(r->reason);
+	r->reason = mem_strdup(reason);
 }
 
 static void cancel(struct run *r, bool force)
@@ -242,5 +242,6 @@ int verb_run(struct cli *cli, int argc, char **argv)
 	client_close(r.side);
 	free(r.id);
 	free(r.path);
+	free(r.reason);
 	return rc;
 }

@@ -5,8 +5,8 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/jobs.h"
-#include "cli/ending.h"
 #include "cli/output.h"
+#include "cli/show_request.h"
 
 struct show {
 	char **ids;
@@ -42,7 +42,9 @@ static void print_plain(const json_t *job)
 
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
 		CLEANUP_BUF struct buf b = BUF_INIT(64 * KIB);
-		if (json_is_null(json_object_get(job, fields[i].key)))
+		const json_t *value = json_object_get(job, fields[i].key);
+		bool is_attempt = strcmp(fields[i].key, "attempt") == 0;
+		if (json_is_null(value) || (is_attempt && json_integer_value(value) == 0))
 			continue;
 		add_cell(&b, job, fields[i].key, fields[i].cell);
 		output_field(fields[i].title, buf_str(&b));
@@ -61,7 +63,7 @@ static void print_reasons(const json_t *job)
 		buf_add_byte(&b, '\n');
 	}
 	if (b.len)
-		output_field(ending_is_final(job) ? "because" : "waits for", buf_str(&b));
+		output_field("because", buf_str(&b));
 }
 
 static void print_slices(const json_t *job)
@@ -87,90 +89,21 @@ static void print_slices(const json_t *job)
 
 static void print_array(const json_t *job)
 {
-	json_t *states = json_object_get(json_object_get(job, "array"), "states"), *n;
+	const json_t *array = json_object_get(job, "array");
+	json_t *states = json_object_get(array, "states"), *n;
+	long long throttle = json_integer_value(json_object_get(array, "throttle"));
 	CLEANUP_BUF struct buf b = BUF_INIT(64 * KIB);
 	const char *state;
 
 	json_object_foreach(states, state, n)
 	        buf_addf(&b, "%lld %s\n", (long long)json_integer_value(n), state);
+	if (throttle)
+		buf_addf(&b, "at most %lld at once\n", throttle);
 	if (b.len)
 		output_field("tasks", buf_str(&b));
 }
 
-/* A word as a shell would take it. */
-static void add_quoted(struct buf *b, const char *word)
-{
-	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-	                           "@%+=:,./-_";
-
-	if (*word && word[strspn(word, safe)] == '\0') {
-		buf_add_str(b, word);
-		return;
-	}
-	buf_add_byte(b, '\'');
-	for (; *word; word++) {
-		if (*word == '\'')
-			buf_add_str(b, "'\\''");
-		else
-			buf_add_byte(b, (uint8_t)*word);
-	}
-	buf_add_byte(b, '\'');
-}
-
-/* A value of any shape: lists by commas, objects as their keys and values. */
-static void add_value(struct buf *b, json_t *value)
-{
-	const char *key, *between = "";
-	json_t *item;
-	size_t i;
-
-	if (json_is_array(value)) {
-		json_array_foreach(value, i, item)
-		{
-			buf_add_str(b, i ? "; " : "");
-			add_value(b, item);
-		}
-	} else if (json_is_object(value)) {
-		json_object_foreach(value, key, item)
-		{
-			buf_addf(b, "%s%s ", between, key);
-			add_value(b, item);
-			between = ", ";
-		}
-	} else {
-		output_cell_string(value, false, b);
-	}
-}
-
-static void print_request(const json_t *job)
-{
-	json_t *request = json_object_get(job, "request"), *value;
-	CLEANUP_BUF struct buf b = BUF_INIT(16 * MIB);
-	const char *key;
-	const json_t *word;
-	size_t i;
-
-	json_array_foreach(json_object_get(request, "command"), i, word)
-	{
-		if (i)
-			buf_add_byte(&b, ' ');
-		add_quoted(&b, json_is_string(word) ? json_string_value(word) : "?");
-	}
-	if (b.len)
-		output_field("command", buf_str(&b));
-	json_object_foreach(request, key, value)
-	{
-		if (strcmp(key, "command") == 0 || strcmp(key, "env") == 0 || json_is_null(value))
-			continue;
-		if (json_is_array(value) && json_array_size(value) == 0)
-			continue;
-		buf_reset(&b);
-		add_value(&b, value);
-		output_field(key, buf_str(&b));
-	}
-}
-
-static void print_history(const json_t *job)
+static void print_transitions(const json_t *job)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(16 * MIB);
 	const json_t *t;
@@ -187,22 +120,34 @@ static void print_history(const json_t *job)
 	}
 	if (b.len)
 		output_field("history", buf_str(&b));
-	buf_reset(&b);
-	json_array_foreach(json_object_get(job, "attempts"), i, t)
+}
+
+static void print_attempts(const json_t *job)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(16 * MIB);
+	const json_t *a;
+	size_t i;
+
+	json_array_foreach(json_object_get(job, "attempts"), i, a)
 	{
-		add_cell(&b, t, "attempt", output_cell_string);
+		add_cell(&b, a, "attempt", output_cell_string);
 		buf_add_str(&b, " on ");
-		add_cell(&b, t, "node", output_cell_string);
+		add_cell(&b, a, "node", output_cell_string);
 		buf_add_str(&b, ": ");
-		add_cell(&b, t, "state", output_cell_string);
-		buf_add_str(&b, ", code ");
-		add_cell(&b, t, "exit_code", output_cell_string);
-		buf_add_str(&b, ", peak memory ");
-		add_cell(&b, t, "peak_mem_bytes", output_cell_bytes);
-		buf_add_str(&b, ", CPU ");
-		add_cell(&b, t, "cpu_seconds", output_cell_string);
-		buf_add_str(&b, " s, output ");
-		add_cell(&b, t, "output_bytes", output_cell_bytes);
+		add_cell(&b, a, "state", output_cell_string);
+		if (json_is_integer(json_object_get(a, "exit_code"))) {
+			buf_add_str(&b, ", exit code ");
+			add_cell(&b, a, "exit_code", output_cell_string);
+		}
+		/* What it used is known when it has ended. */
+		if (json_is_string(json_object_get(a, "ended_at"))) {
+			buf_add_str(&b, ", peak memory ");
+			add_cell(&b, a, "peak_mem_bytes", output_cell_bytes);
+			buf_add_str(&b, ", CPU ");
+			add_cell(&b, a, "cpu_seconds", output_cell_string);
+			buf_add_str(&b, " s, output ");
+			add_cell(&b, a, "output_bytes", output_cell_bytes);
+		}
 		buf_add_byte(&b, '\n');
 	}
 	if (b.len)
@@ -224,8 +169,9 @@ static void print_job(const struct cli *cli, const json_t *job)
 	print_reasons(job);
 	print_array(job);
 	print_slices(job);
-	print_request(job);
-	print_history(job);
+	show_request(json_object_get(job, "request"));
+	print_transitions(job);
+	print_attempts(job);
 }
 
 int verb_show(struct cli *cli, int argc, char **argv)

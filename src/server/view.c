@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HELD_BY "none" /* nothing holds a fraction yet inside the process; it is said everywhere */
+#define TEXT_SIZE 256
+#define HELD_BY   "none" /* nothing holds a fraction yet inside the process; it is said everywhere */
 
 json_t *view_time(int64_t wall_ms)
 {
@@ -43,18 +44,70 @@ static json_t *view_slices(const char *node, const struct slice_record *v, uint3
 	return list;
 }
 
-/* What ended it, with the figure that people ask for. */
-static const char *end_text(const struct job *j, const struct transition *t, char out[120])
+/* What stands before a text that is only a name; NULL: the text is a sentence. */
+static const char *words_before_name(const struct job *j, const struct transition *t)
 {
-	if (t->text)
-		return t->text;
-	if (t->reason == REASON_EXITED && j->has_code && j->exit_code)
-		snprintf(out, 120, "exit code %d", j->exit_code);
-	else if (t->reason == REASON_SIGNALLED && j->has_code && j->exit_code > 128)
-		snprintf(out, 120, "ended by signal %d", j->exit_code - 128);
+	switch (t->reason) {
+	case REASON_SUBMITTED:
+		return t == j->transitions ? "submitted by" : "released by";
+	case REASON_PLACED:
+		return "placed on";
+	case REASON_HELD:
+		return "held by";
+	case REASON_CANCELLED:
+		return "cancelled by";
+	case REASON_RETRY_BY_USER:
+		return "to be tried again, asked for by";
+	default:
+		return NULL;
+	}
+}
+
+/* How the command of its attempt ended, with the figure that people ask for; false: not by itself. */
+static bool format_exit(const struct job *j, const struct transition *t, char out[TEXT_SIZE])
+{
+	const struct attempt *a =
+	        t->attempt && t->attempt <= j->n_attempts ? &j->attempts[t->attempt - 1] : NULL;
+
+	if (!a || !a->has_code || !a->exit_code)
+		return false;
+	if (a->reason == REASON_EXITED)
+		snprintf(out, TEXT_SIZE, "exit code %d", a->exit_code);
+	else if (a->reason == REASON_SIGNALLED && a->exit_code > 128)
+		snprintf(out, TEXT_SIZE, "ended by signal %d", a->exit_code - 128);
 	else
-		snprintf(out, 120, "%s", reason_text(t->reason));
-	return out;
+		return false;
+	return true;
+}
+
+/* Why, in a sentence: its own text, or what the reason and the attempt tell. */
+static json_t *transition_text(const struct job *j, const struct transition *t)
+{
+	const char *words = words_before_name(j, t), *text = t->text;
+	char exit[TEXT_SIZE], out[TEXT_SIZE];
+
+	/* The end of what was cancelled does not say by whom; its beginning did. */
+	if (!text && t > j->transitions && t[-1].reason == REASON_CANCELLED &&
+	        t->reason == REASON_CANCELLED)
+		text = t[-1].text;
+	if (text && !words)
+		return text_or_null(text);
+	if (text) {
+		snprintf(out, sizeof(out), "%s %s", words, text);
+		return text_or_null(out);
+	}
+	if (j->is_array && t->reason == REASON_EXEC)
+		return json_string("a task was started");
+	if (j->is_array && t->reason == REASON_EXITED)
+		return json_string("all of its tasks have ended");
+	if ((t->reason == REASON_EXITED || t->reason == REASON_SIGNALLED) &&
+	        format_exit(j, t, exit))
+		return text_or_null(exit);
+	if (t->reason == REASON_RETRY && format_exit(j, t, exit)) {
+		snprintf(out, sizeof(out), "%s, %s", exit, reason_text(t->reason));
+		return text_or_null(out);
+	}
+	return text_or_null(reason_text(t->reason));
 }
 
 static json_t *view_reasons(const struct server *s, const struct job *j)
@@ -69,9 +122,8 @@ static json_t *view_reasons(const struct server *s, const struct job *j)
 	/* An ended job's reason is why it ended. */
 	if (job_state_is_final(j->state) && j->n_transitions) {
 		const struct transition *t = &j->transitions[j->n_transitions - 1];
-		char text[120];
 		json_array_append_new(list, json_pack("{s:s, s:o}", "code", reason_code(t->reason),
-		                                    "text", text_or_null(end_text(j, t, text))));
+		                                    "text", transition_text(j, t)));
 	}
 	return list;
 }
@@ -255,8 +307,7 @@ json_t *view_job_whole(const struct server *s, const struct job *j, bool with_en
 		json_array_append_new(transitions,
 		        json_pack("{s:o, s:s, s:s, s:o, s:i}", "at", view_time(t->wall_ms), "state",
 		                strtab_name(job_state_names, t->state), "reason",
-		                reason_code(t->reason), "text",
-		                text_or_null(t->text ? t->text : reason_text(t->reason)), "attempt",
+		                reason_code(t->reason), "text", transition_text(j, t), "attempt",
 		                (int)t->attempt));
 	}
 	for (uint32_t i = 0; i < j->n_attempts; i++)

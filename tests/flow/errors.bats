@@ -74,11 +74,20 @@ refused() {
   [ "$output" = $'\033[2J' ]
   b ps -a | no_match $'\033'
   [ "$(b ps -a | wc -l)" = 2 ]
+  b show 1 | no_match $'\033'
+  [ "$(b show 1 | grep -c '^name  *line?break ?\[31m$')" = 1 ]
   long=$(head -c 100000 /dev/zero | tr '\0' x)
   run b submit --name "$long" -- true
   [ "$status" -ne 0 ]
   run -0 b run -- sh -c 'printf %s "$1" | wc -c' _ "$long"
   has "$output" 100000
+}
+
+@test "a long reason is shown whole" {
+  up
+  long=/nowhere/$(head -c 80 /dev/zero | tr '\0' y)/program
+  run -127 --separate-stderr b run -- "$long"
+  has "$stderr" "$long"
 }
 
 @test "a socket that may not be used, a directory that may not be read" {

@@ -57,8 +57,9 @@ flow_setup() { up; }
 }
 
 @test "a simulated device is always shown as simulated" {
-  [ "$(b gpus | grep -c simulated)" = 2 ]
-  [ "$(b gpus -o csv | grep -c simulated)" = 2 ]
+  # Once in each line.
+  [ "$(b gpus | grep -oi simulated | wc -l)" = 2 ]
+  [ "$(b gpus -o csv | grep -oi simulated | wc -l)" = 2 ]
 }
 
 @test "ps: ended ones with -a, the first hundred, and how many follow" {
@@ -85,6 +86,38 @@ flow_setup() { up; }
   grep -q $'\033' "$T/o"
   as env TERM=xterm NO_COLOR=1 script -qec "$BERTH_BUILD/berth ps" /dev/null </dev/null 3>&- >"$T/o"
   no_match $'\033' <"$T/o"
+}
+
+@test "an array has the colour of its state, too" {
+  b submit --hold --array 0-2 -- true
+  as env TERM=xterm script -qec "$BERTH_BUILD/berth ps" /dev/null </dev/null 3>&- >"$T/o"
+  grep -q $'\033[^ ]*PENDING 0/3' "$T/o"
+}
+
+# history ID: state and reason of each row, without the times.
+history() { b show "$1" | sed -n '/^history/,/^attempts/s/^.\{15\}[0-9-]* [0-9:]* //p'; }
+
+@test "show: who and why in each row of the history, and no request that nobody made" {
+  me=$(job "$(b submit --name mine --hold -c 0 --retry 1 -- sh -c 'exit 3')" .user)
+  b release 1
+  run -3 b wait 1
+  node=$(b nodes -o name)
+  [ "$(history 1 | head -n 4)" = "PENDING: submitted by $me
+PENDING: released by $me
+STARTING: placed on $node
+RUNNING: the command was started" ]
+  [ "$(history 1 | sed -n '5p;$p')" = "PENDING: exit code 3, to be tried again
+FAILED: exit code 3" ]
+  b submit -c 0 -- sleep 60
+  becomes 2 RUNNING
+  b cancel 2
+  becomes 2 CANCELLED
+  [ "$(history 2 | tail -n 1)" = "CANCELLED: cancelled by $me" ]
+  b submit -c 0 --array 0-1 -- true
+  b wait 3
+  [ "$(history 3 | tail -n 1)" = "COMPLETED: all of its tasks have ended" ]
+  b show 1 | grep -E '^(memory|gpu|tty|hold|time limit|env) ' && false
+  b show 1 | grep -qx 'retry          1'
 }
 
 @test "a full disk behind standard output is an error, not silence" {

@@ -131,3 +131,23 @@ char *kit_reply(int status, const char *body)
 	                    strlen(body), body) > 0);
 	return s;
 }
+
+const char *kit_capture(void (*fn)(const void *data), const void *data)
+{
+	static char out[8192];
+	char path[] = "/tmp/berth-output-XXXXXX";
+	int fd = mkstemp(path), before = dup(STDOUT_FILENO);
+
+	fflush(stdout);
+	dup2(fd, STDOUT_FILENO);
+	fn(data);
+	fflush(stdout);
+	dup2(before, STDOUT_FILENO);
+	close(before);
+	ssize_t n = pread(fd, out, sizeof(out) - 1, 0);
+	assert_true(n >= 0);
+	out[n] = '\0';
+	close(fd);
+	unlink(path);
+	return out;
+}

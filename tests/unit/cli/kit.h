@@ -36,4 +36,6 @@ void kit_begin(struct kit *k); /* the directory; no server */
 void kit_serve(struct kit *k, const struct kit_step *steps, size_t n);
 void kit_end(struct kit *k);
 
+/* What fn writes to standard output, in a static buffer. */
+const char *kit_capture(void (*fn)(const void *data), const void *data);
 char *kit_reply(int status, const char *body); /* with a Content-Length; to be freed */

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "cli/ending.h"
 #include "cli/jobs.h"
@@ -17,29 +17,26 @@ static const char answer_text[] =
         "\"node\":\"n1\",\"slices\":[{\"node\":\"n1\",\"device\":\"GPU-1\",\"mem_bytes\":2147483648,\"share_milli\":250}],"
         "\"array\":{\"tasks\":4,\"states\":{\"COMPLETED\":1,\"RUNNING\":3}}}],\"next\":null}";
 
-/* What a listing prints, in a static buffer. */
-static const char *print(enum output_format format, const char *text)
+struct listing {
+	struct cli cli;
+	const char *text;
+};
+
+static void print_listing(const void *data)
 {
-	static char out[8192];
-	struct cli cli = {.verb = "ps", .format = format};
-	json_t *answer = json_loads(text, 0, NULL);
-	char path[] = "/tmp/berth-output-XXXXXX";
-	int fd = mkstemp(path), before = dup(STDOUT_FILENO);
+	const struct listing *l = data;
+	json_t *answer = json_loads(l->text, 0, NULL);
 
 	assert_non_null(answer);
-	fflush(stdout);
-	dup2(fd, STDOUT_FILENO);
-	jobs_print(&cli, answer);
-	fflush(stdout);
-	dup2(before, STDOUT_FILENO);
-	close(before);
-	ssize_t n = pread(fd, out, sizeof(out) - 1, 0);
-	assert_true(n >= 0);
-	out[n] = '\0';
-	close(fd);
-	unlink(path);
+	jobs_print(&l->cli, answer);
 	json_decref(answer);
-	return out;
+}
+
+static const char *print(enum output_format format, const char *text)
+{
+	struct listing l = {{.verb = "ps", .format = format}, text};
+
+	return kit_capture(print_listing, &l);
 }
 
 static void test_table(void **state)
@@ -49,6 +46,22 @@ static void test_table(void **state)
 	        "17 a,\"b\" default ada  PENDING     -          no room now\n"
 	        "18 -     default ada  RUNNING 1/4 2 GiB 25 % on n1\n");
 	assert_non_null(strstr(print(OUTPUT_WIDE, answer_text), "SUBMITTED"));
+}
+
+/* What a terminal would act on is not passed on; what an array came to is told by its tasks. */
+static void test_details(void **state)
+{
+	static const char text[] =
+	        "{\"jobs\":[{\"id\":\"1\",\"name\":\"a\\u001b[31m\\n\\u009bb\",\"queue\":\"q\",\"user\":\"u\","
+	        "\"state\":\"FAILED\",\"reasons\":[{\"code\":\"x\",\"text\":\"no\\tuse\"}]},"
+	        "{\"id\":\"2\",\"name\":\"b\",\"queue\":\"q\",\"user\":\"u\",\"state\":\"FAILED\","
+	        "\"reasons\":[{\"code\":\"exited\",\"text\":\"ended\"}],"
+	        "\"array\":{\"tasks\":5,\"states\":{\"COMPLETED\":4,\"FAILED\":1}}}]}";
+
+	assert_string_equal(print(OUTPUT_TABLE, text),
+	        "ID NAME      QUEUE USER STATE      GPU DETAIL\n"
+	        "1  a?[31m??b q     u    FAILED     -   no?use\n"
+	        "2  b         q     u    FAILED 4/5 -   4 COMPLETED, 1 FAILED\n");
 }
 
 static void test_csv(void **state)
@@ -96,8 +109,12 @@ static void test_cells(void **state)
 	assert_string_equal(cell(output_cell_milli, json_integer(1000), false), "100 %");
 	assert_string_equal(cell(output_cell_milli, json_integer(125), true), "125");
 	assert_string_equal(cell(output_cell_seconds, json_integer(93784), false), "1-02:03:04");
+	setenv("TZ", "EAST-2", 1); /* two hours east of Greenwich */
+	tzset();
 	assert_string_equal(cell(output_cell_time, json_string("2026-11-22T06:08:18.123Z"), false),
-	        "2026-11-22 06:08:18");
+	        "2026-11-22 08:08:18");
+	assert_string_equal(cell(output_cell_time, json_string("2026-11-22T06:08:18.123Z"), true),
+	        "2026-11-22T06:08:18.123Z");
 	assert_string_equal(cell(output_cell_string, json_true(), false), "yes");
 	assert_string_equal(cell(output_cell_string, json_null(), false), "-");
 	assert_string_equal(cell(output_cell_string, json_null(), true), "");
@@ -135,6 +152,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_table),
+	        cmocka_unit_test(test_details),
 	        cmocka_unit_test(test_csv),
 	        cmocka_unit_test(test_name_and_json),
 	        cmocka_unit_test(test_cells),
