@@ -46,6 +46,7 @@ struct request {
 	char *output;      /* absolute, may hold %j-like patterns; NULL: kept by Berth */
 	char *error;       /* NULL: with output */
 	char *idempotency_key;
+	uint64_t fingerprint; /* of what was sent with the key; 0: not known */
 	struct gpu_ask gpu;
 	uint32_t cpus;
 	uint64_t mem_bytes;     /* 0: not reserved */

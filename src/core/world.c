@@ -215,6 +215,7 @@ static void forget_key(struct world *w, const struct job *j)
 	HASH_FIND_STR(w->idems, text, i);
 	if (!i || i->num != j->id.num)
 		return;
+	w->keys_are_away = true;
 	HASH_DEL(w->idems, i);
 	free(i->key);
 	free(i);

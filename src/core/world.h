@@ -117,6 +117,7 @@ struct world {
 	TAILQ_HEAD(token_list, token) tokens;
 	struct dep_list *deps;
 	struct idem *idems;
+	bool keys_are_away; /* the store may know idempotency keys that are not here */
 
 	/* what changed since the last world_take_dirty() */
 	struct job **dirty_jobs;

@@ -74,6 +74,8 @@ MUST_CHECK int auth_uid_of_account(
 /* fetch.c: an ended job out of the store into the world; done(found) later on the loop. */
 typedef void fetch_fn(struct server *s, void *data, int rc, const struct err *err);
 void fetch_job(struct server *s, struct job_id id, fetch_fn *done, void *data);
+/* The job that an idempotency key stands for; take_text is that of its row (batch.h), NOT_FOUND when the key is new. */
+void fetch_key(struct server *s, char *take_text, fetch_fn *done, void *data);
 
 #define ROUTE(method, path, handler, who, summary) void api_##handler(struct call *c);
 #include "../../tables/routes.def"

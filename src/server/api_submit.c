@@ -14,6 +14,7 @@ struct single {
 	struct call *c;
 	json_t *json;
 	bool fetched; /* the last round brought something; the same id again means that it does not exist */
+	bool key_was_fetched;
 	struct job_id last;
 };
 
@@ -50,9 +51,16 @@ static void single_try(struct single *one)
 	struct err err;
 	json_t *o;
 
-	if (submit_one(c->s, &c->who, one->json, net_request_header_in(c->r, "Idempotency-Key"),
-	            &out, &err)) {
+	const struct submit_with with = {
+	        net_request_header_in(c->r, "Idempotency-Key"), one->key_was_fetched};
+
+	if (submit_one(c->s, &c->who, one->json, &with, &out, &err)) {
 		call_fail(c, &err);
+	} else if (out.fetch_key) {
+		one->key_was_fetched = true;
+		call_hold(c);
+		fetch_key(c->s, out.fetch_key, single_fetched, one);
+		return;
 	} else if (out.fetch.num && one->fetched && job_id_eq(out.fetch, one->last)) {
 		no_dep(out.fetch, &err);
 		call_fail(c, &err);
@@ -96,6 +104,7 @@ struct lines {
 	bool begun;
 	bool refused; /* a line was too large: what follows is not looked at */
 	struct job_id last_fetch;
+	bool key_was_fetched; /* of the line that is next */
 };
 
 struct piece {
@@ -170,43 +179,6 @@ static void line_error(struct lines *l, const struct err *err)
 	json_decref(o);
 }
 
-/* False: the line must wait for a fetch and come again. */
-static bool line_submit(struct lines *l, const char *text, size_t len)
-{
-	json_error_t why;
-	json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-	struct submitted out;
-	struct err err;
-	char id[48];
-	int rc;
-
-	if (!json)
-		rc = err_set(&err, ERR_INVALID, "line %llu is not JSON: %s",
-		        (unsigned long long)l->line, why.text);
-	else
-		rc = submit_one(l->c->s, &l->c->who, json, NULL, &out, &err);
-	json_decref(json);
-	if (rc == 0 && out.fetch.num) {
-		if (!job_id_eq(out.fetch, l->last_fetch)) {
-			l->last_fetch = out.fetch;
-			return false;
-		}
-		no_dep(out.fetch, &err);
-		rc = -1;
-	}
-	if (rc) {
-		line_error(l, &err);
-	} else if (out.dry_run) {
-		char *dumped = json_dumps(out.dry_run, JSON_COMPACT);
-		buf_addf(&l->answers, "%s\n", dumped);
-		free(dumped);
-		json_decref(out.dry_run);
-	} else {
-		buf_addf(&l->answers, "{\"id\":\"%s\"}\n", job_id_format(out.job->id, id));
-	}
-	return true;
-}
-
 static void lines_work(struct lines *l);
 
 static void line_fetched(struct server *s, void *data, int rc, const struct err *err)
@@ -229,7 +201,52 @@ static void line_wait(struct lines *l)
 	l->waiting = true;
 	net_request_pause(l->c->r, true);
 	call_hold(l->c);
-	fetch_job(l->c->s, l->last_fetch, line_fetched, l);
+}
+
+/* False: the line must wait for a fetch and come again. */
+static bool line_submit(struct lines *l, const char *text, size_t len)
+{
+	json_error_t why;
+	json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+	struct submitted out = {0};
+	struct err err;
+	char id[48];
+	int rc;
+
+	if (!json)
+		rc = err_set(&err, ERR_INVALID, "line %llu is not JSON: %s",
+		        (unsigned long long)l->line, why.text);
+	else
+		rc = submit_one(l->c->s, &l->c->who, json,
+		        &(struct submit_with){NULL, l->key_was_fetched}, &out, &err);
+	json_decref(json);
+	if (rc == 0 && out.fetch_key) {
+		l->key_was_fetched = true;
+		line_wait(l);
+		fetch_key(l->c->s, out.fetch_key, line_fetched, l);
+		return false;
+	}
+	if (rc == 0 && out.fetch.num) {
+		if (!job_id_eq(out.fetch, l->last_fetch)) {
+			l->last_fetch = out.fetch;
+			line_wait(l);
+			fetch_job(l->c->s, out.fetch, line_fetched, l);
+			return false;
+		}
+		no_dep(out.fetch, &err);
+		rc = -1;
+	}
+	if (rc) {
+		line_error(l, &err);
+	} else if (out.dry_run) {
+		char *dumped = json_dumps(out.dry_run, JSON_COMPACT);
+		buf_addf(&l->answers, "%s\n", dumped);
+		free(dumped);
+		json_decref(out.dry_run);
+	} else {
+		buf_addf(&l->answers, "{\"id\":\"%s\"}\n", job_id_format(out.job->id, id));
+	}
+	return true;
 }
 
 /* Every whole line that is there. */
@@ -246,10 +263,10 @@ static void lines_work(struct lines *l)
 		l->line++;
 		if (strspn(from, " \t\r") < len && !line_submit(l, from, len)) {
 			l->line--;
-			line_wait(l);
 			break;
 		}
 		l->last_fetch = (struct job_id){0};
+		l->key_was_fetched = false;
 		at += len + (nl ? 1 : 0);
 		if (l->answers.len > ANSWER_MAX)
 			lines_push(l);

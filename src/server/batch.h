@@ -20,6 +20,12 @@ void batch_add_blob(struct server *s, uint64_t num);
 void batch_add_bytes(struct server *s, enum row_kind kind, uint64_t key, int64_t sub,
         const void *data, size_t len);
 void batch_remove_row(struct server *s, enum row_kind kind, uint64_t key, int64_t sub);
+/* The idempotency key of a request, of which job num was made; no key, no row. */
+void batch_add_idem(struct server *s, const struct request *r, uint64_t num);
+void batch_remove_idem(struct server *s, const struct request *r, uint64_t num);
+/* The text of such a row, malloced, and its key. */
+char *idem_text(const char *user, const char *key);
+uint64_t idem_row_key(const char *text);
 /* The blob is named now, or a job that names it ends now: it is kept for server.retain from here on. */
 void batch_use_blob(struct server *s, uint64_t num);
 /* End of a turn of the loop: plan, then hand over if the store is free. */

@@ -10,6 +10,7 @@
 struct fetch {
 	struct server *s;
 	struct job_id id;
+	char *key; /* NULL: by id; else the text of the row that says which */
 	fetch_fn *done;
 	void *data;
 	struct job *parent; /* decoded, of an array's task */
@@ -30,11 +31,30 @@ static int take_row(void *data, const struct store_row *row, struct err *err)
 	        err);
 }
 
+/* Two texts may have one row key. */
+static int take_key(void *data, const struct store_row *row, struct err *err)
+{
+	struct fetch *f = data;
+
+	(void)err;
+	if (row->len == strlen(f->key) && memcmp(row->data, f->key, row->len) == 0)
+		f->id = (struct job_id){(uint64_t)row->sub, TASK_NONE};
+	return 0;
+}
+
 /* Store thread. */
 static void run(void *data)
 {
 	struct fetch *f = data;
 
+	if (f->key) {
+		f->rc = store_each_of_key(
+		        f->s->store, ROW_IDEM, idem_row_key(f->key), take_key, f, &f->err);
+		if (f->rc == 0 && !f->id.num)
+			f->rc = err_set(&f->err, ERR_NOT_FOUND, "the key is new");
+		if (f->rc)
+			return;
+	}
 	f->rc = store_get(f->s->store, ROW_JOB, f->id.num, -1, take_row, f, &f->err);
 	if (f->rc == 0 && f->id.task != TASK_NONE)
 		f->rc = store_get(
@@ -66,6 +86,7 @@ static void finish(void *data)
 	        f->s->world->n_ended > f->s->world->policy.keep_ended + RECORD_DEPS_MAX)
 		world_trim(f->s->world, batch_effects(f->s));
 	loop_timer_free(f->later);
+	free(f->key);
 	free(f);
 }
 
@@ -85,5 +106,14 @@ void fetch_job(struct server *s, struct job_id id, fetch_fn *done, void *data)
 	struct fetch *f = mem_zalloc(sizeof(*f));
 
 	*f = (struct fetch){.s = s, .id = id, .done = done, .data = data};
+	submit(f);
+}
+
+void fetch_key(struct server *s, char *take_text, fetch_fn *done, void *data)
+{
+	struct fetch *f = mem_zalloc(sizeof(*f));
+
+	*f = (struct fetch){
+	        .s = s, .key = take_text, .id.task = TASK_NONE, .done = done, .data = data};
 	submit(f);
 }

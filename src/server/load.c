@@ -108,12 +108,14 @@ static int take_ended(void *data, const struct store_row *row, struct err *err)
 	return 0;
 }
 
-/* The latest ended jobs come back too: their idempotency keys hold, and people ask for them. */
+/* The latest ended jobs come back too: people ask for them. */
 static int load_ended(struct loader *l, struct err *err)
 {
-	int rc = store_each_ended(l->s->store, ROW_JOB, INT64_MAX, UINT64_MAX, INT64_MAX,
-	        MIN(l->w->policy.keep_ended, 1000), take_ended, l, err);
+	uint32_t most = MIN(l->w->policy.keep_ended, 1000);
+	int rc = store_each_ended(
+	        l->s->store, ROW_JOB, INT64_MAX, UINT64_MAX, INT64_MAX, most, take_ended, l, err);
 
+	l->w->keys_are_away = l->n_ended == most;
 	while (l->n_ended) {
 		struct job *j = l->ended[--l->n_ended];
 		if (rc == 0)

@@ -192,6 +192,8 @@ static void remove_one(struct prune *p, const struct job *j)
 		        j->attempts[i].node, {.id = j->id, .attempt = j->attempts[i].n}};
 	}
 	batch_remove_row(p->s, p->kind, j->id.num, j->id.task);
+	if (j->req)
+		batch_remove_idem(p->s, j->req, j->id.num);
 }
 
 static void on_page(void *data);

@@ -271,13 +271,57 @@ static int prepare(struct server *s, const struct caller *who, struct job_spec *
 	return rc;
 }
 
+/* What was asked for, by its words. An environment that a client takes along differs from shell to shell and does not count. */
+static uint64_t fingerprint(json_t *json)
+{
+	static const char *const apart[] = {"idempotency_key", "environment"};
+	json_t *o = json_copy(json);
+	uint8_t hash[16];
+	uint64_t out;
+	char *text;
+
+	for (size_t i = 0; i < ARRAY_LEN(apart); i++)
+		json_object_del(o, apart[i]);
+	text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+	BUG_IF(!text);
+	crypto_generichash(hash, sizeof(hash), (unsigned char *)text, strlen(text), NULL, 0);
+	free(text);
+	json_decref(o);
+	memcpy(&out, hash, sizeof(out));
+	return MAX(out, 1);
+}
+
+/* The job that the key made; none, and nothing to fetch: the key is new. */
+static int find_repeat(const struct server *s, const struct request *r, bool was_fetched,
+        struct submitted *ret, struct err *err)
+{
+	uint64_t num = world_find_idem(s->world, r->user, r->idempotency_key);
+	struct job *j;
+	int rc;
+
+	if (!num) {
+		if (s->world->keys_are_away && !was_fetched)
+			ret->fetch_key = idem_text(r->user, r->idempotency_key);
+		return 0;
+	}
+	j = world_find_job(s->world, (struct job_id){num, TASK_NONE});
+	if (j->req->fingerprint && j->req->fingerprint != r->fingerprint) {
+		rc = err_set(err, ERR_KEY_REUSED,
+		        "idempotency key '%.80s' stands for job %llu, which was asked for in other words",
+		        r->idempotency_key, (unsigned long long)num);
+		return rc ? err_hint(err, "another job needs another key") : rc;
+	}
+	ret->job = j;
+	ret->is_repeat = true;
+	return 0;
+}
+
 static int submit_in(struct server *s, const struct caller *who, json_t *json,
-        const char *default_key, void *ctx, struct submitted *ret, struct err *err)
+        const struct submit_with *with, void *ctx, struct submitted *ret, struct err *err)
 {
 	struct job_spec spec;
 	struct event e = {.kind = EVENT_SUBMIT, .actor = who->name};
 	struct applied out;
-	uint64_t known;
 	int rc;
 
 	if (s->shutting_down)
@@ -292,19 +336,17 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 		rc = prepare(s, who, &spec, ctx, err);
 	if (rc)
 		return rc;
-	if (!spec.request.idempotency_key && default_key)
-		spec.request.idempotency_key = talloc_strdup(ctx, default_key);
+	if (!spec.request.idempotency_key && with->default_key)
+		spec.request.idempotency_key = talloc_strdup(ctx, with->default_key);
 	if (spec.dry_run) {
 		ret->dry_run = dry_run(s, &spec.request);
 		return 0;
 	}
-	known = spec.request.idempotency_key
-	                ? world_find_idem(s->world, spec.request.user, spec.request.idempotency_key)
-	                : 0;
-	if (known) {
-		ret->job = world_find_job(s->world, (struct job_id){known, TASK_NONE});
-		ret->is_repeat = true;
-		return 0;
+	if (spec.request.idempotency_key) {
+		spec.request.fingerprint = fingerprint(json);
+		rc = find_repeat(s, &spec.request, with->key_was_fetched, ret, err);
+		if (rc || ret->job || ret->fetch_key)
+			return rc;
 	}
 	rc = check_deps(s, &spec.request, &ret->fetch, err);
 	if (rc || ret->fetch.num)
@@ -314,19 +356,21 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 		return rc;
 	e.request = &spec.request;
 	rc = server_apply(s, &e, &out, err);
-	if (rc == 0)
-		ret->job = out.job;
-	return rc;
+	if (rc)
+		return rc;
+	ret->job = out.job;
+	batch_add_idem(s, out.job->req, out.job->id.num);
+	return 0;
 }
 
-int submit_one(struct server *s, const struct caller *who, json_t *json, const char *default_key,
-        struct submitted *ret, struct err *err)
+int submit_one(struct server *s, const struct caller *who, json_t *json,
+        const struct submit_with *with, struct submitted *ret, struct err *err)
 {
 	void *ctx = talloc_new(NULL);
 	int rc;
 
 	*ret = (struct submitted){0};
-	rc = submit_in(s, who, json, default_key, ctx, ret, err);
+	rc = submit_in(s, who, json, with, ctx, ret, err);
 	talloc_free(ctx);
 	return rc;
 }

@@ -10,12 +10,19 @@ struct submitted {
 	struct job *job; /* NULL: dry run, or not yet */
 	bool is_repeat;  /* the idempotency key was known: the job of that time */
 	json_t *dry_run; /* new reference, or NULL */
-	struct job_id
-	        fetch; /* num not 0: this job must be brought from the store first (fetch_job), then ask again */
+	/* Not 0 or not NULL: this must be brought from the store first (fetch_job, fetch_key), then ask again. */
+	struct job_id fetch;
+	char *fetch_key; /* the receiver's */
 };
 
-/* default_key: of the Idempotency-Key header, or NULL. Returns 0 also when `fetch` is set. */
+/* What comes with the JSON of a job. */
+struct submit_with {
+	const char *default_key; /* of the Idempotency-Key header, or NULL */
+	bool key_was_fetched;
+};
+
+/* Returns 0 also when something is to be fetched. */
 MUST_CHECK int submit_one(struct server *s, const struct caller *who, json_t *json,
-        const char *default_key, struct submitted *ret, struct err *err);
+        const struct submit_with *with, struct submitted *ret, struct err *err);
 /* Keeps an environment (object of strings), leaving out what job.env_exclude says; its number. */
 MUST_CHECK int submit_keep_env(struct server *s, json_t *env, uint64_t *ret_num, struct err *err);

@@ -16,7 +16,8 @@ void record_put_job(struct buf *b, const struct job *j);
 MUST_CHECK int record_get_job(const void *data, size_t len, const struct job *parent,
         struct job **ret_job, struct err *err);
 
-/* Of a row that goes: who it is, and its attempts; the rest is not looked at, so no other call takes it but world_job_free(). */
+/* Of a row that goes: who it is, its request (NULL: it has none, or one that cannot be read) and its attempts; the rest is not
+ * looked at, so no other call takes it but world_job_free(). */
 MUST_CHECK int record_get_attempts(
         const void *data, size_t len, struct job **ret_job, struct err *err);
 

@@ -491,6 +491,8 @@ int record_get_attempts(const void *data, size_t len, struct job **ret_job, stru
 	while (ok && codec_next(&r, &f)) {
 		if (f.tag == T_ATTEMPT)
 			ok = f.is_bytes && get_attempt(&f, j);
+		else if (f.tag == T_REQUEST && f.is_bytes && !j->req)
+			j->req = record__get_request(&f);
 		else
 			get_number(&f, j);
 	}

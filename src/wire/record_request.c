@@ -34,6 +34,7 @@ enum request_tag {
 	Q_THROTTLE,
 	Q_RANGE,
 	Q_DEP,
+	Q_FINGERPRINT,
 };
 
 static void put_lists(struct buf *b, const struct request *r)
@@ -72,6 +73,7 @@ void record__put_request(struct buf *b, uint32_t tag, const struct request *r)
 	codec_put_str(b, Q_OUTPUT, r->output);
 	codec_put_str(b, Q_ERROR, r->error);
 	codec_put_str(b, Q_KEY, r->idempotency_key);
+	codec_put_u64(b, Q_FINGERPRINT, r->fingerprint);
 	codec_put_u64(b, Q_GPU_COUNT, r->gpu.count);
 	codec_put_u64(b, Q_GPU_MILLI, r->gpu.milli);
 	codec_put_u64(b, Q_GPU_FGPU, r->gpu.fgpu_milli);
@@ -162,18 +164,9 @@ static char *lay_text(char **at, const struct codec_field *f)
 	return s;
 }
 
-static void get_request_number(struct request *q, const struct codec_field *f)
+static void get_gpu_number(struct request *q, const struct codec_field *f)
 {
 	switch (f->tag) {
-	case Q_UID:
-		q->uid = codec_u32(f);
-		break;
-	case Q_GID:
-		q->gid = codec_u32(f);
-		break;
-	case Q_ENV:
-		q->env_blob = f->u;
-		break;
 	case Q_GPU_COUNT:
 		q->gpu.count = codec_u32(f);
 		break;
@@ -191,6 +184,23 @@ static void get_request_number(struct request *q, const struct codec_field *f)
 		break;
 	case Q_GPU_CC:
 		q->gpu.cc_min = codec_u32(f);
+		break;
+	default:
+		break;
+	}
+}
+
+static void get_request_number(struct request *q, const struct codec_field *f)
+{
+	switch (f->tag) {
+	case Q_UID:
+		q->uid = codec_u32(f);
+		break;
+	case Q_GID:
+		q->gid = codec_u32(f);
+		break;
+	case Q_ENV:
+		q->env_blob = f->u;
 		break;
 	case Q_CPUS:
 		q->cpus = codec_u32(f);
@@ -219,7 +229,11 @@ static void get_request_number(struct request *q, const struct codec_field *f)
 	case Q_THROTTLE:
 		q->throttle = codec_u32(f);
 		break;
+	case Q_FINGERPRINT:
+		q->fingerprint = f->u;
+		break;
 	default:
+		get_gpu_number(q, f);
 		break;
 	}
 }

@@ -78,7 +78,7 @@ void case_newer_schema(void **state)
 	assert_non_null(strstr(sc->err.text, "999"));
 	assert_true(strlen(sc->err.hint) > 0);
 	/* Nothing was done to it. */
-	run_sql(sc, "PRAGMA user_version = 2");
+	run_sql(sc, "PRAGMA user_version = 3");
 	scene_open(sc);
 	assert_string_equal(list(sc, ROW_JOB, STORE_ALL), "1.0@0=1 ");
 }

@@ -102,6 +102,9 @@ static void test_refusals(void **state)
 	rig_end(&g);
 }
 
+#define X_HELD "{\"command\":[\"x\"],\"hold\":true}"
+#define KEYED  "{\"command\":[\"x\"],\"hold\":true,\"idempotency_key\":\"k\"}"
+
 static void test_idempotency_and_dry_run(void **state)
 {
 	struct rig g = {0};
@@ -116,13 +119,17 @@ static void test_idempotency_and_dry_run(void **state)
 	assert_at(&g, "node", "n1");
 	assert_at(&g, "starts", "now");
 	assert_at(&g, "slices.0.share_milli", "1000");
-	assert_int_equal(
-	        rig_submit(&g, "{\"command\":[\"x\"],\"idempotency_key\":\"k\",\"hold\":true}"), 1);
-	assert_int_equal(
-	        rig_do(&g, "POST", "/v1/jobs", "{\"command\":[\"y\"],\"idempotency_key\":\"k\"}"),
-	        200);
+	assert_int_equal(rig_submit(&g, KEYED), 1);
+	assert_int_equal(rig_do(&g, "POST", "/v1/jobs", KEYED), 200);
 	assert_at(&g, "id", "1");
-	ask_begin(&g, &a, "POST", "/v1/jobs", "Idempotency-Key: k\r\n", SLEEP, strlen(SLEEP));
+	/* In another order, and with the shell's own environment: the same. */
+	assert_int_equal(rig_do(&g, "POST", "/v1/jobs",
+	                         "{\"hold\":true,\"environment\":{\"A\":\"1\"},\"command\":[\"x\"],"
+	                         "\"idempotency_key\":\"k\"}"),
+	        200);
+	rig_refused(&g, "POST", "/v1/jobs", "{\"command\":[\"y\"],\"idempotency_key\":\"k\"}", 409,
+	        "key_reused");
+	ask_begin(&g, &a, "POST", "/v1/jobs", "Idempotency-Key: k\r\n", X_HELD, strlen(X_HELD));
 	ask_wait(&a);
 	assert_int_equal(a.status, 200);
 	assert_string_equal(json_at(a.json, "id"), "1");
@@ -130,9 +137,7 @@ static void test_idempotency_and_dry_run(void **state)
 	/* Also after a restart. */
 	rig_close(&g);
 	rig_open(&g);
-	assert_int_equal(
-	        rig_do(&g, "POST", "/v1/jobs", "{\"command\":[\"y\"],\"idempotency_key\":\"k\"}"),
-	        200);
+	assert_int_equal(rig_do(&g, "POST", "/v1/jobs", KEYED), 200);
 	assert_at(&g, "id", "1");
 	assert_int_equal(rig_submit(&g, SLEEP), 2);
 	rig_end(&g);
@@ -342,6 +347,52 @@ static void test_environments(void **state)
 	rig_end(&g);
 }
 
+/* A key holds as long as the store has the row of its job, however long that has been away from memory. */
+static void test_keys_of_evicted(void **state)
+{
+	static const char one[] = "{\"command\":[\"x\"],\"idempotency_key\":\"k1\"}",
+	                  other[] = "{\"command\":[\"y\"],\"idempotency_key\":\"k1\"}",
+	                  fresh[] = "{\"command\":[\"x\"],\"idempotency_key\":\"k2\"}";
+	struct rig g = {0};
+	struct ask a;
+	char lines[400];
+
+	rig_set("SERVER_KEEP_ENDED", "1");
+	rig_begin(&g);
+	agent_link(&g);
+	rig_run(&g, one, 0);
+	for (int i = 0; i < 3; i++)
+		rig_run(&g, SLEEP, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_null(world_find_job(g.s->world, (struct job_id){1, TASK_NONE}));
+		assert_int_equal(rig_do(&g, "POST", "/v1/jobs", one), 200);
+		assert_at(&g, "id", "1");
+		assert_at(&g, "state", "COMPLETED");
+		rig_refused(&g, "POST", "/v1/jobs", other, 409, "key_reused");
+		rig_run(&g, SLEEP, 0);
+		rig_run(&g, SLEEP, 0);
+		rig_until(&g, is_idle, NULL);
+		if (i == 0) {
+			rig_close(&g);
+			rig_open(&g);
+			agent_link(&g);
+			rig_run(&g, SLEEP, 0);
+			rig_until(&g, is_idle, NULL);
+		}
+	}
+	snprintf(lines, sizeof(lines), "%s\n%s\n%s\n%s\n", one, fresh, other, fresh);
+	ask_begin(&g, &a, "POST", "/v1/jobs", "Content-Type: application/x-ndjson\r\n", lines,
+	        strlen(lines));
+	ask_wait(&a);
+	assert_ptr_equal(
+	        strstr(buf_str(&a.body),
+	                "{\"id\":\"1\"}\n{\"id\":\"10\"}\n{\"error\":{\"code\":\"key_reused\""),
+	        buf_str(&a.body));
+	assert_non_null(strstr(buf_str(&a.body), "\"line\":3}\n{\"id\":\"10\"}\n"));
+	ask_end(&a);
+	rig_end(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +400,7 @@ int main(void)
 	        cmocka_unit_test(test_gpu_is_resolved),
 	        cmocka_unit_test(test_refusals),
 	        cmocka_unit_test(test_idempotency_and_dry_run),
+	        cmocka_unit_test(test_keys_of_evicted),
 	        cmocka_unit_test(test_control),
 	        cmocka_unit_test(test_evicted),
 	        cmocka_unit_test(test_list),

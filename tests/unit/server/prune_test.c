@@ -77,7 +77,7 @@ static void test_more_than_a_page(void **state)
 
 	rig_begin(&g);
 	agent_link(&g);
-	rig_run(&g, TRUE_JOB, 0);
+	rig_run(&g, "{\"command\":[\"true\"],\"idempotency_key\":\"k\"}", 0);
 	for (uint64_t i = 2; i <= N; i++) {
 		struct event e = {.kind = EVENT_CANCEL,
 		        .id = {rig_submit(&g, "{\"command\":[\"true\"],\"hold\":true}"), TASK_NONE},
@@ -90,7 +90,12 @@ static void test_more_than_a_page(void **state)
 	agent_expect(&g, "REMOVE 1 1.1");
 	answer(&g, 1);
 	rig_until(&g, has_no_removal, NULL);
-	/* Memory agrees with the store. */
+	/* Memory agrees with the store; so do keys. */
+	assert_int_equal(rows(&g, ROW_IDEM), 0);
+	assert_int_equal(
+	        rig_submit(&g, "{\"command\":[\"other\"],\"hold\":true,\"idempotency_key\":\"k\"}"),
+	        N + 2);
+	assert_int_equal(rows(&g, ROW_IDEM), 1);
 	rig_refused(&g, "GET", "/v1/jobs/1", NULL, 404, "not_found");
 	assert_string_equal(rig_state(&g, "2101"), "PENDING");
 	rig_end(&g);

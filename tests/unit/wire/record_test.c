@@ -26,6 +26,7 @@ static struct request whole_request(void)
 	        .output = "/o",
 	        .error = "/e",
 	        .idempotency_key = "k",
+	        .fingerprint = UINT64_MAX - 1,
 	        .cpus = 2,
 	        .mem_bytes = 8 * GIB,
 	        .gpu = {.count = 1,
@@ -111,6 +112,7 @@ static void expect_request(const struct request *r)
 	assert_string_equal(r->output, "/o");
 	assert_string_equal(r->error, "/e");
 	assert_string_equal(r->idempotency_key, "k");
+	assert_true(r->fingerprint == UINT64_MAX - 1);
 	assert_string_equal(r->gpu.model, "a100");
 	assert_memory_equal(r->ranges, the_ranges, sizeof(the_ranges));
 	assert_int_equal(r->n_deps, 3);
