@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/mem.h"
 #include "cli/interrupt.h"
 
 #define LINE_MAX_BYTES (16 * MIB)
@@ -16,8 +15,8 @@
 
 /*
  * DESIGN. Lines are read, completed and sent as chunks of one request while the answers to earlier ones are read, so
- * neither side ever waits for the other. The k-th answer belongs to the k-th line sent; blank lines are not sent, so
- * where each one stood in the file is remembered until it is answered.
+ * neither side ever waits for the other. Blank lines are sent, too: the server passes over them and counts them, so that
+ * the lines that it names are those of the file.
  */
 struct upload {
 	const struct cli *cli;
@@ -25,12 +24,10 @@ struct upload {
 	struct http *http;
 	int in;
 	bool in_ended;
-	struct buf pending; /* read, not yet a whole line */
-	uint64_t n_read;    /* lines of the file so far */
-	uint64_t *places;   /* line numbers of what was sent */
-	size_t n_sent, cap;
-	size_t n_answered, n_refused;
-	int worst; /* exit code */
+	struct buf pending;                   /* read, not yet a whole line */
+	uint64_t n_read;                      /* lines of the file so far */
+	size_t n_sent, n_answered, n_refused; /* jobs */
+	int worst;                            /* exit code */
 };
 
 static void send_line(struct upload *u, const char *line, size_t len)
@@ -38,10 +35,11 @@ static void send_line(struct upload *u, const char *line, size_t len)
 	char *text = NULL;
 
 	u->n_read++;
-	if (strspn(line, " \t\r") >= len)
+	if (strspn(line, " \t\r") >= len) {
+		http_put_chunk(u->http, "\n", 1);
 		return;
-	MEM_GROW(u->places, u->n_sent, u->cap);
-	u->places[u->n_sent++] = u->n_read;
+	}
+	u->n_sent++;
 	CLEANUP_JSON json_t *job = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
 	if (json_is_object(job)) {
 		jobspec_add_defaults(job, u->spec);
@@ -89,26 +87,39 @@ static int read_more(struct upload *u, struct err *err)
 	return 0;
 }
 
+static void say_refused(const json_t *answer)
+{
+	const json_t *error = json_object_get(answer, "error");
+	const char *message = json_string_value(json_object_get(error, "message"));
+	const char *hint = json_string_value(json_object_get(error, "hint"));
+	char place[32];
+
+	snprintf(place, sizeof(place), "line %lld",
+	        (long long)json_integer_value(json_object_get(answer, "line")));
+	message = message ? message : "the answer is not understood";
+	/* Some name their line themselves. */
+	bool is_named = strncmp(message, place, strlen(place)) == 0;
+	cli_say("%s%s%s%s%s", is_named ? "" : place, is_named ? "" : ": ", message,
+	        hint ? "; " : "", hint ? hint : "");
+}
+
 static void take_answer(struct upload *u, const char *line, size_t len)
 {
 	CLEANUP_JSON json_t *answer = json_loadb(line, len, 0, NULL);
-	const json_t *error = json_object_get(answer, "error");
 	const char *id = json_string_value(json_object_get(answer, "id"));
-	const char *message = json_string_value(json_object_get(error, "message"));
-	const char *code = json_string_value(json_object_get(error, "code"));
-	unsigned long long place = u->n_answered < u->n_sent ? u->places[u->n_answered] : 0;
+	const char *code =
+	        json_string_value(json_object_get(json_object_get(answer, "error"), "code"));
 
 	u->n_answered++;
 	if (u->cli->format == OUTPUT_JSON)
 		printf("%.*s\n", (int)len, line);
-	if (id) {
-		if (u->cli->format != OUTPUT_JSON)
-			puts(id);
+	else if (id)
+		puts(id);
+	if (id)
 		return;
-	}
 	u->n_refused++;
 	u->worst = MAX(u->worst, err_exit_code(code ? err_kind_find(code) : ERR_INTERNAL));
-	cli_say("line %llu: %s", place, message ? message : "the answer is not understood");
+	say_refused(answer);
 }
 
 static void take_answers(struct upload *u)
@@ -194,7 +205,6 @@ int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
 		close(u.in);
 	http_free(u.http);
 	buf_done(&u.pending);
-	free(u.places);
 	if (rc)
 		return cli_fail(cli, &err);
 	if (u.n_refused)

@@ -223,15 +223,15 @@ int verb_run(struct cli *cli, int argc, char **argv)
 
 	jobspec_init(&s);
 	int rc = args_parse(cli, &args, argc, argv, &err);
-	if (rc == 0)
-		rc = client_open(cli, &r.main, &err);
-	if (rc == 0)
-		rc = jobspec_finish(&s, client_is_remote(r.main), &err);
 	if (rc == 0 && s.tty && !isatty(STDIN_FILENO))
 		rc = err_set(&err, ERR_INVALID,
 		             "--tty needs a terminal, and standard input is none")
 		             ? err_hint(&err, "leave --tty away: the output is shown all the same")
 		             : 0;
+	if (rc == 0)
+		rc = client_open(cli, &r.main, &err);
+	if (rc == 0)
+		rc = jobspec_finish(&s, client_is_remote(r.main), &err);
 	if (rc == 0) {
 		rc = start_run(&r, &s);
 	} else {

@@ -121,19 +121,38 @@ static int copy_name(json_t *v, const char *key, char out[64], struct err *err)
 	return 0;
 }
 
+/* An account that no job of a token could run as is refused here already, not at its first job. */
+static int check_token_account(const struct server *s, const char *user, struct err *err)
+{
+	uint32_t uid, gid;
+	int rc = auth_uid_of_account(user, &uid, &gid, err);
+
+	if (rc)
+		return rc;
+	if (!s->is_root_install && uid != s->owner_uid)
+		return err_set(err, ERR_FORBIDDEN,
+		        "this Berth was not started by root and runs jobs only as its own account");
+	if (uid == 0 && s->is_root_install)
+		return err_set(err, ERR_FORBIDDEN,
+		               "a token cannot stand for '%s': only root itself may run jobs as root, over the socket",
+		               user)
+		               ? err_hint(err, "name the account that its jobs run as: --user NAME")
+		               : 0;
+	return 0;
+}
+
 static int parse_token_field(
         struct call *c, const char *key, json_t *v, struct token *t, struct err *err)
 {
 	static const char *const roles[] = {"user", "admin", "agent"};
 	uint64_t seconds;
-	uint32_t uid, gid;
 	int rc;
 
 	if (strcmp(key, "name") == 0)
 		return copy_name(v, key, t->name, err);
 	if (strcmp(key, "user") == 0) {
 		rc = copy_name(v, key, t->user, err);
-		return rc ? rc : auth_uid_of_account(t->user, &uid, &gid, err);
+		return rc ? rc : check_token_account(c->s, t->user, err);
 	}
 	if (strcmp(key, "role") == 0) {
 		int role =

@@ -63,6 +63,8 @@ refused() {
   refused 1 "'nobody-knows'" token revoke nobody-knows
   refused 1 "'nothing'" drain nothing
   refused 2 "--keep leaves jobs running" down --keep --no-retry
+  refused 125 "--tty needs a terminal" run --tty -- true </dev/null
+  refused 125 "--tty needs a terminal" run -it -- true </dev/null
   [ -z "$(b ps -a -o name)" ]
 }
 

@@ -36,9 +36,13 @@ flow_setup() { up; }
   [ "$(cat "$T/rc")" = 2 ]
   [ "$(wc -l <"$T/o")" = 2 ]
   grep -q 'line 2: .*colour' "$T/e"
-  grep -q 'line 3: ' "$T/e"
   grep -q 'line 5: .*1\.5' "$T/e"
   grep -q '3 of 5 jobs were refused' "$T/e"
+  # The line is said once, and is the same in JSON.
+  grep -q "^berth: line 3 is not JSON" "$T/e"
+  printf '\n \n{"comand":[]}\n' | b submit --from - -o json >"$T/o2" 2>"$T/e" && false
+  [ "$(jq .line "$T/o2")" = 3 ]
+  grep -qxF "berth: line 3: unknown key 'comand' in a job; did you mean 'command'?" "$T/e"
   # shellcheck disable=SC2046
   b wait $(cat "$T/o")
 }
@@ -55,6 +59,17 @@ flow_setup() { up; }
   [ "$(b submit --idempotency-key other -- true)" = 2 ]
   kill -9 "$(part server)"
   [ "$(b submit --idempotency-key k -- true)" = 1 ]
+}
+
+@test "the same key with another command is an error that says so" {
+  b submit --idempotency-key k -- true
+  run -1 --separate-stderr b submit --idempotency-key k -- false
+  [ -z "$output" ]
+  has "$stderr" "key 'k' stands for job 1"
+  has "$stderr" "another job needs another key"
+  run -125 b run --idempotency-key k -- false
+  has "$output" "stands for job 1"
+  [ "$(b ps -a -o name)" = 1 ]
 }
 
 @test "--dry-run says where and keeps nothing" {

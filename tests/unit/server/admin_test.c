@@ -94,20 +94,23 @@ static void test_token_refusals(void **state)
 static void test_accounts(void **state)
 {
 	struct rig g = {.listens = true};
-	char nobody[80], root[80];
+	char nobody[80];
 
 	if (geteuid() != 0)
 		skip();
 	rig_begin(&g);
 	make_token(&g, "{\"name\":\"u\"}", nobody);
-	make_token(&g, "{\"name\":\"r\",\"user\":\"root\"}", root);
+	/* Root's own account only for root itself, over the socket. */
+	assert_int_equal(
+	        rig_do(&g, "POST", "/v1/tokens", "{\"name\":\"r\",\"user\":\"root\"}"), 403);
 	assert_int_equal(
 	        rig_submit(&g, "{\"command\":[\"x\"],\"hold\":true,\"env\":{\"A\":\"1\"}}"), 1);
 	assert_at(&g, "user", "root");
 	assert_int_equal(rig_do_tcp(&g, "POST", "/v1/jobs", nobody, SLEEP), 201);
 	assert_at(&g, "user", "nobody");
-	/* Root's own account only for root itself, over the socket. */
-	assert_int_equal(rig_do_tcp(&g, "POST", "/v1/jobs", root, SLEEP), 403);
+	assert_int_equal(rig_do_tcp(&g, "POST", "/v1/jobs", nobody,
+	                         "{\"command\":[\"x\"],\"user\":\"root\"}"),
+	        403);
 	assert_int_equal(rig_do_tcp(&g, "POST", "/v1/jobs", nobody,
 	                         "{\"command\":[\"x\"],\"user\":\"daemon\"}"),
 	        403);
