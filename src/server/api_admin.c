@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <talloc.h>
 #include <unistd.h>
 
@@ -79,66 +78,6 @@ void api_config(struct call *c)
 	call_reply_json(c, 200,
 	        json_pack(
 	                "{s:i, s:o, s:s}", "schema", 1, "settings", list, "text", buf_str(&text)));
-}
-
-struct backup {
-	struct call *c;
-	char *path;
-	int rc;
-	struct err err;
-};
-
-static void backup_run(void *data)
-{
-	struct backup *b = data;
-
-	b->rc = store_backup(b->c->s->store, b->path, &b->err);
-}
-
-static void backup_done(void *data)
-{
-	struct backup *b = data;
-	struct stat st = {0};
-
-	if (b->rc) {
-		call_fail(b->c, &b->err);
-	} else {
-		(void)!stat(b->path, &st);
-		log_info("backup", "path=\"%s\" bytes=%lld", b->path, (long long)st.st_size);
-		call_reply_json(b->c, 200,
-		        json_pack("{s:i, s:s, s:I}", "schema", 1, "path", b->path, "bytes",
-		                (json_int_t)st.st_size));
-	}
-	call_drop(b->c);
-}
-
-static void on_backup(struct call *c, json_t *body)
-{
-	const char *path = json_string_value(json_object_get(body, "path"));
-	struct backup *b = talloc_zero(c->ctx, struct backup);
-	struct err err;
-
-	if (!path || path[0] != '/') {
-		(void)!err_set(&err, ERR_INVALID,
-		        "'path' must be an absolute path of a file that does not exist yet");
-		call_fail(c, &err);
-		return;
-	}
-	b->c = c;
-	b->path = talloc_strdup(c->ctx, path);
-	call_hold(c);
-	if (!worker_submit(c->s->worker, backup_run, backup_done, b)) {
-		(void)!err_set(&err, ERR_UNAVAILABLE, "the store is busy; try again");
-		call_fail(c, &err);
-		call_drop(c);
-	}
-}
-
-void api_backup(struct call *c)
-{
-	static const struct body_key keys[] = {{"path", false}, {0}};
-
-	call_read_json(c, keys, on_backup);
 }
 
 /* At most once: what runs is cancelled, not put back. */

@@ -16,7 +16,7 @@
 
 #define LIST_DEFAULT 100
 #define LIST_MAX     1000000
-#define ENDED_PAGE   1000 /* rows read from the store at a time */
+#define ENDED_PAGE   500 /* rows read from the store at a time */
 
 struct place {
 	int phase; /* 0 runs, 1 waits, 2 ended */
@@ -41,6 +41,7 @@ struct list {
 	struct place after, last; /* last: that was shown */
 	/* store thread */
 	struct place read; /* the last row that was looked at */
+	size_t page, n_read;
 	struct job *parent;
 	struct job **found;
 	uint32_t n_found, cap_found;
@@ -154,7 +155,7 @@ static void finish(struct list *l)
 	                "total", (json_int_t)l->total));
 }
 
-/* Ended ones, on the store thread: decoded there, shown on the loop. */
+/* Ended ones, a page at a time: decoded on the store thread, shown on the loop; in between others have the store. */
 
 static int take_ended(void *data, const struct store_row *row, struct err *err)
 {
@@ -162,6 +163,9 @@ static int take_ended(void *data, const struct store_row *row, struct err *err)
 	struct job *j;
 	int rc;
 
+	l->n_read++;
+	l->read = (struct place){
+	        .phase = 2, .ended_ms = row->ended_ms, .num = row->key, .task = row->sub};
 	if (row->kind == ROW_TASK && !row->ended_ms)
 		return 0;
 	rc = record_get_job(row->data, row->len, l->parent, &j, err);
@@ -169,8 +173,6 @@ static int take_ended(void *data, const struct store_row *row, struct err *err)
 		return rc;
 	if (!fits(l, j)) {
 		world_job_free(j);
-		l->read = (struct place){
-		        .phase = 2, .ended_ms = row->ended_ms, .num = row->key, .task = row->sub};
 		return 0;
 	}
 	MEM_GROW(l->found, l->n_found, l->cap_found);
@@ -183,75 +185,50 @@ static int take_parent(void *data, const struct store_row *row, struct err *err)
 	return record_get_job(row->data, row->len, NULL, &((struct list *)data)->parent, err);
 }
 
-static void run_tasks(struct list *l)
+static void read_tasks(struct list *l)
 {
 	struct store *s = l->c->s->store;
 
-	l->rc = store_get(s, ROW_JOB, l->array, -1, take_parent, l, &l->err);
+	l->rc = l->parent ? 0 : store_get(s, ROW_JOB, l->array, -1, take_parent, l, &l->err);
 	if (l->rc == 0)
-		l->rc = store_each_of_key(s, ROW_TASK, l->array, take_ended, l, &l->err);
+		l->rc = store_each_of_key(s, ROW_TASK, l->array, l->read.task + 1, ENDED_PAGE,
+		        take_ended, l, &l->err);
 }
 
-static void run_ended(void *data)
+static void read_page(void *data)
 {
 	struct list *l = data;
-	size_t want = l->limit - json_array_size(l->jobs) + 1;
 
-	if (l->array) {
-		run_tasks(l);
-		return;
-	}
-	l->read = l->after;
-	if (!l->has_after || l->after.phase != 2)
-		l->read =
-		        (struct place){.ended_ms = INT64_MAX, .num = UINT64_MAX, .task = INT64_MAX};
-	/* Filters pass over rows, so pages are read until there is enough. */
-	while (l->n_found < want) {
-		struct place before = l->read;
-		l->rc = store_each_ended(l->c->s->store, ROW_JOB, before.ended_ms, before.num,
-		        before.task, MIN(want, ENDED_PAGE), take_ended, l, &l->err);
-		if (l->rc)
-			return;
-		if (l->n_found) {
-			struct place p = place_of(l->found[l->n_found - 1]);
-			if (p.ended_ms < l->read.ended_ms ||
-			        (p.ended_ms == l->read.ended_ms && p.num < l->read.num))
-				l->read = (struct place){.phase = 2,
-				        .ended_ms = p.ended_ms,
-				        .num = p.num,
-				        .task = p.task};
-		}
-		if (before.ended_ms == l->read.ended_ms && before.num == l->read.num &&
-		        before.task == l->read.task)
-			break;
-	}
+	l->n_read = 0;
+	if (l->array)
+		read_tasks(l);
+	else
+		l->rc = store_each_ended(l->c->s->store, ROW_JOB, l->read.ended_ms, l->read.num,
+		        l->read.task, l->page, take_ended, l, &l->err);
 }
 
-static void ended_done(void *data)
+static void show_page(struct list *l)
 {
-	struct list *l = data;
-	uint32_t i = 0;
-
-	if (l->array && l->has_after && l->after.phase == 2)
-		while (i < l->n_found && l->found[i]->id.task <= l->after.task)
-			i++;
-	for (; i < l->n_found && l->rc == 0; i++) {
+	for (uint32_t i = 0; i < l->n_found; i++) {
+		struct job *j = l->found[i];
 		/* A retry may have brought it back to life since it was read. */
-		const struct job *now = world_find_job(l->c->s->world, l->found[i]->id);
-		if (now && !job_state_is_final(now->state))
-			continue;
-		/* It lived when the living ones were listed. */
-		if (l->found[i]->ended_ms > l->at_ms)
-			continue;
-		if (json_array_size(l->jobs) >= l->limit) {
-			l->more = true;
-			break;
+		const struct job *now = world_find_job(l->c->s->world, j->id);
+		bool lives = now && !job_state_is_final(now->state);
+		/* It may have lived when the living ones were listed. */
+		if (!l->more && l->rc == 0 && !lives && j->ended_ms <= l->at_ms) {
+			l->more = json_array_size(l->jobs) >= l->limit;
+			if (!l->more) {
+				append(l, j);
+				l->total++;
+			}
 		}
-		append(l, l->found[i]);
-		l->total++;
+		world_job_free(j);
 	}
-	for (i = 0; i < l->n_found; i++)
-		world_job_free(l->found[i]);
+	l->n_found = 0;
+}
+
+static void end(struct list *l)
+{
 	free(l->found);
 	world_job_free(l->parent);
 	if (l->rc && l->err.kind != ERR_NOT_FOUND)
@@ -260,6 +237,19 @@ static void ended_done(void *data)
 		finish(l);
 	json_decref(l->jobs);
 	call_drop(l->c);
+}
+
+static void page_done(void *data)
+{
+	struct list *l = data;
+
+	show_page(l);
+	if (l->rc || l->more || l->n_read < l->page || !l->c->r) {
+		end(l);
+	} else if (!worker_submit(l->c->s->worker, read_page, page_done, l)) {
+		l->rc = err_set(&l->err, ERR_UNAVAILABLE, "the store is busy; try again");
+		end(l);
+	}
 }
 
 static int parse_cursor(const char *text, struct place *p, struct err *err)
@@ -317,14 +307,19 @@ static int parse_list(struct list *l, struct err *err)
 static void read_ended(struct server *s, void *data)
 {
 	struct list *l = data;
-	struct err err;
+	bool goes_on = l->has_after && l->after.phase == 2;
+	bool is_filtered = l->array || l->queue || l->user || l->state >= 0;
+	size_t want = l->limit - json_array_size(l->jobs) + 1;
 
-	if (worker_submit(s->worker, run_ended, ended_done, l))
+	l->page = is_filtered ? ENDED_PAGE : MIN(want, ENDED_PAGE);
+	l->read = goes_on ? l->after
+	                  : (struct place){.ended_ms = INT64_MAX,
+	                            .num = UINT64_MAX,
+	                            .task = l->array ? -1 : INT64_MAX};
+	if (worker_submit(s->worker, read_page, page_done, l))
 		return;
-	(void)!err_set(&err, ERR_UNAVAILABLE, "the store is busy; try again");
-	call_fail(l->c, &err);
-	json_decref(l->jobs);
-	call_drop(l->c);
+	l->rc = err_set(&l->err, ERR_UNAVAILABLE, "the store is busy; try again");
+	end(l);
 }
 
 void api_jobs_list(struct call *c)

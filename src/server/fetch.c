@@ -48,8 +48,8 @@ static void run(void *data)
 	struct fetch *f = data;
 
 	if (f->key) {
-		f->rc = store_each_of_key(
-		        f->s->store, ROW_IDEM, idem_row_key(f->key), take_key, f, &f->err);
+		f->rc = store_each_of_key(f->s->store, ROW_IDEM, idem_row_key(f->key), INT64_MIN,
+		        SIZE_MAX, take_key, f, &f->err);
 		if (f->rc == 0 && !f->id.num)
 			f->rc = err_set(&f->err, ERR_NOT_FOUND, "the key is new");
 		if (f->rc)

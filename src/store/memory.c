@@ -252,14 +252,14 @@ static int memory_get(struct store *s, enum row_kind kind, uint64_t key, int64_t
 	return give(kind, row, fn, data, err);
 }
 
-static int memory_each_of_key(struct store *s, enum row_kind kind, uint64_t key, store_row_fn *fn,
-        void *data, struct err *err)
+static int memory_each_of_key(struct store *s, enum row_kind kind, uint64_t key, int64_t from_sub,
+        size_t limit, store_row_fn *fn, void *data, struct err *err)
 {
 	struct row_tree *tree = &content_of(s)->rows[kind];
-	struct row from = {.key = key, .sub = INT64_MIN};
+	struct row from = {.key = key, .sub = from_sub};
 
-	for (struct row *row = RB_NFIND(row_tree, tree, &from); row && row->key == key;
-	        row = RB_NEXT(row_tree, tree, row)) {
+	for (struct row *row = RB_NFIND(row_tree, tree, &from);
+	        row && row->key == key && limit-- > 0; row = RB_NEXT(row_tree, tree, row)) {
 		int rc = give(kind, row, fn, data, err);
 
 		if (rc < 0)

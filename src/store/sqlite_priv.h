@@ -110,8 +110,8 @@ int sqlite_each(struct store *s, enum row_kind kind, enum store_which which, sto
         void *data, struct err *err);
 int sqlite_get(struct store *s, enum row_kind kind, uint64_t key, int64_t sub, store_row_fn *fn,
         void *data, struct err *err);
-int sqlite_each_of_key(struct store *s, enum row_kind kind, uint64_t key, store_row_fn *fn,
-        void *data, struct err *err);
+int sqlite_each_of_key(struct store *s, enum row_kind kind, uint64_t key, int64_t from_sub,
+        size_t limit, store_row_fn *fn, void *data, struct err *err);
 int sqlite_each_ended(struct store *s, enum row_kind kind, int64_t before_ms, uint64_t before_key,
         int64_t before_sub, size_t limit, store_row_fn *fn, void *data, struct err *err);
 int sqlite_each_oldest(struct store *s, enum row_kind kind, int64_t after_ms, uint64_t after_key,

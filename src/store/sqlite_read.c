@@ -60,10 +60,10 @@ int sqlite_get(struct store *s, enum row_kind kind, uint64_t key, int64_t sub, s
 	return rc;
 }
 
-int sqlite_each_of_key(struct store *s, enum row_kind kind, uint64_t key, store_row_fn *fn,
-        void *data, struct err *err)
+int sqlite_each_of_key(struct store *s, enum row_kind kind, uint64_t key, int64_t from_sub,
+        size_t limit, store_row_fn *fn, void *data, struct err *err)
 {
-	const struct row_args args = {.key = key};
+	const struct row_args args = {.key = key, .sub = from_sub, .limit = limit};
 
 	return query(sqlite_of(s), kind, ROW_OF_KEY, &args, fn, data, NULL, err);
 }

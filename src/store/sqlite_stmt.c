@@ -37,9 +37,9 @@ static const char *const row_sql[ROW_STMT_MAX] = {
                 "UNION ALL SELECT key, sub, ended_ms, data FROM \"%w\" INDEXED BY \"%w_ended\" "
                 "WHERE ended_ms > 0 AND key = ?1 AND sub = ?2 LIMIT 1",
         [ROW_OF_KEY] =
-                "SELECT key, sub, ended_ms, data FROM \"%w\" WHERE ended_ms = 0 AND key = ?1 "
+                "SELECT key, sub, ended_ms, data FROM \"%w\" WHERE ended_ms = 0 AND key = ?1 AND sub >= ?2 "
                 "UNION ALL SELECT key, sub, ended_ms, data FROM \"%w\" INDEXED BY \"%w_ended\" "
-                "WHERE ended_ms > 0 AND key = ?1 ORDER BY sub",
+                "WHERE ended_ms > 0 AND key = ?1 AND sub >= ?2 ORDER BY sub LIMIT ?5",
         [ROW_ENDED] = "SELECT key, sub, ended_ms, data FROM \"%w\" "
                       "WHERE ended_ms > 0 AND (ended_ms, key, sub) < (?3, ?1, ?2) "
                       "ORDER BY ended_ms DESC, key DESC, sub DESC LIMIT ?5",

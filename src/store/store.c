@@ -125,10 +125,10 @@ int store_get(struct store *s, enum row_kind kind, uint64_t key, int64_t sub, st
 	return s->ops->get(s, kind, key, sub, fn, data, err);
 }
 
-int store_each_of_key(struct store *s, enum row_kind kind, uint64_t key, store_row_fn *fn,
-        void *data, struct err *err)
+int store_each_of_key(struct store *s, enum row_kind kind, uint64_t key, int64_t from_sub,
+        size_t limit, store_row_fn *fn, void *data, struct err *err)
 {
-	return s->ops->each_of_key(s, kind, key, fn, data, err);
+	return s->ops->each_of_key(s, kind, key, from_sub, limit, fn, data, err);
 }
 
 int store_each_ended(struct store *s, enum row_kind kind, int64_t before_ms, uint64_t before_key,

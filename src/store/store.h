@@ -75,9 +75,9 @@ MUST_CHECK int store_each(struct store *s, enum row_kind kind, enum store_which 
 /* One row; NOT_FOUND when absent. */
 MUST_CHECK int store_get(struct store *s, enum row_kind kind, uint64_t key, int64_t sub,
         store_row_fn *fn, void *data, struct err *err);
-/* Every row of one key (a job with all its tasks), in order of sub. */
+/* Rows of one key (a job's tasks), in order of sub, from from_sub on; INT64_MIN begins. */
 MUST_CHECK int store_each_of_key(struct store *s, enum row_kind kind, uint64_t key,
-        store_row_fn *fn, void *data, struct err *err);
+        int64_t from_sub, size_t limit, store_row_fn *fn, void *data, struct err *err);
 /* Ended rows, latest first, strictly before (ended_ms, key, sub); INT64_MAX, UINT64_MAX, INT64_MAX begins. */
 MUST_CHECK int store_each_ended(struct store *s, enum row_kind kind, int64_t before_ms,
         uint64_t before_key, int64_t before_sub, size_t limit, store_row_fn *fn, void *data,

@@ -19,8 +19,8 @@ struct store_ops {
 	        void *data, struct err *err);
 	int (*get)(struct store *s, enum row_kind kind, uint64_t key, int64_t sub, store_row_fn *fn,
 	        void *data, struct err *err);
-	int (*each_of_key)(struct store *s, enum row_kind kind, uint64_t key, store_row_fn *fn,
-	        void *data, struct err *err);
+	int (*each_of_key)(struct store *s, enum row_kind kind, uint64_t key, int64_t from_sub,
+	        size_t limit, store_row_fn *fn, void *data, struct err *err);
 	int (*each_ended)(struct store *s, enum row_kind kind, int64_t before_ms,
 	        uint64_t before_key, int64_t before_sub, size_t limit, store_row_fn *fn, void *data,
 	        struct err *err);

@@ -133,7 +133,7 @@ void case_extreme_keys(void **state)
 	        "9223372036854775807.0@1=1 9223372036854775808.0@0=1 "
 	        "18446744073709551615.-9223372036854775808@9223372036854775807=1 "
 	        "18446744073709551615.9223372036854775807@0=1 ");
-	assert_string_equal(list_of_key(sc, ROW_NODE, UINT64_MAX),
+	assert_string_equal(list_of_key(sc, ROW_NODE, UINT64_MAX, INT64_MIN, SIZE_MAX),
 	        "18446744073709551615.-9223372036854775808@9223372036854775807=1 "
 	        "18446744073709551615.9223372036854775807@0=1 ");
 	assert_string_equal(list_ended(sc, ROW_NODE, END, 1),
@@ -212,9 +212,12 @@ void case_each_of_key(void **state)
 	for (int sub = 4; sub >= -1; sub--)
 		put(sc, ROW_JOB, 5, sub, sub % 2 ? 0 : 100 - sub, 1);
 	put(sc, ROW_JOB, 6, 0, 0, 1);
-	assert_string_equal(list_of_key(sc, ROW_JOB, 5),
+	assert_string_equal(list_of_key(sc, ROW_JOB, 5, INT64_MIN, SIZE_MAX),
 	        "5.-1@0=1 5.0@100=1 5.1@0=1 5.2@98=1 5.3@0=1 5.4@96=1 ");
-	assert_string_equal(list_of_key(sc, ROW_JOB, 7), "");
+	assert_string_equal(list_of_key(sc, ROW_JOB, 7, INT64_MIN, SIZE_MAX), "");
+	assert_string_equal(list_of_key(sc, ROW_JOB, 5, 1, 3), "5.1@0=1 5.2@98=1 5.3@0=1 ");
+	assert_string_equal(list_of_key(sc, ROW_JOB, 5, 4, 3), "5.4@96=1 ");
+	assert_string_equal(list_of_key(sc, ROW_JOB, 5, 5, 3), "");
 }
 
 void case_ended_pages(void **state)

@@ -197,10 +197,11 @@ const char *list(struct scene *sc, enum row_kind kind, enum store_which which)
 	return text;
 }
 
-const char *list_of_key(struct scene *sc, enum row_kind kind, uint64_t key)
+const char *list_of_key(
+        struct scene *sc, enum row_kind kind, uint64_t key, int64_t from_sub, size_t limit)
 {
 	begin_text();
-	if (store_each_of_key(sc->s, kind, key, note_row, &kind, &sc->err) < 0)
+	if (store_each_of_key(sc->s, kind, key, from_sub, limit, note_row, &kind, &sc->err) < 0)
 		fail_msg("%s", sc->err.text);
 	return text;
 }

@@ -50,7 +50,8 @@ void put(struct scene *sc, enum row_kind kind, uint64_t key, int64_t sub, int64_
 
 /* What the readers give, as text: "KEY.SUB@ENDED=VERSION " for each row; a wrong byte shows as "!". */
 const char *list(struct scene *sc, enum row_kind kind, enum store_which which);
-const char *list_of_key(struct scene *sc, enum row_kind kind, uint64_t key);
+const char *list_of_key(
+        struct scene *sc, enum row_kind kind, uint64_t key, int64_t from_sub, size_t limit);
 const char *list_ended(struct scene *sc, enum row_kind kind, int64_t before_ms, uint64_t before_key,
         int64_t before_sub, size_t limit);
 const char *list_oldest(struct scene *sc, enum row_kind kind, int64_t after_ms, uint64_t after_key,

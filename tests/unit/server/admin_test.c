@@ -201,6 +201,43 @@ static void test_backup(void **state)
 	rig_end(&g);
 }
 
+/* Others have the store between the steps of a copy. */
+static void test_backup_in_steps(void **state)
+{
+	enum { BIG = 1900000 };
+	struct rig g = {0};
+	char *body = malloc(BIG + 100), text[200];
+	struct ask a;
+
+	rig_begin(&g);
+	for (int i = 0; i < 12; i++) {
+		int n = sprintf(body, "{\"environment\":{\"A%d\":\"", i);
+		memset(body + n, 'x', BIG);
+		strcpy(body + n + BIG, "\"}}");
+		assert_int_equal(rig_do(&g, "POST", "/v1/environments", body), 201);
+	}
+	free(body);
+	snprintf(text, sizeof(text), "{\"path\":\"%s/copy.db\"}", g.dir);
+	ask_begin(&g, &a, "POST", "/v1/backup", NULL, text, strlen(text));
+	for (int i = 0; i < 3; i++)
+		rig_submit(&g, SLEEP);
+	assert_false(a.is_over);
+	ask_wait(&a);
+	assert_int_equal(a.status, 200);
+	ask_end(&a);
+	/* One that the server does not live to end leaves nothing behind. */
+	snprintf(text, sizeof(text), "{\"path\":\"%s/second.db\"}", g.dir);
+	ask_begin(&g, &a, "POST", "/v1/backup", NULL, text, strlen(text));
+	rig_submit(&g, SLEEP);
+	ask_end(&a);
+	rig_close(&g);
+	snprintf(text, sizeof(text), "%s/second.db", g.dir);
+	assert_int_not_equal(access(text, F_OK), 0);
+	snprintf(text, sizeof(text), "%s/second.db.part", g.dir);
+	assert_int_not_equal(access(text, F_OK), 0);
+	rig_end(&g);
+}
+
 static void test_shutdown_keep(void **state)
 {
 	struct rig g = {0};
@@ -281,6 +318,7 @@ int main(void)
 	        cmocka_unit_test(test_drain_and_pause),
 	        cmocka_unit_test(test_server_and_config),
 	        cmocka_unit_test(test_backup),
+	        cmocka_unit_test(test_backup_in_steps),
 	        cmocka_unit_test(test_shutdown_keep),
 	        cmocka_unit_test(test_shutdown),
 	        cmocka_unit_test(test_shutdown_no_retry),

@@ -245,6 +245,62 @@ static void test_list(void **state)
 	rig_end(&g);
 }
 
+/* However much a filter passes over, others have the store in between. */
+static void test_list_in_pages(void **state)
+{
+	enum { N = 3000 };
+	struct rig g = {0};
+	struct ask a;
+
+	rig_begin(&g);
+	for (uint64_t i = 1; i <= N; i++) {
+		struct event e = {
+		        .kind = EVENT_CANCEL, .id = {i, TASK_NONE}, .reason = REASON_CANCELLED};
+		rig_submit(&g, X_HELD);
+		server_apply_or_log(g.s, &e);
+	}
+	rig_until(&g, is_idle, NULL);
+	ask_begin(&g, &a, "GET", "/v1/jobs?state=failed", NULL, "", 0);
+	rig_submit(&g, X_HELD);
+	assert_false(a.is_over);
+	ask_wait(&a);
+	assert_int_equal(a.status, 200);
+	assert_string_equal(json_at(a.json, "jobs"), "[]");
+	ask_end(&a);
+	assert_int_equal(rig_do(&g, "GET", "/v1/jobs?state=cancelled&limit=all", NULL), 200);
+	assert_int_equal(json_array_size(json_object_get(g.one.json, "jobs")), N);
+	assert_at(&g, "jobs.2999.id", "1");
+	rig_end(&g);
+}
+
+/* Tasks that have ended, in the order of their indexes. */
+static void test_list_tasks(void **state)
+{
+	enum { N = 1203 };
+	struct rig g = {0};
+	char path[300];
+	json_t *jobs;
+
+	rig_begin(&g);
+	rig_submit(&g, "{\"command\":[\"x\"],\"array\":\"0-1202\",\"hold\":true}");
+	for (int64_t i = N - 1; i >= 0; i--) {
+		struct event e = {.kind = EVENT_CANCEL, .id = {1, i}, .reason = REASON_CANCELLED};
+		server_apply_or_log(g.s, &e);
+	}
+	rig_until(&g, is_idle, NULL);
+	assert_int_equal(rig_do(&g, "GET", "/v1/jobs?array=1&all=1&limit=1201", NULL), 200);
+	jobs = json_object_get(g.one.json, "jobs");
+	assert_int_equal(json_array_size(jobs), 1201);
+	assert_at(&g, "jobs.0.id", "1_0");
+	assert_at(&g, "jobs.1200.id", "1_1200");
+	snprintf(path, sizeof(path), "/v1/jobs?array=1&all=1&after=%s", rig_at(&g, "next"));
+	assert_int_equal(rig_do(&g, "GET", path, NULL), 200);
+	assert_at(&g, "jobs.0.id", "1_1201");
+	assert_at(&g, "jobs.1.id", "1_1202");
+	assert_at(&g, "next", "null");
+	rig_end(&g);
+}
+
 /* The peer goes while the store thread reads for it. */
 static void test_list_peer_gone(void **state)
 {
@@ -404,6 +460,8 @@ int main(void)
 	        cmocka_unit_test(test_control),
 	        cmocka_unit_test(test_evicted),
 	        cmocka_unit_test(test_list),
+	        cmocka_unit_test(test_list_in_pages),
+	        cmocka_unit_test(test_list_tasks),
 	        cmocka_unit_test(test_list_peer_gone),
 	        cmocka_unit_test(test_array),
 	        cmocka_unit_test(test_wait),
