@@ -21,30 +21,33 @@
 	100 /* a process that was just killed may hold its locks a moment longer than its name */
 #define LOCK_WAIT_MS 20
 
-/* Keepers */
+/* The engine */
 
-static void on_spool(void *data, int events)
+static void on_engine_started(void *data, const struct spool_record *r)
 {
-	struct agent *a = data;
-
-	attempts_read(a->attempts);
+	attempts_on_started(((struct agent *)data)->attempts, r);
 }
 
-static const char *spool_path(void *data)
+static void on_engine_ended(void *data, const struct spool_record *r, bool with_machine)
 {
-	struct agent *a = data;
-
-	return spools_path(a->spools, spools_current(a->spools));
+	attempts_on_ended(((struct agent *)data)->attempts, r, with_machine);
 }
 
-static void on_launcher_up(void *data)
+static void on_engine_lost(void *data, uint64_t epoch)
 {
-	attempts_on_launcher_up(((struct agent *)data)->attempts);
+	log_warn("attempt.lost", "epoch=%llu", (unsigned long long)epoch);
 }
 
-static void on_launcher_down(void *data)
+static void on_engine_news(void *data, enum log_level level, const char *event, const char *text)
 {
-	attempts_on_launcher_down(((struct agent *)data)->attempts);
+	static void (*const say[])(const char *event, const char *fmt, ...) = {
+	        [LOG_ERROR] = log_error,
+	        [LOG_WARN] = log_warn,
+	        [LOG_INFO] = log_info,
+	        [LOG_DEBUG] = log_debug,
+	};
+
+	say[level](event, "%s", text);
 }
 
 static void on_ended(void *data, struct known_attempt *attempt)
@@ -136,36 +139,55 @@ static bool was_rebooted(const struct agent *a, const char *path)
 	       strcmp(buf_str(&before), a->machine.boot_id) != 0;
 }
 
-static int read_spools(struct agent *a, struct err *err)
+static int open_engine(struct agent *a, bool is_rebooted, struct err *err)
 {
-	char dir[PATH_MAX], boot_path[PATH_MAX];
-	struct attempts_options o = {
+	struct engine_options o = {
 	        .loop = a->loop,
+	        .data_dir = a->o.data_dir,
+	        .node_name = a->node_name,
+	        .lang = getenv("LANG"),
+	        .fake_gpus = a->fake_gpus,
+	        .address = a->o.launcher,
+	        .is_rebooted = is_rebooted,
+	        .on_started = on_engine_started,
+	        .on_ended = on_engine_ended,
+	        .on_lost = on_engine_lost,
+	        .on_news = on_engine_news,
+	        .data = a,
+	};
+
+	if (!a->o.launcher)
+		a->keeper_program =
+		        a->o.keeper ? mem_strdup(a->o.keeper) : beside_program("berth-keeper");
+	o.program = a->keeper_program;
+	return engine_open(engine_all[0], &o, &a->engine, err);
+}
+
+static int make_attempts(struct agent *a, struct err *err)
+{
+	char boot_path[PATH_MAX];
+	struct attempts_options o = {
 	        .outbox = &a->outbox,
-	        .prepare = &a->prepare,
 	        .cores = a->machine.n_cpus,
+	        .grace_ms = GRACE_MS,
+	        .output_max = OUTPUT_MAX,
 	        .on_ended = on_ended,
 	        .data = a,
 	};
 	bool rebooted;
 	int rc;
 
-	snprintf(dir, sizeof(dir), "%s/spool", a->o.data_dir);
 	snprintf(boot_path, sizeof(boot_path), "%s/run/boot_id", a->o.data_dir);
 	rebooted = was_rebooted(a, boot_path);
-	/* What a crash of the machine cut off must not be written behind. */
-	rc = spools_open(dir, rebooted, &a->spools, err);
+	if (rebooted)
+		log_warn("agent.rebooted", "boot=\"%s\"", a->machine.boot_id);
+	rc = open_engine(a, rebooted, err);
 	if (rc < 0)
 		return rc;
-	o.spools = a->spools;
 	a->attempts = attempts_new(&o);
+	attempts_set_engine(a->attempts, a->engine);
 	a->releases = releases_new(a->loop, a->attempts);
-	attempts_read(a->attempts);
-	if (rebooted) {
-		log_warn(
-		        "agent.rebooted", "living=%u", attempts_count(a->attempts, ATTEMPT_LIVING));
-		attempts_rebooted(a->attempts);
-	}
+	engine_resume(a->engine);
 	return fs_write_atomic(
 	        boot_path, a->machine.boot_id, strlen(a->machine.boot_id), 0600, err);
 }
@@ -190,36 +212,13 @@ static void make_consoles(struct agent *a)
 	        .loop = a->loop,
 	        .outbox = &a->outbox,
 	        .attempts = a->attempts,
-	        .prepare = &a->prepare,
+	        .engine = a->engine,
 	};
 
 	a->consoles = consoles_new(&o);
 	a->procs = procs_new(a->attempts);
 	a->watchdog = watchdog_new(a->attempts);
 	a->blobs = blobs_new();
-}
-
-static void make_launcher(struct agent *a)
-{
-	struct launcher_options o = {
-	        .data_dir = a->o.data_dir,
-	        .spool_path = spool_path,
-	        .on_up = on_launcher_up,
-	        .on_down = on_launcher_down,
-	        .data = a,
-	};
-
-	if (a->o.launcher) {
-		a->launch_socket = mem_strdup(a->o.launcher);
-	} else {
-		BUG_IF(asprintf(&a->launch_socket, "%s/run/keeper.sock", a->o.data_dir) < 0);
-		a->keeper_program =
-		        a->o.keeper ? mem_strdup(a->o.keeper) : beside_program("berth-keeper");
-		o.program = a->keeper_program;
-	}
-	o.socket_path = a->launch_socket;
-	a->launcher = launcher_new(a->loop, &o);
-	attempts_set_launcher(a->attempts, a->launcher);
 }
 
 static int make_simulation(struct agent *a, struct err *err)
@@ -266,25 +265,14 @@ static int make_inventory(struct agent *a, struct err *err)
 	return rc;
 }
 
-static int make_prepare(struct agent *a, struct err *err)
+static int take_name(struct agent *a, struct err *err)
 {
 	const char *name = a->o.name ? a->o.name : a->machine.hostname;
 
 	if (strlen(name) >= sizeof(((struct node *)0)->name) || !name[0] ||
 	        strpbrk(name, "/ \t\n,"))
 		return err_set(err, ERR_INVALID, "'%s' cannot be the name of a node", name);
-	a->prepare = (struct prepare){
-	        .data_dir = a->o.data_dir,
-	        .node_name = name,
-	        .fake_gpus = a->fake_gpus,
-	        .lang = getenv("LANG"),
-	        .uid = geteuid(),
-	        .has_accounts = geteuid() == 0 || a->o.launcher,
-	        .is_resolver = geteuid() == 0 && !a->o.launcher,
-	        .accounts = accounts_new(),
-	        .grace_ms = GRACE_MS,
-	        .output_max = OUTPUT_MAX,
-	};
+	a->node_name = name;
 	return 0;
 }
 
@@ -295,10 +283,7 @@ static int make_timers(struct agent *a, struct err *err)
 	a->beat_ms = AGENT_BEAT_MS;
 	a->beat = loop_timer_new(a->loop, agent_on_beat, a);
 	a->ending = loop_timer_new(a->loop, agent_on_ending, a);
-	rc = loop_poll_new(
-	        a->loop, spools_fd(a->spools), LOOP_READ, on_spool, a, &a->spool_poll, err);
-	if (rc == 0)
-		rc = loop_signal_new(a->loop, SIGTERM, on_signal, a, &a->sigterm, err);
+	rc = loop_signal_new(a->loop, SIGTERM, on_signal, a, &a->sigterm, err);
 	if (rc == 0)
 		rc = loop_signal_new(a->loop, SIGINT, on_signal, a, &a->sigint, err);
 	return rc;
@@ -334,19 +319,18 @@ static int make_parts(struct agent *a, struct err *err)
 	if (rc == 0)
 		rc = make_simulation(a, err);
 	if (rc == 0)
-		rc = make_prepare(a, err);
+		rc = take_name(a, err);
 	if (rc < 0)
 		return rc;
 	loop_on_turn_end(a->loop, agent_on_turn_end, a);
 	make_streams(a);
-	rc = read_spools(a, err);
+	rc = make_attempts(a, err);
 	if (rc < 0)
 		return rc;
 	make_consoles(a);
 	rc = make_timers(a, err);
 	if (rc < 0)
 		return rc;
-	make_launcher(a);
 	return make_inventory(a, err);
 }
 
@@ -377,10 +361,8 @@ bool agent_free(struct agent *a)
 	if ((a->uplink && !uplink_is_gone(a->uplink)) || !inventory_free(a->inventory))
 		return false;
 	uplink_free(a->uplink);
-	launcher_free(a->launcher);
 	loop_signal_free(a->sigterm);
 	loop_signal_free(a->sigint);
-	loop_poll_free(a->spool_poll);
 	loop_timer_free(a->beat);
 	loop_timer_free(a->ending);
 	consoles_free(a->consoles);
@@ -389,17 +371,14 @@ bool agent_free(struct agent *a)
 	releases_free(a->releases);
 	procs_free(a->procs);
 	attempts_free(a->attempts);
-	spools_close(a->spools);
+	engine_close(a->engine);
 	blobs_free(a->blobs);
-	accounts_free(a->prepare.accounts);
-	free(a->prepare.log_dir);
 	buf_done(&a->outbox.buf);
 	if (a->loop)
 		loop_off_turn_end(a->loop, agent_on_turn_end, a);
 	loop_free(a->loop);
 	if (a->lock_fd >= 0)
 		fs_unlock(a->lock_fd);
-	free(a->launch_socket);
 	free(a->keeper_program);
 	free(a->fake_gpus);
 	free(a->nvml);

@@ -4,8 +4,8 @@
  * The agent owns all its parts. One loop thread; the devices have a worker of their own (inventory.h). What cannot be
  * done at the start is an error; afterwards everything that fails is logged and tried again.
  *
- * DESIGN. Parts know each other only through this file: attempts.h is the table of what runs; spools.h, launcher.h are
- * what keepers say and hear; uplink.h is the server; output.h and console.h serve its streams; inventory.h, release.h,
+ * DESIGN. Parts know each other only through this file: attempts.h is the table of what runs, engine.h runs it;
+ * uplink.h is the server; output.h and console.h serve its streams; inventory.h, release.h,
  * watchdog.h, procs.h look after devices. Messages to the server gather in the outbox for one turn of the loop.
  */
 #pragma once

@@ -1,11 +1,7 @@
 #include "agent/agent_priv.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <talloc.h>
-#include <unistd.h>
 
-#include "engine/paths.h"
 #include "plat/clock.h"
 #include "plat/log.h"
 
@@ -22,7 +18,7 @@ static void say_hello(void *data)
 	struct link_hello m = {
 	        .version = LINK_VERSION,
 	        .program = (char *)(uintptr_t)BERTH_VERSION,
-	        .name = (char *)(uintptr_t)a->prepare.node_name,
+	        .name = (char *)(uintptr_t)a->node_name,
 	        .boot_id = a->machine.boot_id,
 	        .cpus = a->machine.cpus,
 	        .mem_bytes = a->machine.mem_bytes,
@@ -42,8 +38,7 @@ static void on_welcome(struct agent *a, const struct link_welcome *m)
 	log_info("link.welcome", "node=%llu server=\"%s\"", (unsigned long long)m->node,
 	        m->server_program ? m->server_program : "");
 	uplink_welcomed(a->uplink);
-	a->prepare.grace_ms = m->grace_ms;
-	a->prepare.output_max = m->output_max;
+	attempts_set_limits(a->attempts, m->grace_ms, m->output_max);
 	a->beat_ms = m->heartbeat_ms ? m->heartbeat_ms : AGENT_BEAT_MS;
 	loop_timer_start(a->beat, a->beat_ms, a->beat_ms);
 	if (!a->again_until_ms)
@@ -64,7 +59,7 @@ static void on_start(struct agent *a, const struct link_start *m)
 	}
 	/* What an earlier agent had sent may just have begun. */
 	if (is_early)
-		attempts_read(a->attempts);
+		attempts_look(a->attempts, m->epoch);
 	attempts_start(a->attempts, m, blob ? blob->data : NULL, blob ? blob->len : 0, is_early);
 }
 
@@ -85,37 +80,11 @@ static void on_shutdown(struct agent *a)
 	attempts_shutdown(a->attempts);
 }
 
-/* An attempt that is about to start has found its directory. */
-static bool is_starting_in(const struct agent *a, const char *dir, void *ctx)
-{
-	static const enum attempt_state early[] = {ATTEMPT_QUEUED, ATTEMPT_STARTING};
-
-	for (size_t i = 0; i < ARRAY_LEN(early); i++)
-		for (struct known_attempt *k = attempts_first(a->attempts, early[i]); k;
-		        k = TAILQ_NEXT(k, link))
-			if (strcmp(paths_log_dir(ctx, a->prepare.data_dir, k->id), dir) == 0)
-				return true;
-	return false;
-}
-
 static void on_remove(struct agent *a, const struct link_remove *m)
 {
-	void *ctx = talloc_new(NULL);
-	const char *last = "";
-
-	outputs_remove(a->outputs, m);
-	for (uint32_t i = 0; i < m->n_attempts; i++) {
-		const char *dir = paths_log_dir(ctx, a->prepare.data_dir, m->attempts[i].id);
-		if (strcmp(dir, last) == 0 || is_starting_in(a, dir, ctx))
-			continue;
-		last = dir;
-		/* Refused while there is something in it; else the next one there makes it again. */
-		if (rmdir(dir) == 0) {
-			free(a->prepare.log_dir);
-			a->prepare.log_dir = NULL;
-		}
-	}
-	talloc_free(ctx);
+	for (uint32_t i = 0; i < m->n_attempts; i++)
+		engine_remove(a->engine, m->attempts[i].id, m->attempts[i].attempt);
+	log_debug("output.remove", "attempts=%u", m->n_attempts);
 	link_put_removed(outbox_buf(&a->outbox), m->number);
 }
 
@@ -237,7 +206,7 @@ void agent_on_turn_end(void *data)
 		return;
 	log_info("agent.bye", "unacknowledged=%u", attempts_count(a->attempts, ATTEMPT_TOLD));
 	link_put_empty(outbox_buf(&a->outbox), LINK_BYE);
-	launcher_end_parent(a->launcher);
+	engine_retire(a->engine);
 	agent_leave(a);
 }
 

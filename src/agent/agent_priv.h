@@ -22,13 +22,11 @@ struct agent {
 	int lock_fd;
 	struct machine machine;
 	char *fake_gpus;
-	char *keeper_program, *nvml, *launch_socket;
-	struct prepare prepare;
+	char *keeper_program, *nvml;
+	const char *node_name;
 	struct outbox outbox;
-	struct spools *spools;
-	struct loop_poll *spool_poll;
 	struct attempts *attempts;
-	struct launcher *launcher;
+	struct engine *engine;
 	struct outputs *outputs;
 	struct consoles *consoles;
 	struct procs *procs;

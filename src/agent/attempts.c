@@ -1,21 +1,31 @@
-#include "agent/attempts_priv.h"
+#include "agent/attempts.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <talloc.h>
 
 #include "base/mem.h"
 #include "plat/clock.h"
 #include "plat/log.h"
 
-#define QUIET_ROTATE \
-	(256 * KIB) /* a spool of this size is left behind when nothing is in it any more */
+#define BURST 4
+
+TAILQ_HEAD(attempt_list, known_attempt);
+
+struct attempts {
+	struct attempts_options o;
+	struct engine *engine;
+	struct known_attempt *by_epoch;
+	struct attempt_list lists[ATTEMPT_STATES];
+	uint32_t counts[ATTEMPT_STATES];
+	uint32_t burst;
+	bool is_shutdown;
+};
 
 /* Attempts */
 
-void attempts_set_state(struct attempts *at, struct known_attempt *a, enum attempt_state state)
+static void set_state(struct attempts *at, struct known_attempt *a, enum attempt_state state)
 {
 	TAILQ_REMOVE(&at->lists[a->state], a, link);
 	at->counts[a->state]--;
@@ -39,32 +49,11 @@ static struct known_attempt *add_attempt(
 	return a;
 }
 
-void attempts_hold_file(struct attempts *at, struct known_attempt *a, uint32_t file)
-{
-	uint32_t before = a->file;
-
-	if (file == before)
-		return;
-	if (file)
-		spools_hold(at->o.spools, file);
-	a->file = file;
-	if (before)
-		spools_release(at->o.spools, before);
-}
-
-static void drop_launch(struct known_attempt *a)
-{
-	free(a->launch);
-	a->launch = NULL;
-	a->launch_len = 0;
-}
-
 static void free_attempt(struct attempts *at, struct known_attempt *a)
 {
 	TAILQ_REMOVE(&at->lists[a->state], a, link);
 	at->counts[a->state]--;
 	HASH_DEL(at->by_epoch, a);
-	drop_launch(a);
 	free(a->slices);
 	free(a->ended);
 	free(a->note);
@@ -90,7 +79,7 @@ static void tell_started(struct attempts *at, const struct known_attempt *a)
 	        .attempt = a->n,
 	        .epoch = a->epoch,
 	        .wall_ms = a->started_ms,
-	        .keeper_pid = a->keeper_pid,
+	        .keeper_pid = a->root_pid,
 	        .pid = a->pid,
 	};
 
@@ -108,6 +97,11 @@ static void tell_ended(struct attempts *at, const struct known_attempt *a)
 	link_put_record(outbox_buf(at->o.outbox), &r);
 }
 
+static bool is_over(const struct known_attempt *a)
+{
+	return a->state == ATTEMPT_ENDED || a->state == ATTEMPT_TOLD;
+}
+
 static void set_ended(struct attempts *at, struct known_attempt *a, const struct spool_record *r)
 {
 	struct buf b = BUF_INIT(SPOOL_RECORD_MAX);
@@ -116,8 +110,7 @@ static void set_ended(struct attempts *at, struct known_attempt *a, const struct
 	free(a->ended);
 	a->ended = b.data;
 	a->ended_len = b.len;
-	drop_launch(a);
-	attempts_set_state(at, a, ATTEMPT_ENDED);
+	set_state(at, a, ATTEMPT_ENDED);
 	log_debug("attempt.end", "epoch=%llu job=%llu task=%lld cause=%d status=0x%x text=\"%s\"",
 	        (unsigned long long)a->epoch, (unsigned long long)a->id.num, (long long)a->id.task,
 	        (int)r->cause, (unsigned)r->wait_status, r->text);
@@ -127,7 +120,8 @@ static void set_ended(struct attempts *at, struct known_attempt *a, const struct
 		attempts_tell_end(at, a);
 }
 
-void attempts_end_without_keeper(
+/* An end that no engine reports, because none ever had it. */
+static void end_here(
         struct attempts *at, struct known_attempt *a, enum spool_cause cause, const char *text)
 {
 	struct spool_record r = {
@@ -149,118 +143,91 @@ void attempts_tell_end(struct attempts *at, struct known_attempt *a)
 {
 	if (a->state != ATTEMPT_ENDED)
 		return;
-	attempts_set_state(at, a, ATTEMPT_TOLD);
+	set_state(at, a, ATTEMPT_TOLD);
 	tell_ended(at, a);
 }
 
-/* What the spool says */
+/* Starts as many as may start at the same moment; the rest a moment later, when one of them was heard of. */
+static void pump(struct attempts *at)
+{
+	struct known_attempt *a;
+	struct err err;
 
-static void take_started(struct attempts *at, const struct spool_record *r, uint32_t file)
+	while (!at->is_shutdown && at->counts[ATTEMPT_STARTING] < at->burst * at->o.cores &&
+	        (a = TAILQ_FIRST(&at->lists[ATTEMPT_QUEUED])) != NULL) {
+		set_state(at, a, ATTEMPT_STARTING);
+		if (engine_start(at->engine, a->epoch, &err) < 0)
+			end_here(at, a, SPOOL_SETUP_FAILED, err.text);
+	}
+}
+
+/* What the engine reports */
+
+static struct known_attempt *attempt_of(struct attempts *at, const struct spool_record *r)
 {
 	struct known_attempt *a = attempts_find(at, r->epoch);
 
-	if (!a)
-		a = add_attempt(at, r->epoch, (struct job_id){.num = r->job, .task = r->task},
-		        r->attempt, ATTEMPT_LIVING);
-	attempts_hold_file(at, a, file);
-	a->keeper_pid = r->keeper_pid;
+	return a ? a
+	         : add_attempt(at, r->epoch, (struct job_id){.num = r->job, .task = r->task},
+	                   r->attempt, ATTEMPT_LIVING);
+}
+
+static void signal_engine(
+        struct attempts *at, const struct known_attempt *a, enum spool_cause cause, bool force)
+{
+	struct engine_signal s = {.id = a->id, .epoch = a->epoch, .cause = cause, .force = force};
+	struct err err;
+
+	if (engine_signal(at->engine, &s, &err) < 0)
+		log_error("attempt.signal", "epoch=%llu error=\"%s\"", (unsigned long long)a->epoch,
+		        err.text);
+}
+
+void attempts_on_started(struct attempts *at, const struct spool_record *r)
+{
+	struct known_attempt *a = attempt_of(at, r);
+
+	a->root_pid = r->keeper_pid;
 	a->pid = r->pid;
 	a->started_ms = r->wall_ms;
-	if (a->state == ATTEMPT_ENDED || a->state == ATTEMPT_TOLD) {
-		/* The server was told that it never began, or was told to forget it. */
+	if (is_over(a)) {
+		/* The server was told that it never began. */
 		log_warn("attempt.late", "epoch=%llu", (unsigned long long)a->epoch);
-		attempts_end(at, a, SPOOL_STOPPED, true);
+		signal_engine(at, a, SPOOL_STOPPED, true);
 		return;
 	}
 	if (a->state != ATTEMPT_LIVING)
-		attempts_set_state(at, a, ATTEMPT_LIVING);
-	a->since_ms = 0;
+		set_state(at, a, ATTEMPT_LIVING);
 	tell_started(at, a);
+	pump(at);
 }
 
-static void take_ended(struct attempts *at, const struct spool_record *r, uint32_t file)
+void attempts_on_ended(struct attempts *at, const struct spool_record *r, bool with_machine)
 {
-	struct known_attempt *a = attempts_find(at, r->epoch);
+	struct known_attempt *a = attempt_of(at, r);
 
-	if (!a)
-		a = add_attempt(at, r->epoch, (struct job_id){.num = r->job, .task = r->task},
-		        r->attempt, ATTEMPT_LIVING);
-	attempts_hold_file(at, a, file);
-	/* One end is enough; a second is that of an attempt that was given up too early, or was swept. */
-	if (a->state != ATTEMPT_ENDED && a->state != ATTEMPT_TOLD)
-		set_ended(at, a, r);
-}
-
-static void on_record(void *data, const struct spool_record *r, uint32_t file)
-{
-	if (r->kind == SPOOL_STARTED)
-		take_started(data, r, file);
-	else if (r->kind == SPOOL_ENDED)
-		take_ended(data, r, file);
-}
-
-static void rotate(struct attempts *at)
-{
-	struct err err;
-
-	if (spools_rotate(at->o.spools, &err) < 0) {
-		log_error("spool.rotate", "error=\"%s\"", err.text);
+	/* One end is enough. */
+	if (is_over(a))
 		return;
-	}
-	log_info("spool.rotate", "file=\"%s\"",
-	        spools_path(at->o.spools, spools_current(at->o.spools)));
-	if (at->launcher && launcher_is_up(at->launcher))
-		attempts_send_rotate(at);
-}
-
-void attempts_read(struct attempts *at)
-{
-	uint64_t damaged = spools_damaged_bytes(at->o.spools);
-	struct err err;
-
-	if (spools_read(at->o.spools, on_record, at, &err) < 0)
-		log_error("spool.read", "error=\"%s\"", err.text);
-	if (spools_damaged_bytes(at->o.spools) != damaged)
-		log_warn("spool.damaged", "bytes=%llu",
-		        (unsigned long long)(spools_damaged_bytes(at->o.spools) - damaged));
-	if (spools_size(at->o.spools) >= SPOOLS_FILE_MAX)
-		rotate(at);
-	attempts_pump(at);
+	a->was_rebooted = with_machine;
+	set_ended(at, a, r);
+	pump(at);
 }
 
 /* What the server says */
-
-static bool start_new(struct attempts *at, const struct link_start *m, const void *blob,
-        size_t blob_len, bool again, struct known_attempt *a, struct err *err)
-{
-	void *ctx = talloc_new(NULL);
-	struct buf b = BUF_INIT(LAUNCH_MAX + 4);
-	struct launch l;
-	int rc = prepare_launch(ctx, at->o.prepare, m, blob, blob_len, clock_mono_ms(), &l, err);
-
-	if (rc == 0) {
-		l.again = again;
-		launch_encode(&l, &b);
-		if (b.overflow)
-			rc = err_set(err, ERR_TOO_LARGE,
-			        "command and environment are larger than %llu MiB",
-			        (unsigned long long)(LAUNCH_MAX / MIB));
-		a->has_console = l.console;
-	}
-	talloc_free(ctx);
-	if (rc < 0) {
-		buf_done(&b);
-		return false;
-	}
-	a->launch = b.data;
-	a->launch_len = b.len;
-	return true;
-}
 
 void attempts_start(struct attempts *at, const struct link_start *m, const void *blob,
         size_t blob_len, bool again)
 {
 	struct known_attempt *a = attempts_find(at, m->epoch);
+	struct engine_request r = {
+	        .start = m,
+	        .env = blob,
+	        .env_len = blob_len,
+	        .grace_ms = at->o.grace_ms,
+	        .output_max = at->o.output_max,
+	        .again = again,
+	};
 	struct err err;
 
 	if (a) {
@@ -271,89 +238,102 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	a = add_attempt(at, m->epoch, m->id, m->attempt, ATTEMPT_QUEUED);
 	keep_slices(a, m);
 	if (at->is_shutdown)
-		attempts_end_without_keeper(
-		        at, a, SPOOL_SHUTDOWN, "Berth is being taken down here");
-	else if (!start_new(at, m, blob, blob_len, again, a, &err))
-		attempts_end_without_keeper(at, a, SPOOL_SETUP_FAILED, err.text);
-	attempts_pump(at);
+		end_here(at, a, SPOOL_SHUTDOWN, "Berth is being taken down here");
+	/* What is there already was reported meanwhile. */
+	else if (engine_prepare(at->engine, &r, &err) < 0 && a->state == ATTEMPT_QUEUED)
+		end_here(at, a, SPOOL_SETUP_FAILED, err.text);
+	pump(at);
+}
+
+void attempts_look(struct attempts *at, uint64_t epoch)
+{
+	void *ctx = talloc_new(NULL);
+	struct engine_state ignored;
+	struct err err;
+
+	(void)!engine_inspect(at->engine, ctx, epoch, &ignored, &err);
+	talloc_free(ctx);
 }
 
 void attempts_end(struct attempts *at, struct known_attempt *a, enum spool_cause cause, bool force)
 {
-	if (a->stop_wanted && (a->stop_force || !force))
-		return;
-	if (!a->stop_wanted)
-		a->stop_cause = cause;
-	a->stop_wanted = true;
-	a->stop_force = force;
-	if (a->state == ATTEMPT_QUEUED)
-		attempts_end_without_keeper(at, a, cause, "it had not begun yet");
-	else
-		attempts_send_stop(at, a);
+	if (!is_over(a))
+		signal_engine(at, a, cause, force);
 }
 
 void attempts_stop(struct attempts *at, const struct link_stop *m)
 {
 	struct known_attempt *a = attempts_find(at, m->epoch);
 
-	if (!a) {
-		/* Its START may still stand in the line of a connection that an earlier agent left behind. */
+	/* It may be on its way from an earlier agent: the engine knows, or will find out. */
+	if (!a)
 		a = add_attempt(at, m->epoch, m->id, 0, ATTEMPT_STARTING);
-		a->since_ms = clock_mono_ms();
-	}
 	if (a->state == ATTEMPT_TOLD)
 		tell_ended(at, a);
-	else if (a->state != ATTEMPT_ENDED)
+	else
 		attempts_end(at, a, m->cause, m->force);
-	attempts_pump(at);
+	pump(at);
 }
 
 void attempts_ack(struct attempts *at, uint64_t epoch)
 {
 	struct known_attempt *a = attempts_find(at, epoch);
+	struct err err;
 
 	if (!a || a->state != ATTEMPT_TOLD)
 		return;
-	attempts_hold_file(at, a, 0);
+	/* Where it never had it, or is ending what came too late, there is nothing to forget yet. */
+	(void)!engine_clean(at->engine, epoch, &err);
 	free_attempt(at, a);
-	if (!at->by_epoch && spools_size(at->o.spools) >= QUIET_ROTATE)
-		rotate(at);
 }
 
 void attempts_set_burst(struct attempts *at, uint32_t per_core)
 {
-	at->burst = per_core ? per_core : ATTEMPTS_BURST;
-	attempts_pump(at);
+	at->burst = per_core ? per_core : BURST;
+	pump(at);
+}
+
+void attempts_set_limits(struct attempts *at, uint64_t grace_ms, uint64_t output_max)
+{
+	at->o.grace_ms = grace_ms;
+	at->o.output_max = output_max;
 }
 
 void attempts_shutdown(struct attempts *at)
 {
+	static const enum attempt_state states[] = {
+	        ATTEMPT_QUEUED, ATTEMPT_STARTING, ATTEMPT_LIVING};
 	struct known_attempt *a, *next;
 
 	at->is_shutdown = true;
-	TAILQ_FOREACH_SAFE (a, &at->lists[ATTEMPT_QUEUED], link, next)
-		attempts_end(at, a, SPOOL_SHUTDOWN, false);
-	TAILQ_FOREACH (a, &at->lists[ATTEMPT_STARTING], link)
-		attempts_end(at, a, SPOOL_SHUTDOWN, false);
-	TAILQ_FOREACH (a, &at->lists[ATTEMPT_LIVING], link)
-		attempts_end(at, a, SPOOL_SHUTDOWN, false);
-}
-
-void attempts_rebooted(struct attempts *at)
-{
-	struct known_attempt *a, *next;
-
-	TAILQ_FOREACH_SAFE (a, &at->lists[ATTEMPT_LIVING], link, next) {
-		a->was_rebooted = true;
-		attempts_end_without_keeper(
-		        at, a, SPOOL_KEEPER_KILLED, "the machine was restarted");
-	}
+	for (size_t i = 0; i < ARRAY_LEN(states); i++)
+		TAILQ_FOREACH_SAFE (a, &at->lists[states[i]], link, next)
+			attempts_end(at, a, SPOOL_SHUTDOWN, false);
 }
 
 void attempts_note(struct known_attempt *a, const char *text)
 {
 	free(a->note);
 	a->note = mem_strdup(text);
+}
+
+void attempts_find_slices(struct attempts *at, struct known_attempt *a)
+{
+	void *ctx;
+	struct engine_state s;
+	struct err err;
+
+	if (a->slices_known)
+		return;
+	ctx = talloc_new(NULL);
+	if (engine_inspect(at->engine, ctx, a->epoch, &s, &err) == 0 && s.slices_known &&
+	        !a->slices_known) {
+		a->slices_known = true;
+		a->n_slices = s.n_slices;
+		if (s.n_slices)
+			a->slices = mem_dup(s.slices, s.n_slices * sizeof(*s.slices));
+	}
+	talloc_free(ctx);
 }
 
 void attempts_resend(struct attempts *at)
@@ -374,8 +354,7 @@ struct attempts *attempts_new(const struct attempts_options *o)
 	struct attempts *at = mem_zalloc(sizeof(*at));
 
 	at->o = *o;
-	at->burst = ATTEMPTS_BURST;
-	at->look = loop_timer_new(o->loop, attempts_on_look, at);
+	at->burst = BURST;
 	for (size_t i = 0; i < ATTEMPT_STATES; i++)
 		TAILQ_INIT(&at->lists[i]);
 	return at;
@@ -389,8 +368,12 @@ void attempts_free(struct attempts *at)
 		return;
 	HASH_ITER (hh, at->by_epoch, a, next)
 		free_attempt(at, a);
-	loop_timer_free(at->look);
 	free(at);
+}
+
+void attempts_set_engine(struct attempts *at, struct engine *e)
+{
+	at->engine = e;
 }
 
 struct known_attempt *attempts_find(const struct attempts *at, uint64_t epoch)

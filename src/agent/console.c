@@ -2,37 +2,28 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
-#include <talloc.h>
 #include <unistd.h>
 
-#include "agent/exec.h"
-#include "plat/usock.h"
 #include "base/mem.h"
 
 #define STREAMS_MAX 256
-#define KNOCK_MS    5    /* how often a console that is about to be made is tried */
-#define OPEN_MS     5000 /* and for how long */
 #define HEAD_BYTES  5
-/* From the server, not taken by the keeper yet: a window, typed key by key. */
+/* From the server, not taken by the console yet: a window, typed key by key. */
 #define TYPED_MAX (8 * LINK_WINDOW)
 
 struct stream {
 	struct consoles *owner;
 	uint64_t id;
-	char *path;
-	int fd; /* -1: not connected yet */
+	struct engine_attachment *attachment; /* while not connected */
+	int fd;                               /* -1: not connected yet */
 	struct loop_poll *poll;
-	struct loop_timer *knock;
-	uint64_t deadline_ms; /* monotonic, while not connected */
-	uint64_t credit;      /* bytes that may still be sent to the server */
-	uint64_t untold;      /* bytes from the server that it was not told are taken */
-	struct buf in;        /* from the keeper: part of a frame, or what must wait for credit */
-	struct buf out;       /* to the keeper */
-	bool is_over;         /* the keeper has closed: what is in `in` is all */
-	bool is_deaf;         /* the keeper takes nothing more */
+	uint64_t credit; /* bytes that may still be sent to the server */
+	uint64_t untold; /* bytes from the server that it was not told are taken */
+	struct buf in;   /* from the console: part of a frame, or what must wait for credit */
+	struct buf out;  /* to the console */
+	bool is_over;    /* the console has closed: what is in `in` is all */
+	bool is_deaf;    /* the console takes nothing more */
 	UT_hash_handle hh;
 };
 
@@ -44,13 +35,13 @@ struct consoles {
 static void free_stream(struct stream *s)
 {
 	HASH_DEL(s->owner->streams, s);
-	loop_timer_free(s->knock);
+	if (s->attachment)
+		engine_detach(s->owner->o.engine, s->attachment);
 	loop_poll_free(s->poll);
 	if (s->fd >= 0)
 		close(s->fd);
 	buf_done(&s->in);
 	buf_done(&s->out);
-	free(s->path);
 	free(s);
 }
 
@@ -71,7 +62,7 @@ static void end_stream(struct stream *s, const struct err *why)
 	free_stream(s);
 }
 
-/* From the keeper to the server */
+/* From the console to the server */
 
 static size_t frame_len(const uint8_t *head)
 {
@@ -163,9 +154,9 @@ static bool read_console(struct stream *s)
 	return true;
 }
 
-/* From the server to the keeper */
+/* From the server to the console */
 
-/* The keeper has taken everything: the server may send as much again. */
+/* The console has taken everything: the server may send as much again. */
 static void give_back(struct stream *s)
 {
 	struct link_stream_window m = {.stream = s->id, .bytes = s->untold};
@@ -206,22 +197,18 @@ static void on_ready(void *data, int events)
 
 /* Opening */
 
-static void on_knock(void *data)
+static void on_open(void *data, int fd, const struct err *why)
 {
 	struct stream *s = data;
 	struct err err;
-	int rc = usock_connect_now(s->path, &s->fd, &err);
 
-	if (rc < 0) {
-		s->fd = -1;
-		if (loop_mono_ms(s->owner->o.loop) < s->deadline_ms)
-			return;
-		end_stream(s, &err);
+	s->attachment = NULL;
+	if (fd < 0) {
+		end_stream(s, why);
 		return;
 	}
-	loop_timer_stop(s->knock);
-	rc = loop_poll_new(s->owner->o.loop, s->fd, LOOP_READ, on_ready, s, &s->poll, &err);
-	if (rc < 0) {
+	s->fd = fd;
+	if (loop_poll_new(s->owner->o.loop, s->fd, LOOP_READ, on_ready, s, &s->poll, &err) < 0) {
 		end_stream(s, &err);
 		return;
 	}
@@ -237,59 +224,41 @@ static struct stream *find_stream(const struct consoles *cs, uint64_t id)
 	return s;
 }
 
-static void add_stream(struct consoles *cs, uint64_t id, const char *path, uint64_t patience_ms)
+static struct stream *add_stream(struct consoles *cs, uint64_t id)
 {
 	struct stream *s = mem_zalloc(sizeof(*s));
 
 	s->owner = cs;
 	s->id = id;
-	s->path = mem_strdup(path);
 	s->fd = -1;
 	s->credit = LINK_WINDOW;
 	s->in = BUF_INIT(HEAD_BYTES + CONSOLE_FRAME_MAX);
 	s->out = BUF_INIT(TYPED_MAX);
-	s->knock = loop_timer_new(cs->o.loop, on_knock, s);
 	HASH_ADD(hh, cs->streams, id, sizeof(s->id), s);
-	loop_timer_start(s->knock, 0, KNOCK_MS);
-	s->deadline_ms = loop_mono_ms(cs->o.loop) + patience_ms;
+	return s;
 }
 
-static int open_exec(struct consoles *cs, const struct link_stream_open *m, struct known_attempt *a,
-        void *ctx, struct err *err)
+static int attach(struct stream *s, const struct link_stream_open *m, struct err *err)
 {
-	struct launch l;
-	int rc = exec_prepare(ctx, cs->o.prepare, a, m, loop_mono_ms(cs->o.loop), &l, err);
+	struct engine_attach a = {
+	        .epoch = m->epoch,
+	        .is_exec = m->kind == LINK_STREAM_EXEC,
+	        .argv = m->argv,
+	        .env = m->env,
+	        .tty = m->tty,
+	        .rows = m->rows,
+	        .columns = m->columns,
+	        .on_open = on_open,
+	        .data = s,
+	};
 
-	if (rc < 0)
-		return rc;
-	do {
-		if (getrandom(&l.console_id, sizeof(l.console_id), 0) != sizeof(l.console_id))
-			return err_sys(err, errno, "choosing a name for the console");
-	} while (l.console_id == 0);
-	l.console_path = prepare_console_path(ctx, cs->o.prepare, a->epoch, l.console_id);
-	if (prepare_console_dir(cs->o.prepare, err) < 0)
-		return -(int)err->kind;
-	if (!attempts_send(cs->o.attempts, a, &l))
-		return err_set(err, ERR_UNAVAILABLE, "the keepers' parent cannot be reached now");
-	add_stream(cs, m->stream, l.console_path, OPEN_MS);
-	return 0;
-}
-
-static int open_attach(struct consoles *cs, const struct link_stream_open *m,
-        struct known_attempt *a, void *ctx, struct err *err)
-{
-	char *path = prepare_console_path(ctx, cs->o.prepare, a->epoch, 0);
-
-	if (!a->has_console && access(path, F_OK) < 0)
-		return err_set(err, ERR_CONFLICT, "it has no terminal; `logs -f` shows its output");
-	add_stream(cs, m->stream, path, OPEN_MS);
-	return 0;
+	return engine_attach(s->owner->o.engine, &a, &s->attachment, err);
 }
 
 static int open_stream(struct consoles *cs, const struct link_stream_open *m, struct err *err)
 {
-	struct known_attempt *a = attempts_find(cs->o.attempts, m->epoch);
-	void *ctx;
+	const struct known_attempt *a = attempts_find(cs->o.attempts, m->epoch);
+	struct stream *s;
 	int rc;
 
 	if (find_stream(cs, m->stream))
@@ -299,12 +268,10 @@ static int open_stream(struct consoles *cs, const struct link_stream_open *m, st
 		return err_set(err, ERR_LIMIT, "%d consoles are open here already", STREAMS_MAX);
 	if (!a || a->state == ATTEMPT_ENDED || a->state == ATTEMPT_TOLD)
 		return err_set(err, ERR_CONFLICT, "it does not run any more");
-	if (m->kind == LINK_STREAM_EXEC && a->state != ATTEMPT_LIVING)
-		return err_set(err, ERR_CONFLICT, "it does not run yet");
-	ctx = talloc_new(NULL);
-	rc = m->kind == LINK_STREAM_EXEC ? open_exec(cs, m, a, ctx, err)
-	                                 : open_attach(cs, m, a, ctx, err);
-	talloc_free(ctx);
+	s = add_stream(cs, m->stream);
+	rc = attach(s, m, err);
+	if (rc < 0)
+		free_stream(s);
 	return rc;
 }
 

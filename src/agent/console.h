@@ -1,6 +1,6 @@
 /*
  * ATTACH and EXEC streams: frames between the server and the console sockets of keepers, with windows both ways.
- * Owns streams and their sockets, borrows attempts and outbox. Loop thread. A console that fails closes its stream with
+ * Owns streams and their sockets, borrows attempts, engine and outbox. Loop thread. A console that fails closes its stream with
  * the error; the process behind it does not notice more than that somebody let go.
  */
 #pragma once
@@ -12,8 +12,8 @@ struct consoles;
 struct consoles_options {
 	struct loop *loop;
 	struct outbox *outbox;
-	struct attempts *attempts;
-	const struct prepare *prepare; /* borrowed */
+	const struct attempts *attempts;
+	struct engine *engine;
 };
 
 /* Life */

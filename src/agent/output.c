@@ -1,14 +1,10 @@
 #include "agent/output.h"
 
 #include <stdlib.h>
-#include <talloc.h>
-#include <unistd.h>
 #include <uthash.h>
 
-#include "engine/paths.h"
 #include "engine/reader.h"
 #include "base/mem.h"
-#include "plat/log.h"
 
 #define STREAMS_MAX 1024
 #define FOLLOW_MS   50 /* how late followed output may be while its attempt lives */
@@ -186,23 +182,6 @@ void outputs_close_all(struct outputs *os)
 
 	HASH_ITER (hh, os->streams, s, next)
 		free_stream(os, s);
-}
-
-static void remove_attempt(struct outputs *os, const struct link_attempt *a)
-{
-	static const char *const kinds[] = {"out", "err", "idx"};
-	void *ctx = talloc_new(NULL);
-
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		(void)!unlink(paths_log(ctx, os->o.data_dir, a->id, a->attempt, kinds[i]));
-	talloc_free(ctx);
-}
-
-void outputs_remove(struct outputs *os, const struct link_remove *m)
-{
-	for (uint32_t i = 0; i < m->n_attempts; i++)
-		remove_attempt(os, &m->attempts[i]);
-	log_debug("output.remove", "attempts=%u", m->n_attempts);
 }
 
 void outputs_on_ended(struct outputs *os, uint64_t epoch)

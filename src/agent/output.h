@@ -29,8 +29,6 @@ void outputs_open(struct outputs *os, const struct link_stream_open *m);
 bool outputs_window(struct outputs *os, const struct link_stream_window *m);
 bool outputs_close(struct outputs *os, uint64_t stream);
 void outputs_close_all(struct outputs *os); /* the link is gone */
-/* Output and index of these attempts go; files of the submitter's own stay. */
-void outputs_remove(struct outputs *os, const struct link_remove *m);
 
 /* The attempt is over: what is left of its output is sent before anything else, windows permitting. */
 void outputs_on_ended(struct outputs *os, uint64_t epoch);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/procs.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "plat/log.h"
@@ -93,7 +92,7 @@ static void judge(
 
 	if (!a)
 		return;
-	procs_find_slices(a);
+	attempts_find_slices(w->attempts, a);
 	grant = granted(a, d->uuid);
 	if (!a->slices_known || u->bytes <= grant)
 		return;

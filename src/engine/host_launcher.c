@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,7 +14,6 @@
 
 #include "plat/usock.h"
 #include "base/mem.h"
-#include "plat/log.h"
 
 /*
  * DESIGN. One timer tries until somebody answers: at once, then every few milliseconds, slower and slower. A program that
@@ -42,6 +43,18 @@ struct launcher {
 	uint64_t written; /* of them, up to here */
 };
 
+PRINTF_LIKE(4, 5)
+static void say(struct launcher *l, enum log_level level, const char *event, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	l->o.on_news(l->o.data, level, event, text);
+}
+
 /* The process at the other end; 0: nobody. */
 static pid_t peer_pid(const struct launcher *l)
 {
@@ -53,7 +66,7 @@ static pid_t peer_pid(const struct launcher *l)
 
 static void go_down(struct launcher *l, const char *why)
 {
-	log_warn("launcher.down", "why=\"%s\"", why);
+	say(l, LOG_WARN, "launcher.down", "why=\"%s\"", why);
 	loop_poll_free(l->poll);
 	l->poll = NULL;
 	close(l->fd);
@@ -135,11 +148,11 @@ static void start_parent(struct launcher *l)
 	posix_spawnattr_destroy(&attr);
 	if (rc != 0) {
 		l->child = 0;
-		log_error(
-		        "keepers.start", "program=\"%s\" error=\"%s\"", l->o.program, strerror(rc));
+		say(l, LOG_ERROR, "keepers.start", "program=\"%s\" error=\"%s\"", l->o.program,
+		        strerror(rc));
 		return;
 	}
-	log_info("keepers.start", "pid=%d", (int)l->child);
+	say(l, LOG_INFO, "keepers.start", "pid=%d", (int)l->child);
 }
 
 static void on_sigchld(void *data, int signo)
@@ -149,7 +162,7 @@ static void on_sigchld(void *data, int signo)
 
 	if (!l->child || waitpid(l->child, &status, WNOHANG) != l->child)
 		return;
-	log_warn("keepers.end", "pid=%d status=0x%x", (int)l->child, (unsigned)status);
+	say(l, LOG_WARN, "keepers.end", "pid=%d status=0x%x", (int)l->child, (unsigned)status);
 	l->child = 0;
 }
 
@@ -167,7 +180,7 @@ static void on_retry(void *data)
 		return;
 	}
 	if (loop_poll_new(l->loop, l->fd, LOOP_READ, on_ready, l, &l->poll, &err) < 0) {
-		log_error("launcher.watch", "error=\"%s\"", err.text);
+		say(l, LOG_ERROR, "launcher.watch", "error=\"%s\"", err.text);
 		close(l->fd);
 		l->fd = -1;
 		loop_timer_start(l->retry, RETRY_MAX_MS, 0);
@@ -175,7 +188,7 @@ static void on_retry(void *data)
 	}
 	l->is_blocked = false;
 	l->retry_ms = RETRY_MIN_MS;
-	log_info("launcher.up", "pid=%d", (int)peer_pid(l));
+	say(l, LOG_INFO, "launcher.up", "pid=%d", (int)peer_pid(l));
 	l->o.on_up(l->o.data);
 }
 
@@ -191,7 +204,7 @@ struct launcher *launcher_new(struct loop *loop, const struct launcher_options *
 	l->retry_ms = RETRY_MIN_MS;
 	l->retry = loop_timer_new(loop, on_retry, l);
 	if (o->program && loop_signal_new(loop, SIGCHLD, on_sigchld, l, &l->sigchld, &err) < 0)
-		log_error("launcher.signal", "error=\"%s\"", err.text);
+		say(l, LOG_ERROR, "launcher.signal", "error=\"%s\"", err.text);
 	loop_on_turn_end(loop, on_turn_end, l);
 	loop_timer_start(l->retry, 0, 0);
 	return l;
@@ -242,7 +255,7 @@ void launcher_end_parent(struct launcher *l)
 	if (l->fd < 0)
 		loop_timer_stop(l->retry);
 	if (pid > 1 && kill(pid, SIGTERM) < 0)
-		log_warn("keepers.stop", "pid=%d error=\"%s\"", (int)pid, strerror(errno));
+		say(l, LOG_WARN, "keepers.stop", "pid=%d error=\"%s\"", (int)pid, strerror(errno));
 }
 
 bool launcher_is_up(const struct launcher *l)

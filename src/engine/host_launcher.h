@@ -1,11 +1,12 @@
 /*
  * The connection to the keepers' parent (wire/launch.h), or to the helper before it: starts the parent where that is
- * the agent's part, connects again when it dies, and knows of each message whether all of it went out.
- * Owns socket and process handle; the parent itself outlives the agent. Loop thread. Failing to connect is no error:
+ * our part, connects again when it dies, and knows of each message whether all of it went out.
+ * Owns socket and process handle; the parent itself outlives us. Loop thread. Failing to connect is no error:
  * it is tried again, and messages are only taken while the connection stands.
  */
 #pragma once
 
+#include "plat/log.h"
 #include "plat/loop.h"
 #include "wire/launch.h"
 
@@ -21,6 +22,7 @@ struct launcher_options {
 	const char *(*spool_path)(void *data); /* FILE, asked for at each start */
 	void (*on_up)(void *data);             /* messages are taken from now on */
 	void (*on_down)(void *data); /* launcher_is_sent() says of each message what became of it */
+	void (*on_news)(void *data, enum log_level level, const char *event, const char *text);
 	void *data;
 };
 

@@ -113,9 +113,10 @@ static int make_log_dir(void *ctx, struct prepare *p, struct job_id id, struct e
 	return 0;
 }
 
-static int set_output(void *ctx, struct prepare *p, const struct link_start *m,
+static int set_output(void *ctx, struct prepare *p, const struct engine_request *r,
         const struct account *account, struct launch *l, struct err *err)
 {
+	const struct link_start *m = r->start;
 	struct paths_names names = {
 	        .id = m->id,
 	        .attempt = m->attempt,
@@ -128,7 +129,7 @@ static int set_output(void *ctx, struct prepare *p, const struct link_start *m,
 	if (rc < 0)
 		return rc;
 	l->index_path = paths_log(ctx, p->data_dir, m->id, m->attempt, "idx");
-	l->output_max = p->output_max;
+	l->output_max = r->output_max;
 	l->out_internal = !m->output;
 	l->out_path = m->output ? paths_output(ctx, m->output, l->cwd, &names)
 	                        : paths_log(ctx, p->data_dir, m->id, m->attempt, "out");
@@ -175,14 +176,14 @@ static int set_console(void *ctx, const struct prepare *p, const struct link_sta
 	return prepare_console_dir(p, err);
 }
 
-static void set_environment(void *ctx, const struct prepare *p, const struct link_start *m,
-        const void *blob, size_t blob_len, const struct account *account, struct launch *l)
+static void set_environment(void *ctx, const struct prepare *p, const struct engine_request *r,
+        const struct account *account, struct launch *l)
 {
 	struct env_account known = {0};
 	struct env_input in = {
-	        .start = m,
-	        .blob = blob,
-	        .blob_len = blob_len,
+	        .start = r->start,
+	        .blob = r->env,
+	        .blob_len = r->env_len,
 	        .lang = p->lang,
 	        .fake_gpus = p->fake_gpus,
 	};
@@ -195,9 +196,10 @@ static void set_environment(void *ctx, const struct prepare *p, const struct lin
 	l->env = env_compose(ctx, &in);
 }
 
-int prepare_launch(void *ctx, struct prepare *p, const struct link_start *m, const void *blob,
-        size_t blob_len, uint64_t now_ms, struct launch *ret_launch, struct err *err)
+int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r, uint64_t now_ms,
+        struct launch *ret_launch, struct err *err)
 {
+	const struct link_start *m = r->start;
 	const struct account *account;
 	struct launch l = {
 	        .kind = LAUNCH_START,
@@ -205,24 +207,22 @@ int prepare_launch(void *ctx, struct prepare *p, const struct link_start *m, con
 	        .task = m->id.task,
 	        .attempt = m->attempt,
 	        .epoch = m->epoch,
+	        .again = r->again,
 	        .argv = m->argv,
-	        .grace_ms = p->grace_ms,
+	        .grace_ms = r->grace_ms,
 	        .time_limit_ms = m->time_limit_ms,
 	};
-	int rc;
+	int rc = prepare_account(ctx, p, m->user, m->uid, now_ms, &l, &account, err);
 
-	if (!m->argv[0])
-		return err_set(err, ERR_INVALID, "there is no command");
-	rc = prepare_account(ctx, p, m->user, m->uid, now_ms, &l, &account, err);
 	if (rc == 0)
 		rc = set_directory(ctx, p, m, &l, err);
 	if (rc == 0)
-		rc = set_output(ctx, p, m, account, &l, err);
+		rc = set_output(ctx, p, r, account, &l, err);
 	if (rc == 0)
 		rc = set_console(ctx, p, m, &l, err);
 	if (rc < 0)
 		return rc;
-	set_environment(ctx, p, m, blob, blob_len, account, &l);
+	set_environment(ctx, p, r, account, &l);
 	_Static_assert(sizeof(l.cpus) == sizeof(m->cpus.bits), "CPUs of a node and of a launch");
 	memcpy(l.cpus, m->cpus.bits, sizeof(l.cpus));
 	*ret_launch = l;

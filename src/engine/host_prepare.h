@@ -6,8 +6,8 @@
 #pragma once
 
 #include "engine/account.h"
+#include "engine/engine.h"
 #include "wire/launch.h"
-#include "wire/link.h"
 
 struct prepare {
 	const char *data_dir; /* absolute */
@@ -19,14 +19,10 @@ struct prepare {
 	uint32_t uid; /* ours */
 	struct accounts *accounts;
 	char *log_dir; /* of outputs, that was made or found last */
-	/* as the server said last */
-	uint64_t grace_ms;
-	uint64_t output_max;
 };
 
-MUST_CHECK int prepare_launch(void *ctx, struct prepare *p, const struct link_start *m,
-        const void *blob, size_t blob_len, uint64_t now_ms, struct launch *ret_launch,
-        struct err *err);
+MUST_CHECK int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
+        uint64_t now_ms, struct launch *ret_launch, struct err *err);
 /* Whose rights: by name, or where that is NULL by number. *ret_account is NULL for a number without a name. */
 MUST_CHECK int prepare_account(void *ctx, const struct prepare *p, const char *user, uint32_t uid,
         uint64_t now_ms, struct launch *l, const struct account **ret_account, struct err *err);

@@ -11,6 +11,11 @@ char *paths_log_dir(void *ctx, const char *data_dir, struct job_id id)
 	        ctx, "%s/logs/%llu", data_dir, (unsigned long long)(id.num / JOBS_PER_DIR));
 }
 
+bool paths_share_log_dir(struct job_id a, struct job_id b)
+{
+	return a.num / JOBS_PER_DIR == b.num / JOBS_PER_DIR;
+}
+
 char *paths_log(
         void *ctx, const char *data_dir, struct job_id id, uint32_t attempt, const char *kind)
 {

@@ -8,6 +8,7 @@
 
 /* DATA/logs/<num/1000>: at most a thousand jobs in one directory. */
 char *paths_log_dir(void *ctx, const char *data_dir, struct job_id id);
+bool paths_share_log_dir(struct job_id a, struct job_id b);
 /*
  * DATA/logs/<num/1000>/<num>[_<task>].<attempt>.<kind>; kind: "out", "err", "idx".
  * Output that stands elsewhere is found through a symbolic link of this name.

@@ -7,28 +7,231 @@
 #include <string.h>
 #include <talloc.h>
 
-#include "attempts_kit.h"
-#include "plat/clock.h"
+#include "agent/attempts.h"
+
+/* An engine that does nothing but remember what it was asked, and says what the test says. */
+
+#define EPOCHS 32
+
+static struct fake {
+	struct engine base;
+	bool has[EPOCHS], was_started[EPOCHS], was_cleaned[EPOCHS];
+	unsigned n_started, n_signals[EPOCHS];
+	struct engine_signal signals[EPOCHS]; /* the last */
+	struct engine_request last;
+	struct engine_state state; /* what inspect tells */
+	bool has_state;
+	bool again_has_begun; /* prepare finds it living */
+	const char *refusal;  /* of prepare */
+} fake;
+
+static struct {
+	struct outbox outbox;
+	struct attempts *attempts;
+	void *ctx;
+} t;
+
+static struct spool_record record(enum spool_kind kind, uint64_t epoch)
+{
+	return (struct spool_record){
+	        .kind = kind,
+	        .job = epoch,
+	        .task = -1,
+	        .attempt = 1,
+	        .epoch = epoch,
+	        .wall_ms = 1000,
+	        .keeper_pid = kind == SPOOL_STARTED ? 1000 : 0,
+	        .pid = kind == SPOOL_STARTED ? 1001 : 0,
+	};
+}
+
+static void say(enum spool_kind kind, uint64_t epoch)
+{
+	struct spool_record r = record(kind, epoch);
+
+	if (kind == SPOOL_STARTED)
+		attempts_on_started(t.attempts, &r);
+	else
+		attempts_on_ended(t.attempts, &r, false);
+}
+
+static int fake_prepare(struct engine *e, const struct engine_request *r, struct err *err)
+{
+	fake.last = *r;
+	if (fake.refusal)
+		return err_set(err, ERR_NOT_FOUND, "%s", fake.refusal);
+	if (r->again && fake.again_has_begun) {
+		say(SPOOL_STARTED, r->start->epoch);
+		return err_set(err, ERR_CONFLICT, "it is here");
+	}
+	fake.has[r->start->epoch] = true;
+	return 0;
+}
+
+static int fake_start(struct engine *e, uint64_t epoch, struct err *err)
+{
+	if (!fake.has[epoch] || fake.was_started[epoch])
+		return err_set(err, ERR_CONFLICT, "not now");
+	fake.was_started[epoch] = true;
+	fake.n_started++;
+	return 0;
+}
+
+/* Like any engine, it ends at once what it has not started. */
+static int fake_signal(struct engine *e, const struct engine_signal *s, struct err *err)
+{
+	struct spool_record r = record(SPOOL_ENDED, s->epoch);
+
+	fake.n_signals[s->epoch]++;
+	fake.signals[s->epoch] = *s;
+	r.cause = s->cause;
+	if (fake.has[s->epoch] && !fake.was_started[s->epoch])
+		attempts_on_ended(t.attempts, &r, false);
+	return 0;
+}
+
+static int fake_inspect(struct engine *e, void *ctx, uint64_t epoch, struct engine_state *ret_state,
+        struct err *err)
+{
+	if (!fake.has_state)
+		return err_set(err, ERR_NOT_FOUND, "nothing");
+	*ret_state = fake.state;
+	return 0;
+}
+
+static int fake_clean(struct engine *e, uint64_t epoch, struct err *err)
+{
+	fake.was_cleaned[epoch] = true;
+	return 0;
+}
+
+static const struct engine_ops fake_ops = {
+        .name = "fake",
+        .prepare = fake_prepare,
+        .start = fake_start,
+        .signal = fake_signal,
+        .inspect = fake_inspect,
+        .clean = fake_clean,
+};
+
+/* The server */
+
+/* So many messages of that type about that epoch have gone to it; *ret is the last. */
+static size_t told(enum link_type type, uint64_t epoch, struct spool_record *ret)
+{
+	const uint8_t *p = t.outbox.buf.data, *end = p + t.outbox.buf.len;
+	struct link_message m;
+	struct err err;
+	size_t n = 0;
+
+	while (p && link_next(&p, end, t.ctx, &m, &err) > 0) {
+		if (m.type != type || m.record.epoch != epoch)
+			continue;
+		n++;
+		if (ret)
+			*ret = m.record;
+	}
+	return n;
+}
+
+static struct link_start a_start(uint64_t epoch)
+{
+	static char *argv[] = {"true", NULL};
+
+	return (struct link_start){
+	        .id = {.num = epoch, .task = TASK_NONE},
+	        .attempt = 1,
+	        .epoch = epoch,
+	        .argv = argv,
+	};
+}
+
+static void start(uint64_t epoch)
+{
+	struct link_start m = a_start(epoch);
+
+	attempts_start(t.attempts, &m, NULL, 0, false);
+}
+
+static void stop(uint64_t epoch, bool force)
+{
+	struct link_stop m = {.id = {.num = epoch, .task = TASK_NONE},
+	        .epoch = epoch,
+	        .cause = SPOOL_STOPPED,
+	        .force = force};
+
+	attempts_stop(t.attempts, &m);
+}
+
+static bool is_in(uint64_t epoch, enum attempt_state state)
+{
+	const struct known_attempt *a = attempts_find(t.attempts, epoch);
+
+	return a && a->state == state;
+}
+
+/* Cases */
+
+static int begin(void **state)
+{
+	struct attempts_options o = {
+	        .outbox = &t.outbox, .cores = 2, .grace_ms = 7, .output_max = 8};
+
+	memset(&fake, 0, sizeof(fake));
+	fake.base.ops = &fake_ops;
+	t.ctx = talloc_new(NULL);
+	t.outbox = (struct outbox){.buf = BUF_INIT(OUTBOX_MAX), .is_open = true};
+	t.attempts = attempts_new(&o);
+	attempts_set_engine(t.attempts, &fake.base);
+	return 0;
+}
+
+static int end(void **state)
+{
+	attempts_free(t.attempts);
+	buf_done(&t.outbox.buf);
+	talloc_free(t.ctx);
+	return 0;
+}
 
 static void test_a_life(void **state)
 {
 	struct spool_record r;
 
 	start(1);
-	until(has_start, 1);
-	assert_false(find_message(LAUNCH_START, 1)->again);
-	assert_string_equal(find_message(LAUNCH_START, 1)->argv[0], "true");
-	assert_int_equal(attempts_count(t.attempts, ATTEMPT_STARTING), 1);
+	assert_true(is_in(1, ATTEMPT_STARTING));
+	assert_int_equal(fake.last.grace_ms, 7);
+	assert_int_equal(fake.last.output_max, 8);
 	say(SPOOL_STARTED, 1);
-	assert_int_equal(attempts_count(t.attempts, ATTEMPT_LIVING), 1);
+	assert_true(is_in(1, ATTEMPT_LIVING));
 	assert_int_equal(told(LINK_STARTED, 1, &r), 1);
 	assert_int_equal(r.pid, 1001);
+	assert_int_equal(r.keeper_pid, 1000);
 	assert_int_equal(r.wall_ms, 1000);
+	attempts_ack(t.attempts, 1);
+	assert_true(is_in(1, ATTEMPT_LIVING));
 	say(SPOOL_ENDED, 1);
 	assert_int_equal(told(LINK_ENDED, 1, NULL), 1);
-	assert_int_equal(attempts_count(t.attempts, ATTEMPT_TOLD), 1);
+	assert_true(is_in(1, ATTEMPT_TOLD));
+	say(SPOOL_ENDED, 1);
+	assert_int_equal(told(LINK_ENDED, 1, NULL), 1);
+	assert_false(fake.was_cleaned[1]);
 	attempts_ack(t.attempts, 1);
+	assert_true(fake.was_cleaned[1]);
 	assert_null(attempts_find(t.attempts, 1));
+}
+
+static void test_limits(void **state)
+{
+	struct link_start m = a_start(1);
+
+	attempts_set_limits(t.attempts, 70, 80);
+	attempts_start(t.attempts, &m, "A=1", 4, false);
+	assert_int_equal(fake.last.grace_ms, 70);
+	assert_int_equal(fake.last.output_max, 80);
+	assert_string_equal(fake.last.env, "A=1");
+	assert_int_equal(fake.last.env_len, 4);
+	assert_false(fake.last.again);
 }
 
 /* As many as four times the cores are starting; each that is heard of makes room for one. */
@@ -36,20 +239,20 @@ static void test_burst(void **state)
 {
 	for (uint64_t epoch = 1; epoch <= 20; epoch++)
 		start(epoch);
-	until(has_start, 8);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_START, 0), 8);
+	assert_int_equal(fake.n_started, 8);
 	assert_int_equal(attempts_count(t.attempts, ATTEMPT_QUEUED), 12);
 	say(SPOOL_STARTED, 3);
-	until(has_start, 9);
+	assert_true(fake.was_started[9]);
 	/* One that fails at once is heard of by its end. */
 	say(SPOOL_ENDED, 5);
-	until(has_start, 10);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_START, 0), 10);
+	assert_true(fake.was_started[10]);
+	assert_int_equal(fake.n_started, 10);
 	attempts_set_burst(t.attempts, 5);
-	until(has_start, 12);
-	assert_int_equal(count_messages(LAUNCH_START, 0), 12);
+	assert_int_equal(fake.n_started, 12);
+	attempts_set_burst(t.attempts, 0);
+	say(SPOOL_STARTED, 1);
+	say(SPOOL_STARTED, 2);
+	assert_int_equal(fake.n_started, 12);
 }
 
 static void test_stop_before_start(void **state)
@@ -62,172 +265,80 @@ static void test_stop_before_start(void **state)
 	stop(3, false);
 	assert_int_equal(told(LINK_ENDED, 3, &r), 1);
 	assert_int_equal(r.cause, SPOOL_STOPPED);
-	assert_int_equal(r.wait_status, 15);
 	say(SPOOL_STARTED, 1);
 	say(SPOOL_STARTED, 2);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_START, 3), 0);
+	assert_false(fake.was_started[3]);
 }
 
-static void test_stop_and_force(void **state)
+static void test_stop(void **state)
 {
 	start(1);
 	say(SPOOL_STARTED, 1);
 	stop(1, false);
-	until(has_stop, 1);
-	assert_false(find_message(LAUNCH_STOP, 1)->force);
-	assert_int_equal(find_message(LAUNCH_STOP, 1)->stop_cause, SPOOL_STOPPED);
-	assert_string_equal(find_message(LAUNCH_STOP, 1)->path, kit_path("spool/000001.spool"));
-	/* Said twice is said once; said louder is said again. */
-	stop(1, false);
+	assert_int_equal(fake.n_signals[1], 1);
+	assert_int_equal(fake.signals[1].cause, SPOOL_STOPPED);
+	assert_false(fake.signals[1].force);
 	stop(1, true);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_STOP, 1), 2);
-	assert_true(find_message(LAUNCH_STOP, 1)->force);
-}
-
-/* The keeper of a living attempt is gone without a word. */
-static void test_sweep(void **state)
-{
-	uint64_t now_ms = clock_mono_ms();
-	pid_t keeper = kit_hold(kit_path("spool/000001.spool"), 1);
-
-	start(1);
-	say(SPOOL_STARTED, 1);
-	attempts_look(t.attempts, now_ms);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_SWEEP, 0), 0);
-	kit_let_go(keeper);
-	attempts_look(t.attempts, now_ms + 1);
-	until(has_sweep, 1);
-	assert_string_equal(find_message(LAUNCH_SWEEP, 1)->path, kit_path("spool/000001.spool"));
-	/* Not again at once, but when nothing comes of it. */
-	attempts_look(t.attempts, now_ms + 5000);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_SWEEP, 1), 1);
-	attempts_look(t.attempts, now_ms + 10001);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_SWEEP, 1), 2);
+	assert_true(fake.signals[1].force);
 	say(SPOOL_ENDED, 1);
-	attempts_look(t.attempts, now_ms + 30000);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_SWEEP, 1), 2);
+	/* The server did not hear it: it hears it again, and nobody else does. */
+	stop(1, true);
+	assert_int_equal(fake.n_signals[1], 2);
+	assert_int_equal(told(LINK_ENDED, 1, NULL), 2);
 }
 
-/* Between the look at its byte and the sweep it ended properly: its end stands in the spool, unread. */
-static void test_no_sweep_after_an_end(void **state)
+/* One that nobody here knows may be on its way: the engine is told, and hears of it. */
+static void test_stranger(void **state)
 {
-	struct spool_record r = kit_record(SPOOL_ENDED, 1);
-
-	start(1);
-	say(SPOOL_STARTED, 1);
-	kit_append(kit_path("spool/000001.spool"), &r);
-	attempts_look(t.attempts, clock_mono_ms());
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_SWEEP, 0), 0);
-	assert_int_equal(told(LINK_ENDED, 1, NULL), 1);
+	stop(7, false);
+	assert_true(is_in(7, ATTEMPT_STARTING));
+	assert_int_equal(fake.n_signals[7], 1);
+	assert_int_equal(fake.signals[7].id.num, 7);
+	say(SPOOL_ENDED, 7);
+	assert_int_equal(told(LINK_ENDED, 7, NULL), 1);
 }
 
-/* A START that nothing is heard of is sent again, marked. */
-static void test_silent_start(void **state)
-{
-	uint64_t now_ms = clock_mono_ms();
-	pid_t keeper;
-
-	start(1);
-	until(has_start, 1);
-	attempts_look(t.attempts, now_ms + 5000);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_START, 1), 1);
-	/* As long as its byte is held it will be heard of. */
-	keeper = kit_hold(kit_path("spool/000001.spool"), 1);
-	attempts_look(t.attempts, now_ms + 20000);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_START, 1), 1);
-	kit_let_go(keeper);
-	attempts_look(t.attempts, now_ms + 20001);
-	until(turns, 0);
-	assert_int_equal(count_messages(LAUNCH_START, 1), 2);
-	assert_true(find_message(LAUNCH_START, 1)->again);
-	assert_string_equal(find_message(LAUNCH_START, 1)->argv[0], "true");
-}
-
-/* The parent dies with STARTs in its socket: those are sent to the next one, marked; the queue waits and keeps its order. */
-static void test_parent_dies(void **state)
-{
-	attempts_set_burst(t.attempts, 1);
-	for (uint64_t epoch = 1; epoch <= 4; epoch++)
-		start(epoch);
-	until(has_start, 2);
-	say(SPOOL_STARTED, 1);
-	until(has_start, 3);
-	stop(2, false);
-	until(has_stop, 2);
-	kit_die();
-	until(is_down, 1);
-	kit_listen();
-	until(is_up, 2);
-	until(turns, 0);
-	/* 1 lives; its byte is not held, so it is swept. */
-	assert_int_equal(count_messages(LAUNCH_SWEEP, 1), 1);
-	assert_int_equal(count_messages(LAUNCH_START, 1), 1);
-	for (uint64_t epoch = 2; epoch <= 3; epoch++) {
-		assert_int_equal(count_messages(LAUNCH_START, epoch), 2);
-		assert_true(find_message(LAUNCH_START, epoch)->again);
-	}
-	/* The stop is said again as well, behind the start. */
-	assert_true(find_message(LAUNCH_STOP, 2) > find_message(LAUNCH_START, 2));
-	assert_int_equal(count_messages(LAUNCH_START, 4), 0);
-	/* And the new one was told first which file is in use. */
-	assert_true(has_rotate(2));
-}
-
-/* What could not be sent was not started: it goes without a mark, in its order. */
-static void test_no_parent_yet(void **state)
-{
-	for (uint64_t epoch = 1; epoch <= 3; epoch++)
-		start(epoch);
-	until(turns, 0);
-	assert_int_equal(attempts_count(t.attempts, ATTEMPT_QUEUED), 3);
-	kit_connect();
-	until(turns, 0);
-	assert_int_equal(attempts_count(t.attempts, ATTEMPT_QUEUED), 3);
-	kit_listen();
-	until(has_start, 3);
-	assert_true(find_message(LAUNCH_START, 1) < find_message(LAUNCH_START, 2));
-	assert_true(find_message(LAUNCH_START, 2) < find_message(LAUNCH_START, 3));
-	for (uint64_t epoch = 1; epoch <= 3; epoch++)
-		assert_false(find_message(LAUNCH_START, epoch)->again);
-	assert_int_equal(t.messages[0].kind, LAUNCH_ROTATE);
-}
-
-static void test_again_is_passed_on(void **state)
+static void test_again(void **state)
 {
 	struct link_start m = a_start(1);
 
 	attempts_start(t.attempts, &m, NULL, 0, true);
-	until(has_start, 1);
-	assert_true(find_message(LAUNCH_START, 1)->again);
+	assert_true(fake.last.again);
+	assert_true(is_in(1, ATTEMPT_STARTING));
+	/* It has begun: that is told, and it is not started. */
+	fake.again_has_begun = true;
+	m = a_start(2);
+	attempts_start(t.attempts, &m, NULL, 0, true);
+	assert_true(is_in(2, ATTEMPT_LIVING));
+	assert_int_equal(told(LINK_STARTED, 2, NULL), 1);
+	assert_int_equal(told(LINK_ENDED, 2, NULL), 0);
+	assert_false(fake.was_started[2]);
 }
 
-/* Another agent's attempts, from the spool alone. */
+/* What was told as ended, and begins nevertheless, is ended for good; that is not told twice. */
+static void test_late(void **state)
+{
+	fake.refusal = "no";
+	start(1);
+	assert_int_equal(told(LINK_ENDED, 1, NULL), 1);
+	say(SPOOL_STARTED, 1);
+	assert_int_equal(fake.n_signals[1], 1);
+	assert_true(fake.signals[1].force);
+	assert_int_equal(told(LINK_STARTED, 1, NULL), 0);
+	say(SPOOL_ENDED, 1);
+	assert_int_equal(told(LINK_ENDED, 1, NULL), 1);
+}
+
+/* Another agent's attempts, as the engine reports them. */
 static void test_restart(void **state)
 {
-	void *ctx = talloc_new(NULL);
 	struct link_attempt *list;
 	uint32_t n;
 
-	start(1);
-	start(2);
 	say(SPOOL_STARTED, 1);
 	say(SPOOL_STARTED, 2);
 	say(SPOOL_ENDED, 2);
-	kit_free();
-	buf_reset(&t.outbox.buf);
-	kit_make();
-	assert_int_equal(attempts_count(t.attempts, ATTEMPT_LIVING), 1);
-	assert_int_equal(attempts_count(t.attempts, ATTEMPT_TOLD), 1);
-	attempts_list(t.attempts, ctx, &list, &n);
+	attempts_list(t.attempts, t.ctx, &list, &n);
 	assert_int_equal(n, 2);
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(
@@ -241,30 +352,48 @@ static void test_restart(void **state)
 	start(2);
 	assert_int_equal(told(LINK_ENDED, 2, NULL), 2);
 	assert_int_equal(attempts_count(t.attempts, ATTEMPT_QUEUED), 0);
-	talloc_free(ctx);
-	kit_connect();
+	assert_false(fake.has[1]);
 }
 
-static void test_stranger(void **state)
+/* What ended with the machine is named as living: that it is not, the server sees by the boot. */
+static void test_reboot(void **state)
 {
-	uint64_t now_ms = clock_mono_ms();
-	struct spool_record r;
+	struct spool_record r = record(SPOOL_ENDED, 1);
+	struct link_attempt *list;
+	uint32_t n;
 
-	stop(7, false);
-	until(has_stop, 7);
-	attempts_look(t.attempts, now_ms + 500);
-	assert_int_equal(told(LINK_ENDED, 7, NULL), 0);
-	attempts_look(t.attempts, now_ms + 2000);
-	assert_int_equal(told(LINK_ENDED, 7, &r), 1);
-	assert_int_equal(r.cause, SPOOL_STOPPED);
-	/* It turns up after all: it is ended for good, and not told twice. */
-	say(SPOOL_STARTED, 7);
-	until(turns, 0);
-	assert_true(find_message(LAUNCH_STOP, 7)->force);
-	say(SPOOL_ENDED, 7);
-	assert_int_equal(told(LINK_ENDED, 7, NULL), 1);
-	attempts_ack(t.attempts, 7);
-	assert_null(attempts_find(t.attempts, 7));
+	say(SPOOL_STARTED, 1);
+	attempts_on_ended(t.attempts, &r, true);
+	attempts_list(t.attempts, t.ctx, &list, &n);
+	assert_int_equal(n, 1);
+	assert_int_equal(list[0].phase, LINK_LIVING);
+}
+
+static void test_slices(void **state)
+{
+	struct slice_record slice = {.device = "GPU-1", .mem_bytes = 5};
+	struct link_start m = a_start(1);
+	struct known_attempt *a;
+
+	m.slices = &slice;
+	m.n_slices = 1;
+	attempts_start(t.attempts, &m, NULL, 0, false);
+	a = attempts_find(t.attempts, 1);
+	assert_true(a->slices_known);
+	assert_string_equal(a->slices[0].device, "GPU-1");
+	/* Of an earlier agent's: the engine knows, or nobody does. */
+	say(SPOOL_STARTED, 2);
+	a = attempts_find(t.attempts, 2);
+	attempts_find_slices(t.attempts, a);
+	assert_false(a->slices_known);
+	fake.has_state = true;
+	attempts_find_slices(t.attempts, a);
+	assert_false(a->slices_known);
+	fake.state = (struct engine_state){.slices = &slice, .n_slices = 1, .slices_known = true};
+	attempts_find_slices(t.attempts, a);
+	assert_true(a->slices_known);
+	assert_int_equal(a->n_slices, 1);
+	assert_int_equal(a->slices[0].mem_bytes, 5);
 }
 
 static void test_shutdown(void **state)
@@ -275,16 +404,20 @@ static void test_shutdown(void **state)
 	for (uint64_t epoch = 1; epoch <= 3; epoch++)
 		start(epoch);
 	say(SPOOL_STARTED, 1);
-	until(has_start, 3);
 	start(4);
-	attempts_shutdown(t.attempts);
-	until(has_stop, 3);
-	assert_int_equal(find_message(LAUNCH_STOP, 1)->stop_cause, SPOOL_SHUTDOWN);
-	assert_int_equal(told(LINK_ENDED, 4, &r), 1);
-	assert_int_equal(r.cause, SPOOL_SHUTDOWN);
 	start(5);
-	assert_int_equal(told(LINK_ENDED, 5, &r), 1);
+	attempts_shutdown(t.attempts);
+	for (uint64_t epoch = 1; epoch <= 3; epoch++)
+		assert_int_equal(fake.signals[epoch].cause, SPOOL_SHUTDOWN);
+	for (uint64_t epoch = 4; epoch <= 5; epoch++) {
+		assert_int_equal(told(LINK_ENDED, epoch, &r), 1);
+		assert_int_equal(r.cause, SPOOL_SHUTDOWN);
+		assert_false(fake.was_started[epoch]);
+	}
+	start(6);
+	assert_int_equal(told(LINK_ENDED, 6, &r), 1);
 	assert_int_equal(r.cause, SPOOL_SHUTDOWN);
+	assert_false(fake.has[6]);
 }
 
 static void test_note(void **state)
@@ -303,52 +436,21 @@ static void test_cannot_be_prepared(void **state)
 {
 	struct link_start m = a_start(1);
 	struct spool_record r;
-	static char big[MIB];
-	char *argv[12] = {"x"};
+	char *none[] = {NULL};
 
-	m.user = "no-such-account-here";
-	attempts_start(t.attempts, &m, NULL, 0, false);
+	fake.refusal = "there is no such account";
+	start(1);
 	assert_int_equal(told(LINK_ENDED, 1, &r), 1);
 	assert_int_equal(r.cause, SPOOL_SETUP_FAILED);
 	assert_int_equal(r.wait_status, 125 << 8);
-	memset(big, 'x', sizeof(big) - 1);
-	for (int i = 1; i < 11; i++)
-		argv[i] = big;
+	assert_string_equal(r.text, "there is no such account");
+	fake.refusal = NULL;
 	m = a_start(2);
-	m.argv = argv;
+	m.argv = none;
 	attempts_start(t.attempts, &m, NULL, 0, false);
 	assert_int_equal(told(LINK_ENDED, 2, &r), 1);
-	assert_non_null(strstr(r.text, "larger than"));
-}
-
-/* A full spool is left behind, and goes when everything in it is acknowledged. */
-static void test_rotation(void **state)
-{
-	CLEANUP_BUF struct buf b = BUF_INIT(16 * MIB);
-	struct spool_record r = kit_record(SPOOL_ENDED, 99);
-
-	start(1);
-	until(has_start, 1);
-	say(SPOOL_STARTED, 1);
-	until(has_rotate, 1);
-	while (b.len < SPOOLS_FILE_MAX)
-		spool_encode(&r, &b);
-	kit_append_bytes(kit_path("spool/000001.spool"), b.data, b.len);
-	attempts_read(t.attempts);
-	until(has_rotate, 2);
-	assert_int_equal(spools_current(t.spools), 2);
-	assert_string_equal(find_message(LAUNCH_ROTATE, 0)->path, kit_path("spool/000002.spool"));
-	start(2);
-	until(has_start, 2);
-	say(SPOOL_STARTED, 2);
-	attempts_ack(t.attempts, 99);
-	assert_int_equal(spools_count(t.spools), 2);
-	r = kit_record(SPOOL_ENDED, 1);
-	kit_append(kit_path("spool/000001.spool"), &r);
-	attempts_read(t.attempts);
-	attempts_ack(t.attempts, 1);
-	assert_int_equal(spools_count(t.spools), 1);
-	assert_int_equal(attempts_find(t.attempts, 2)->file, 2);
+	assert_non_null(strstr(r.text, "no command"));
+	assert_int_equal(fake.n_started, 0);
 }
 
 /* With no link, nothing piles up for it. */
@@ -370,25 +472,22 @@ static void test_no_link(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, attempts_begin, attempts_end_kit)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
 	const struct CMUnitTest tests[] = {
 	        CASE(test_a_life),
+	        CASE(test_limits),
 	        CASE(test_burst),
 	        CASE(test_stop_before_start),
-	        CASE(test_stop_and_force),
-	        CASE(test_sweep),
-	        CASE(test_no_sweep_after_an_end),
-	        CASE(test_silent_start),
-	        CASE(test_parent_dies),
-	        cmocka_unit_test_setup_teardown(
-	                test_no_parent_yet, attempts_begin_alone, attempts_end_kit),
-	        CASE(test_again_is_passed_on),
-	        CASE(test_restart),
+	        CASE(test_stop),
 	        CASE(test_stranger),
+	        CASE(test_again),
+	        CASE(test_late),
+	        CASE(test_restart),
+	        CASE(test_reboot),
+	        CASE(test_slices),
 	        CASE(test_shutdown),
 	        CASE(test_note),
 	        CASE(test_cannot_be_prepared),
-	        CASE(test_rotation),
 	        CASE(test_no_link),
 	};
 

@@ -1,4 +1,4 @@
-#include "attempts_kit.h"
+#include "host_kit.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +10,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <talloc.h>
 #include <unistd.h>
 
 #include "plat/clock.h"
 
-struct attempts_kit t;
+struct host_kit t;
 
 /* The parent's end */
 
@@ -171,24 +170,27 @@ bool turns(uint64_t unused)
 	return ++n % 4 == 0;
 }
 
-/* The server's end */
+/* The caller */
 
-/* So many messages of that type about that epoch have gone to the server; they are taken. */
-size_t told(enum link_type type, uint64_t epoch, struct spool_record *ret)
+size_t told(enum spool_kind kind, uint64_t epoch, struct spool_record *ret)
 {
-	const uint8_t *p = t.outbox.buf.data, *end = p + t.outbox.buf.len;
-	struct link_message m;
-	struct err err;
 	size_t n = 0;
 
-	while (p && link_next(&p, end, t.ctx, &m, &err) > 0) {
-		if (m.type != type || m.record.epoch != epoch)
+	for (size_t i = 0; i < t.n_reports; i++) {
+		if (t.reports[i].kind != kind || t.reports[i].epoch != epoch)
 			continue;
 		n++;
 		if (ret)
-			*ret = m.record;
+			*ret = t.reports[i];
 	}
 	return n;
+}
+
+bool is_in(uint64_t epoch, enum host_state state)
+{
+	const struct host_attempt *a = host_find(t.host, epoch);
+
+	return a && a->state == state;
 }
 
 struct link_start a_start(uint64_t epoch)
@@ -206,83 +208,93 @@ struct link_start a_start(uint64_t epoch)
 	};
 }
 
-void start(uint64_t epoch)
+void prepare(uint64_t epoch)
 {
 	struct link_start m = a_start(epoch);
+	struct engine_request r = {.start = &m};
+	struct err err;
 
-	attempts_start(t.attempts, &m, NULL, 0, false);
+	assert_int_equal(engine_prepare(t.engine, &r, &err), 0);
+}
+
+void start(uint64_t epoch)
+{
+	struct err err;
+
+	prepare(epoch);
+	assert_int_equal(engine_start(t.engine, epoch, &err), 0);
 }
 
 void stop(uint64_t epoch, bool force)
 {
-	struct link_stop m = {.id = {.num = epoch, .task = TASK_NONE},
+	struct engine_signal s = {.id = {.num = epoch, .task = TASK_NONE},
 	        .epoch = epoch,
 	        .cause = SPOOL_STOPPED,
 	        .force = force};
+	struct err err;
 
-	attempts_stop(t.attempts, &m);
+	assert_int_equal(engine_signal(t.engine, &s, &err), 0);
 }
 
 void say(enum spool_kind kind, uint64_t epoch)
 {
 	struct spool_record r = kit_record(kind, epoch);
 
-	kit_append(spools_path(t.spools, spools_current(t.spools)), &r);
-	attempts_read(t.attempts);
+	kit_append(spools_path(t.host->spools, spools_current(t.host->spools)), &r);
+	host_read(t.host);
 }
 
 /* Life */
 
-static void on_up(void *data)
+static void on_started(void *data, const struct spool_record *r)
 {
-	t.n_ups++;
-	attempts_on_launcher_up(t.attempts);
+	assert_int_equal(r->kind, SPOOL_STARTED);
+	assert_true(t.n_reports < REPORTS_MAX);
+	t.reports[t.n_reports++] = *r;
 }
 
-static void on_down(void *data)
+static void on_ended(void *data, const struct spool_record *r, bool with_machine)
 {
-	t.n_downs++;
-	attempts_on_launcher_down(t.attempts);
+	assert_int_equal(r->kind, SPOOL_ENDED);
+	assert_true(t.n_reports < REPORTS_MAX);
+	t.reports[t.n_reports++] = *r;
+	t.n_with_machine += with_machine;
 }
 
-static const char *spool_path(void *data)
+static void on_lost(void *data, uint64_t epoch)
 {
-	return spools_path(t.spools, spools_current(t.spools));
+	t.n_lost++;
 }
 
-void kit_connect(void)
+static void on_news(void *data, enum log_level level, const char *event, const char *text)
 {
-	struct launcher_options o = {
-	        .data_dir = kit_dir, .spool_path = spool_path, .on_up = on_up, .on_down = on_down};
-	static char sock[256];
-
-	snprintf(sock, sizeof(sock), "%s", kit_path("sock"));
-	o.socket_path = sock;
-	t.launcher = launcher_new(t.loop, &o);
-	attempts_set_launcher(t.attempts, t.launcher);
+	t.n_ups += strcmp(event, "launcher.up") == 0;
+	t.n_downs += strcmp(event, "launcher.down") == 0;
 }
 
-void kit_make(void)
+void kit_open(bool is_rebooted)
 {
-	struct attempts_options o = {
-	        .loop = t.loop, .outbox = &t.outbox, .prepare = &t.prepare, .cores = 2};
+	static char address[256];
+	struct engine_options o = {
+	        .loop = t.loop,
+	        .data_dir = kit_dir,
+	        .node_name = "n1",
+	        .address = address,
+	        .is_rebooted = is_rebooted,
+	        .on_started = on_started,
+	        .on_ended = on_ended,
+	        .on_lost = on_lost,
+	        .on_news = on_news,
+	};
 	struct err err;
 
-	assert_int_equal(spools_open(kit_path("spool"), false, &t.spools, &err), 0);
-	o.spools = t.spools;
-	t.attempts = attempts_new(&o);
-	attempts_read(t.attempts);
+	snprintf(address, sizeof(address), "%s", kit_path("sock"));
+	assert_int_equal(engine_open(&host_engine, &o, &t.engine, &err), 0);
+	t.host = host_of(t.engine);
+	engine_resume(t.engine);
 }
 
-void kit_free(void)
-{
-	launcher_free(t.launcher);
-	attempts_free(t.attempts);
-	spools_close(t.spools);
-	t.launcher = NULL;
-}
-
-int attempts_begin_alone(void **state)
+int host_kit_begin_alone(void **state)
 {
 	struct err err;
 
@@ -290,43 +302,29 @@ int attempts_begin_alone(void **state)
 	if (kit_begin(state) < 0 || loop_new(&t.loop, &err) < 0)
 		return -1;
 	t.listen_fd = t.conn_fd = -1;
-	t.ctx = talloc_new(NULL);
 	t.in = BUF_INIT(16 * MIB);
-	t.outbox = (struct outbox){.buf = BUF_INIT(OUTBOX_MAX), .is_open = true};
 	t.timer = loop_timer_new(t.loop, on_timer, NULL);
-	t.prepare = (struct prepare){
-	        .data_dir = kit_dir,
-	        .node_name = "n1",
-	        .uid = geteuid(),
-	        .has_accounts = geteuid() == 0,
-	        .accounts = accounts_new(),
-	};
-	kit_make();
+	kit_open(false);
 	return 0;
 }
 
-int attempts_begin(void **state)
+int host_kit_begin(void **state)
 {
-	if (attempts_begin_alone(state) < 0)
+	if (host_kit_begin_alone(state) < 0)
 		return -1;
 	kit_listen();
-	kit_connect();
 	until(is_up, 1);
 	return 0;
 }
 
-int attempts_end_kit(void **state)
+int host_kit_end(void **state)
 {
-	kit_free();
+	engine_close(t.engine);
 	kit_die();
 	for (size_t i = 0; i < t.n_messages; i++)
 		launch_done(&t.messages[i]);
-	accounts_free(t.prepare.accounts);
-	free(t.prepare.log_dir);
 	buf_done(&t.in);
-	buf_done(&t.outbox.buf);
 	loop_timer_free(t.timer);
 	loop_free(t.loop);
-	talloc_free(t.ctx);
 	return kit_end(state);
 }

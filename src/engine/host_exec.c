@@ -1,4 +1,4 @@
-#include "agent/exec.h"
+#include "engine/host_exec.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -48,7 +48,7 @@ static char **merge(void *ctx, char *const *own, char *const *added)
 }
 
 /* The attempt's own START. */
-static int from_start(void *ctx, const struct known_attempt *a, struct launch *l, struct err *err)
+static int from_start(void *ctx, const struct host_attempt *a, struct launch *l, struct err *err)
 {
 	struct launch s;
 	int rc = launch_decode(a->launch + 4, a->launch_len - 4, &s, err);
@@ -70,8 +70,8 @@ static int from_start(void *ctx, const struct known_attempt *a, struct launch *l
 	return 0;
 }
 
-/* Started by an earlier agent: what the machine says of its first process. */
-static int from_process(void *ctx, const struct prepare *p, const struct known_attempt *a,
+/* Started by an earlier engine: what the machine says of its first process. */
+static int from_process(void *ctx, const struct prepare *p, const struct host_attempt *a,
         uint64_t now_ms, struct launch *l, struct err *err)
 {
 	struct buf environment = BUF_INIT(ENVIRON_MAX);
@@ -110,9 +110,8 @@ static int from_process(void *ctx, const struct prepare *p, const struct known_a
 	return 0;
 }
 
-int exec_prepare(void *ctx, const struct prepare *p, const struct known_attempt *a,
-        const struct link_stream_open *m, uint64_t now_ms, struct launch *ret_launch,
-        struct err *err)
+int exec_prepare(void *ctx, const struct prepare *p, const struct host_attempt *a,
+        const struct engine_attach *m, uint64_t now_ms, struct launch *ret_launch, struct err *err)
 {
 	struct launch l = {
 	        .kind = LAUNCH_EXEC,
@@ -124,8 +123,6 @@ int exec_prepare(void *ctx, const struct prepare *p, const struct known_attempt 
 	};
 	int rc;
 
-	if (!m->argv[0])
-		return err_set(err, ERR_INVALID, "there is no command");
 	rc = a->launch ? from_start(ctx, a, &l, err) : from_process(ctx, p, a, now_ms, &l, err);
 	if (rc < 0)
 		return rc;
