@@ -1,5 +1,5 @@
 /*
- * The OpenAPI document of the HTTP interface, made from tables/routes.def and tables/errors.def.
+ * The OpenAPI document of the HTTP interface, made from tables/routes.def, tables/shapes.def and the tables of words.
  * Nothing is borrowed; the caller owns the json. Any thread. Cannot fail.
  */
 #pragma once
