@@ -203,9 +203,21 @@ static bool never(void *data)
 	return false;
 }
 
+/* Three looks: whatever a loop does before and after it polls was done in between. */
+static bool has_turned(void *data)
+{
+	struct kit *k = data;
+
+	loop_wake(k->loop);
+	return ++k->n_looks > 3;
+}
+
 void kit_turns(struct kit *k, unsigned ms)
 {
-	run(k, never, NULL, ms);
+	if (ms)
+		run(k, never, NULL, ms);
+	k->n_looks = 0;
+	kit_wait(k, has_turned, k);
 }
 
 struct count_wait {

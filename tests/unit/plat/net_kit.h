@@ -21,6 +21,7 @@ struct kit {
 	bool (*is_done)(void *data);
 	void *is_done_data;
 	bool is_late;
+	unsigned n_looks;
 	char dir[64];
 	char path[96]; /* of the socket */
 	uint16_t port;
