@@ -248,6 +248,7 @@ static int attach(struct stream *s, const struct link_stream_open *m, struct err
 	        .tty = m->tty,
 	        .rows = m->rows,
 	        .columns = m->columns,
+	        .grant = m->grant,
 	        .on_open = on_open,
 	        .data = s,
 	};

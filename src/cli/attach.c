@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "cli/args.h"
+#include "cli/grant.h"
 #include "cli/interact.h"
 #include "cli/jobs.h"
 #include "cli/terminal.h"
@@ -90,7 +91,7 @@ static int exec_parse(int key, char *arg, struct argp_state *state, void *input,
 	return ARGP_ERR_UNKNOWN;
 }
 
-static void make_exec_path(const struct exec *e, struct buf *path)
+static void make_exec_path(const struct exec *e, const char *grant, struct buf *path)
 {
 	struct terminal_size size = terminal_size();
 
@@ -103,6 +104,8 @@ static void make_exec_path(const struct exec *e, struct buf *path)
 		buf_add_byte(path, '&');
 	}
 	buf_addf(path, "tty=%d", e->want_tty);
+	if (*grant)
+		buf_addf(path, "&grant=%s", grant);
 	if (e->want_tty)
 		buf_addf(path, "&rows=%u&columns=%u", size.rows, size.columns);
 }
@@ -128,17 +131,26 @@ int verb_exec(struct cli *cli, int argc, char **argv)
 	struct interact how;
 	enum interact_end end;
 	struct err err;
-	int code;
+	int code, grants = -1;
+	char grant[40] = "";
 
 	int rc = args_parse(cli, &args, argc, argv, &err);
 	if (rc == 0)
 		rc = client_open(cli, &c, &err);
 	if (rc == 0) {
-		make_exec_path(&e, &path);
+		grants = grant_open(c);
+		rc = grant_exec(grants, e.argv[0], e.argv + 1, e.want_tty, grant, &err);
+	}
+	if (rc == 0) {
+		make_exec_path(&e, grant, &path);
 		how = (struct interact){
 		        .with_stdin = e.want_stdin, .raw = e.want_tty && e.want_stdin};
 		rc = interact_run(c, buf_str(&path), &how, &end, &code, &err);
 	}
+	/* Of a job that is not root's. */
+	grant_take_back(grants, grant);
+	if (grants >= 0)
+		close(grants);
 	if (rc) {
 		cli_fail(cli, &err);
 		return CLI_EXIT_FAILED; /* other codes are the command's */

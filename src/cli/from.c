@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/grant.h"
 #include "cli/interrupt.h"
 
 #define LINE_MAX_BYTES (16 * MIB)
@@ -28,21 +29,27 @@ struct upload {
 	uint64_t n_read;                      /* lines of the file so far */
 	size_t n_sent, n_answered, n_refused; /* jobs */
 	int worst;                            /* exit code */
+	int grants;                           /* cli/grant.h; -1 */
+	json_t *taken;                        /* the environment that was sent before, for grants */
 };
 
-static void send_line(struct upload *u, const char *line, size_t len)
+static int send_line(struct upload *u, const char *line, size_t len, struct err *err)
 {
 	char *text = NULL;
 
 	u->n_read++;
 	if (strspn(line, " \t\r") >= len) {
 		http_put_chunk(u->http, "\n", 1);
-		return;
+		return 0;
 	}
 	u->n_sent++;
 	CLEANUP_JSON json_t *job = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
 	if (json_is_object(job)) {
 		jobspec_add_defaults(job, u->spec);
+		json_t *own = json_object_get(job, "environment");
+		int rc = grant_job(u->grants, job, json_is_object(own) ? own : u->taken, true, err);
+		if (rc)
+			return rc;
 		text = json_dumps(job, JSON_COMPACT);
 	}
 	/* What is no JSON object goes as it is: the server says what is wrong with it, in its place. */
@@ -54,12 +61,14 @@ static void send_line(struct upload *u, const char *line, size_t len)
 	buf_add_byte(&b, '\n');
 	http_put_chunk(u->http, b.data, b.len);
 	free(text);
+	return 0;
 }
 
 static int read_more(struct upload *u, struct err *err)
 {
 	uint8_t *room = buf_reserve(&u->pending, READ_SIZE);
 	size_t start = 0;
+	int rc = 0;
 
 	if (!room)
 		return err_set(err, ERR_TOO_LARGE, "line %llu is longer than 16 MiB",
@@ -69,22 +78,23 @@ static int read_more(struct upload *u, struct err *err)
 		return errno == EINTR || errno == EAGAIN ? 0
 		                                         : err_sys(err, errno, "reading the jobs");
 	buf_commit(&u->pending, (size_t)n);
-	for (;;) {
+	while (rc == 0) {
 		const char *from = (const char *)u->pending.data + start;
 		const char *end = memchr(from, '\n', u->pending.len - start);
 		if (!end)
 			break;
-		send_line(u, from, (size_t)(end - from));
+		rc = send_line(u, from, (size_t)(end - from), err);
 		start += (size_t)(end - from) + 1;
 	}
 	buf_consume(&u->pending, start);
 	if (n == 0) {
-		if (u->pending.len)
-			send_line(u, (const char *)u->pending.data, u->pending.len);
+		if (rc == 0 && u->pending.len)
+			rc = send_line(u, (const char *)u->pending.data, u->pending.len, err);
 		u->in_ended = true;
 		http_put_end(u->http);
 	}
-	return 0;
+	/* Nothing of them has gone out yet. */
+	return rc ? rc : grant_sync(u->grants, err);
 }
 
 static void say_refused(const json_t *answer)
@@ -193,8 +203,9 @@ int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
 	int rc;
 
 	rc = open_input(s->from, &u.in, &err);
+	u.grants = grant_open(c);
 	if (rc == 0)
-		rc = submission_keep_environment(c, s, &err);
+		rc = submission_keep_environment(c, s, &u.taken, &err);
 	if (rc == 0)
 		rc = client_connect(c, &u.http, &err);
 	if (rc == 0) {
@@ -203,6 +214,9 @@ int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
 	}
 	if (u.in >= 0)
 		close(u.in);
+	if (u.grants >= 0)
+		close(u.grants);
+	json_decref(u.taken);
 	http_free(u.http);
 	buf_done(&u.pending);
 	if (rc)

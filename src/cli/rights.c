@@ -105,12 +105,13 @@ static int find_account(const char *answer, const struct passwd **ret_pw, struct
 	        err, "useradd --system --no-create-home %s, or leave server.user away", shown);
 }
 
+static size_t give_skip; /* length of the path of the directory itself */
 static uid_t give_to_uid;
 static gid_t give_to_gid;
 
 /*
  * Only what is root's: links in logs/ and directories in work/ are their jobs' accounts'. Nothing that could be known under
- * a name elsewhere; and not what root believes: the lock's text, and the helper's configuration.
+ * a name elsewhere; and not what root believes: the lock's text, the helper's configuration, grants.
  */
 static int give_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
@@ -118,6 +119,9 @@ static int give_one(const char *path, const struct stat *st, int type, struct FT
 		return 0;
 	if (at->level == 1 && (strcmp(path + at->base, LOCK_NAME) == 0 ||
 	                              strcmp(path + at->base, "helper.conf") == 0))
+		return 0;
+	if (strncmp(path + give_skip, "/grants", 7) == 0 &&
+	        (!path[give_skip + 7] || path[give_skip + 7] == '/'))
 		return 0;
 	if (type == FTW_D || type == FTW_SL || (type == FTW_F && st->st_nlink == 1))
 		return lchown(path, give_to_uid, give_to_gid);
@@ -165,6 +169,23 @@ static int check_reach(const struct supervisor_options *o, const struct passwd *
 	return 0;
 }
 
+/* What root's client writes for the helper: for nobody else, whoever has the directory that it stands in. */
+static int make_grants(const char *data_dir, struct err *err)
+{
+	char *path = NULL;
+	struct stat st;
+
+	BUG_IF(asprintf(&path, "%s/grants", data_dir) < 0);
+	int rc = fs_mkdir_p(path, 0700, err);
+	if (rc == 0 && (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != 0 ||
+	                       (st.st_mode & 022)))
+		rc = err_set(err, ERR_CONFLICT, "%s is not a directory of root's alone", path)
+		             ? err_hint(err, "move it away")
+		             : 0;
+	free(path);
+	return rc;
+}
+
 static int give_directory(const char *data_dir, const struct passwd *pw, struct err *err)
 {
 	static const char *const subs[] = {"logs", "run"};
@@ -187,6 +208,7 @@ static int give_directory(const char *data_dir, const struct passwd *pw, struct 
 		return 0;
 	/* One that was started with all of it root's would go on making files that server.user cannot read. */
 	setup_end_keepers_parent(data_dir);
+	give_skip = strlen(data_dir);
 	give_to_uid = pw->pw_uid;
 	give_to_gid = pw->pw_gid;
 	return nftw(data_dir, give_one, 16, FTW_PHYS | FTW_MOUNT) == 0
@@ -237,6 +259,8 @@ int rights_assign(const struct supervisor_options *o, struct part *server, struc
 	if (rc || pw->pw_uid == 0)
 		return rc;
 	rc = give_directory(o->data_dir, pw, err);
+	if (rc == 0)
+		rc = make_grants(o->data_dir, err);
 	if (rc == 0)
 		rc = check_reach(o, pw, server, agent, err);
 	if (rc)

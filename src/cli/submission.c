@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "cli/grant.h"
 #include "cli/output.h"
 
 /* Another machine has paths and accounts of its own: only what -e says goes there. */
@@ -16,7 +17,8 @@ static json_t *taken_environment(struct client *c, const struct jobspec *s)
 	return client_is_remote(c) || s->dry_run ? NULL : jobspec_environment(environ, chdir);
 }
 
-int submission_keep_environment(struct client *c, struct jobspec *s, struct err *err)
+int submission_keep_environment(
+        struct client *c, struct jobspec *s, json_t **ret_taken, struct err *err)
 {
 	struct client_call call = {.method = "POST", .path = "/v1/environments"};
 	json_t *env = taken_environment(c, s);
@@ -24,7 +26,8 @@ int submission_keep_environment(struct client *c, struct jobspec *s, struct err 
 
 	if (!env)
 		return 0;
-	CLEANUP_JSON json_t *body = json_pack("{s:o}", "environment", env);
+	CLEANUP_JSON json_t *body = json_pack("{s:O}", "environment", env);
+	*ret_taken = env;
 	call.body = body;
 	int rc = client_call(c, &call, &answer, err);
 	if (rc)
@@ -48,6 +51,7 @@ int submission_send(struct client *c, struct jobspec *s, json_t **ret_job, struc
 {
 	struct client_call call = {.method = "POST", .path = "/v1/jobs", .body = s->job};
 	json_t *env = taken_environment(c, s);
+	int dir = grant_open(c), rc;
 	char key[40];
 
 	if (env)
@@ -56,7 +60,15 @@ int submission_send(struct client *c, struct jobspec *s, json_t **ret_job, struc
 		make_key(key);
 		call.idempotency_key = key;
 	}
-	return client_call(c, &call, ret_job, err);
+	rc = grant_job(dir, s->job, env, false, err);
+	if (rc == 0)
+		rc = client_call(c, &call, ret_job, err);
+	/* Of one whose answer was lost nobody knows whether it was taken. */
+	if (rc && err->kind != ERR_UNAVAILABLE && err->kind != ERR_IO)
+		grant_take_back(dir, json_string_value(json_object_get(s->job, "grant")));
+	if (dir >= 0)
+		close(dir);
+	return rc;
 }
 
 void submission_say_resolved(const json_t *job)

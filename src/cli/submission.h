@@ -7,8 +7,9 @@
 #include "cli/client.h"
 #include "cli/jobspec.h"
 
-/* For many jobs: keeps the environment and adds its id to the job, unless the server is another machine. */
-MUST_CHECK int submission_keep_environment(struct client *c, struct jobspec *s, struct err *err);
+/* For many jobs: keeps the environment and adds its id to the job, unless the server is another machine. *ret_taken: what was kept. */
+MUST_CHECK int submission_keep_environment(
+        struct client *c, struct jobspec *s, json_t **ret_taken, struct err *err);
 /* The job as answered. */
 MUST_CHECK int submission_send(
         struct client *c, struct jobspec *s, json_t **ret_job, struct err *err);

@@ -47,6 +47,7 @@ static void lay_request(struct packer *p, const struct request *r)
 	out->output = lay_str(p, r->output);
 	out->error = lay_str(p, r->error);
 	out->idempotency_key = lay_str(p, r->idempotency_key);
+	out->grant = lay_str(p, r->grant);
 	out->gpu.model = lay_str(p, r->gpu.model);
 	for (uint32_t i = 0; i < r->n_argv; i++) {
 		char *arg = lay_str(p, r->argv[i]);

@@ -47,6 +47,7 @@ struct request {
 	char *error;       /* NULL: with output */
 	char *idempotency_key;
 	uint64_t fingerprint; /* of what was sent with the key; 0: not known */
+	char *grant; /* of a job of root's: names what the client left for the helper; NULL: none */
 	struct gpu_ask gpu;
 	uint32_t cpus;
 	uint64_t mem_bytes;     /* 0: not reserved */

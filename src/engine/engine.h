@@ -79,6 +79,7 @@ struct engine_attach {
 	char **env;  /* K=V, added to the attempt's own; or NULL */
 	bool tty;
 	uint32_t rows, columns;
+	const char *grant; /* of root's: wire/launch.h; NULL: none */
 	/*
 	 * Called once, from the loop: fd is a stream socket that carries frames of wire/console.h both ways, never blocks, and
 	 * is the callee's from then on; or -1, and `why`.

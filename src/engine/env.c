@@ -3,6 +3,8 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "wire/launch.h"
+
 struct list {
 	void *ctx;
 	char **v;
@@ -28,28 +30,7 @@ static bool has(const struct list *l, const char *key)
 	return false;
 }
 
-/* Names that only Berth sets. A value of the submitter's own shell would tell the job of somebody else's slice. */
-static bool is_ours(const char *entry, size_t key_len)
-{
-	static const char *const keys[] = {
-	        "BERTH_JOB_ID",
-	        "BERTH_TASK_ID",
-	        "BERTH_ATTEMPT",
-	        "BERTH_EPOCH",
-	        "BERTH_CPUS",
-	        "BERTH_GPU_MEM_BYTES",
-	        "BERTH_GPU_SHARE_MILLI",
-	        "BERTH_KEEPER",
-	        "BERTH_FAKE_GPUS",
-	        "CUDA_VISIBLE_DEVICES",
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		if (strlen(keys[i]) == key_len && memcmp(keys[i], entry, key_len) == 0)
-			return true;
-	return false;
-}
-
+/* What Berth itself sets is not taken: of the submitter's own shell it would tell the job of somebody else's slice. */
 static void add_submitted(struct list *l, const char *blob, size_t len, bool keep_ours)
 {
 	const char *end = blob + len;
@@ -58,7 +39,8 @@ static void add_submitted(struct list *l, const char *blob, size_t len, bool kee
 		size_t n = strnlen(p, (size_t)(end - p));
 		const char *equals = memchr(p, '=', n);
 
-		if (equals && equals > p && (keep_ours || !is_ours(p, (size_t)(equals - p))))
+		if (equals && equals > p &&
+		        (keep_ours || !launch_sets_variable(p, (size_t)(equals - p))))
 			add(l, talloc_strndup(l->ctx, p, n));
 		p += n + 1;
 	}

@@ -277,6 +277,10 @@ static void host_remove(struct engine *e, struct job_id id, uint32_t attempt)
 		free(h->prepare.log_dir);
 		h->prepare.log_dir = NULL;
 	}
+	/* Only a helper keeps something of a job. Should it not hear this, that stays. */
+	if (h->o.address)
+		(void)!launcher_send(h->launcher,
+		        &(struct launch){.kind = LAUNCH_FORGET, .job = id.num, .task = -1});
 	talloc_free(ctx);
 }
 

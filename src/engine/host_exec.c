@@ -120,6 +120,7 @@ int exec_prepare(void *ctx, const struct prepare *p, const struct host_attempt *
 	        .console = true,
 	        .rows = m->rows,
 	        .cols = m->columns,
+	        .grant = m->grant,
 	};
 	int rc;
 

@@ -211,6 +211,7 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 	        .argv = m->argv,
 	        .grace_ms = r->grace_ms,
 	        .time_limit_ms = m->time_limit_ms,
+	        .grant = m->grant,
 	};
 	int rc = prepare_account(ctx, p, m->user, m->uid, now_ms, &l, &account, err);
 

@@ -62,7 +62,7 @@ static int ask_system(const char *name, struct passwd *pw, char **room, struct p
 
 static int look_up(const char *name, struct account *ret, struct err *err)
 {
-	struct account a = {.name = ""};
+	struct account a = {.home = "/"};
 	struct passwd pw, *found = NULL;
 	int n = ACCOUNT_GROUPS, rc;
 	char *room = NULL;
@@ -73,6 +73,8 @@ static int look_up(const char *name, struct account *ret, struct err *err)
 	} else if (found) {
 		a.uid = pw.pw_uid;
 		a.gid = pw.pw_gid;
+		if (strlen(pw.pw_dir) < sizeof(a.home))
+			snprintf(a.home, sizeof(a.home), "%s", pw.pw_dir);
 		if (getgrouplist(pw.pw_name, pw.pw_gid, a.groups, &n) < 0)
 			rc = err_set(err, ERR_LIMIT, "account '%s' is in more than %d groups", name,
 			        ACCOUNT_GROUPS);

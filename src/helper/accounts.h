@@ -15,6 +15,7 @@ struct account {
 	char name[128]; /* of a number without a name: the number */
 	uid_t uid;
 	gid_t gid;
+	char home[256]; /* "/" when it is not known, or longer */
 	gid_t groups[ACCOUNT_GROUPS];
 	size_t n_groups;
 	uint64_t found_ms;

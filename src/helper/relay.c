@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "helper/grants.h"
 #include "plat/clock.h"
 #include "plat/log.h"
 #include "plat/usock.h"
@@ -170,6 +171,10 @@ static void pass_on(struct relay *r, struct launch *l)
 	if (policy_check(r->o->policy, &out, clock_mono_ms(), &err) < 0 &&
 	        !make_refusal(r->o->policy, &out, &err))
 		return;
+	if (out.kind == LAUNCH_FORGET) {
+		grants_forget(r->o->data, out.job);
+		return;
+	}
 	if (out.kind == LAUNCH_ROTATE) {
 		free(r->spool);
 		r->spool = mem_strdup(out.path);

@@ -231,6 +231,8 @@ static void carry_out(struct parent *p, struct launch *l)
 	case LAUNCH_ROTATE:
 		on_rotate(p, l);
 		break;
+	case LAUNCH_FORGET:
+		break;
 	}
 }
 

@@ -438,8 +438,10 @@ static void open_console(struct call *c, struct job *j, enum link_stream_kind ki
 	}
 	o.attempt = a->n;
 	o.epoch = a->epoch;
-	if (kind == LINK_STREAM_EXEC)
+	if (kind == LINK_STREAM_EXEC) {
 		o.argv = args_of(c, &n_args);
+		o.grant = talloc_strdup(c->ctx, net_request_query(c->r, "grant"));
+	}
 	o.tty = (text = net_request_query(c->r, "tty")) && strcmp(text, "0") != 0;
 	if ((text = net_request_query(c->r, "rows")) && num_parse_u64(text, 10000, &n, &err) == 0)
 		o.rows = (uint32_t)n;

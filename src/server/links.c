@@ -91,6 +91,7 @@ static void send_start(struct uplink *u, const struct job *j)
 	        .uid = r->uid,
 	        .argv = r->argv,
 	        .env_blob = r->env_blob,
+	        .grant = r->grant,
 	        .chdir = r->chdir,
 	        .output = r->output,
 	        .error = r->error,

@@ -271,10 +271,10 @@ static int prepare(struct server *s, const struct caller *who, struct job_spec *
 	return rc;
 }
 
-/* What was asked for, by its words. An environment that a client takes along differs from shell to shell and does not count. */
+/* What was asked for, by its words. What a client adds does not count: an environment differs from shell to shell, a grant each time. */
 static uint64_t fingerprint(json_t *json)
 {
-	static const char *const apart[] = {"idempotency_key", "environment"};
+	static const char *const apart[] = {"idempotency_key", "environment", "grant"};
 	json_t *o = json_copy(json);
 	uint8_t hash[16];
 	uint64_t out;

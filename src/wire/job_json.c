@@ -1,5 +1,6 @@
 #include "wire/job_json.h"
 #include "wire/ask.h"
+#include "wire/launch.h"
 #include "base/num.h"
 #include "base/strtab.h"
 #include "base/text.h"
@@ -404,6 +405,19 @@ static int on_key(struct parse *p, json_t *v, struct err *err)
 	                                                         : bad(p, err, "at most 255 bytes");
 }
 
+static int on_grant(struct parse *p, json_t *v, struct err *err)
+{
+	char **grant = &p->spec->request.grant;
+	int rc = get_text(p, v, grant, err);
+
+	if (rc)
+		return rc;
+	return strlen(*grant) == LAUNCH_GRANT_LEN &&
+	                       strspn(*grant, "0123456789abcdef") == LAUNCH_GRANT_LEN
+	               ? 0
+	               : bad(p, err, "what the client of root made");
+}
+
 static int on_dry_run(struct parse *p, json_t *v, struct err *err)
 {
 	return get_bool(p, v, &p->spec->dry_run, err);
@@ -412,11 +426,11 @@ static int on_dry_run(struct parse *p, json_t *v, struct err *err)
 static const char *const key_names[] = {"command", "gpu", "gpu_milli", "fgpu", "gpu_mem",
         "gpu_share", "gpu_cc", "cpus", "mem", "time", "queue", "name", "priority", "hold", "tty",
         "env", "environment", "user", "chdir", "output", "error", "array", "after", "after_any",
-        "after_ok", "retry", "no_retry", "idempotency_key", "dry_run"};
+        "after_ok", "retry", "no_retry", "idempotency_key", "grant", "dry_run"};
 static key_fn *const key_fns[] = {on_command, on_gpu, on_gpu_milli, on_fgpu, on_gpu_mem,
         on_gpu_share, on_gpu_cc, on_cpus, on_mem, on_time, on_queue, on_name, on_priority, on_hold,
         on_tty, on_env, on_environment, on_user, on_chdir, on_output, on_error, on_array, on_after,
-        on_after_any, on_after_ok, on_retry, on_no_retry, on_key, on_dry_run};
+        on_after_any, on_after_ok, on_retry, on_no_retry, on_key, on_grant, on_dry_run};
 _Static_assert(ARRAY_LEN(key_names) == ARRAY_LEN(key_fns), "a function for each key");
 
 static int unknown_key(const char *key, struct err *err)

@@ -44,6 +44,7 @@ enum {
 	TAG_GID,
 	TAG_GROUP,
 	TAG_REFUSAL,
+	TAG_GRANT,
 };
 
 /* What the second walk hands out from. */
@@ -113,6 +114,7 @@ void launch_encode(const struct launch *l, struct buf *b)
 	codec_put_u64(b, TAG_AGAIN, l->again);
 	codec_put_u64(b, TAG_CONSOLE_ID, l->console_id);
 	codec_put_str(b, TAG_USER, l->user);
+	codec_put_str(b, TAG_GRANT, l->grant);
 	put_list(b, TAG_ARGV, l->argv);
 	put_list(b, TAG_ENV, l->env);
 	codec_put_str(b, TAG_CWD, l->cwd);
@@ -138,7 +140,8 @@ static bool is_text(const struct codec_field *f)
 {
 	return f->tag == TAG_ARGV || f->tag == TAG_ENV || f->tag == TAG_USER || f->tag == TAG_CWD ||
 	       f->tag == TAG_OUT_PATH || f->tag == TAG_ERR_PATH || f->tag == TAG_INDEX_PATH ||
-	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL;
+	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL ||
+	       f->tag == TAG_GRANT;
 }
 
 static int measure(const void *data, size_t len, struct arena *a, struct err *err)
@@ -220,6 +223,9 @@ static void take_string(struct launch *l, struct arena *a, const struct codec_fi
 		break;
 	case TAG_REFUSAL:
 		l->refusal = s;
+		break;
+	case TAG_GRANT:
+		l->grant = s;
 		break;
 	default:
 		break;
@@ -340,7 +346,7 @@ int launch_decode(const void *data, size_t len, struct launch *ret_launch, struc
 		take_identity(&l, &f);
 		take_setting(&l, &f);
 	}
-	if (l.kind < LAUNCH_START || l.kind > LAUNCH_ROTATE) {
+	if (l.kind < LAUNCH_START || l.kind > LAUNCH_FORGET) {
 		launch_done(&l);
 		return err_set(err, ERR_VERSION, "launch message of kind %u is not known here",
 		        (unsigned)l.kind);
@@ -353,4 +359,25 @@ void launch_done(struct launch *l)
 {
 	free(l->block);
 	l->block = NULL;
+}
+
+bool launch_sets_variable(const char *entry, size_t key_len)
+{
+	static const char *const keys[] = {
+	        "BERTH_JOB_ID",
+	        "BERTH_TASK_ID",
+	        "BERTH_ATTEMPT",
+	        "BERTH_EPOCH",
+	        "BERTH_CPUS",
+	        "BERTH_GPU_MEM_BYTES",
+	        "BERTH_GPU_SHARE_MILLI",
+	        "BERTH_KEEPER",
+	        "BERTH_FAKE_GPUS",
+	        "CUDA_VISIBLE_DEVICES",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		if (strlen(keys[i]) == key_len && memcmp(keys[i], entry, key_len) == 0)
+			return true;
+	return false;
 }

@@ -19,8 +19,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define LAUNCH_MAX  (8 * MIB)
-#define LAUNCH_CPUS 1024 /* CPUs a node can have */
+#define LAUNCH_MAX       (8 * MIB)
+#define LAUNCH_GRANT_LEN 32   /* hexadecimal digits */
+#define LAUNCH_CPUS      1024 /* CPUs a node can have */
 
 enum launch_kind {
 	/* An attempt of a job. */
@@ -33,6 +34,8 @@ enum launch_kind {
 	LAUNCH_SWEEP,
 	/* Open a new spool file (`path`) for attempts started from now on. */
 	LAUNCH_ROTATE,
+	/* The job is forgotten, and with it what root granted it. For the helper; goes no further. */
+	LAUNCH_FORGET,
 };
 
 struct launch {
@@ -44,6 +47,8 @@ struct launch {
 	bool again; /* of a start that may have been sent before: if it has begun and is dead, it is swept */
 	uint64_t console_id; /* of an exec: names its console; else 0 */
 
+	/* Of what shall run as root: names the grant that root's client left for the helper (doc/adr/0014); NULL: none. */
+	const char *grant;
 	/* Account to run as; NULL: the account of the keepers' parent, unless that is root. Resolved where root is held. */
 	const char *user;
 	char **argv;     /* NULL-terminated; looked up in the PATH of `env` */
@@ -92,3 +97,6 @@ void launch_encode(const struct launch *l, struct buf *b);
 MUST_CHECK int launch_decode(
         const void *data, size_t len, struct launch *ret_launch, struct err *err);
 void launch_done(struct launch *l);
+
+/* Whether an entry K=V is of a variable that Berth itself sets in every job; key_len: up to the '='. */
+bool launch_sets_variable(const char *entry, size_t key_len);

@@ -93,6 +93,7 @@ static const struct field start_fields[] = {
 	FIELD(link_start, 20, FIELD_CPUS, cpus),
 	FIELD_OF_LIST(link_start, 21, slices, n_slices, NODE_DEVICES_MAX, slice_table),
 	FIELD(link_start, 22, FIELD_U64, array_size),
+	FIELD(link_start, 23, FIELD_TEXT, grant),
 };
 static const struct field_table start_table = FIELD_TABLE(link_start, start_fields);
 
@@ -142,6 +143,7 @@ static const struct field stream_open_fields[] = {
 	FIELD(link_stream_open, 17, FIELD_BOOL, tty),
 	FIELD(link_stream_open, 18, FIELD_U32, rows),
 	FIELD(link_stream_open, 19, FIELD_U32, columns),
+	FIELD(link_stream_open, 20, FIELD_TEXT, grant),
 };
 static const struct field_table stream_open_table = FIELD_TABLE(link_stream_open, stream_open_fields);
 

@@ -99,6 +99,7 @@ struct link_start {
 	struct slice_record *slices;
 	uint32_t n_slices;
 	uint64_t array_size; /* 0: not of an array */
+	char *grant;         /* of root's: wire/launch.h; NULL: none */
 };
 
 struct link_stop {
@@ -140,6 +141,7 @@ struct link_stream_open {
 	char **env; /* added to the job's own, K=V */
 	bool tty;
 	uint32_t rows, columns;
+	char *grant; /* of an EXEC of root's: wire/launch.h; NULL: none */
 };
 
 struct link_stream_data {

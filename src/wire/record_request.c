@@ -35,6 +35,7 @@ enum request_tag {
 	Q_RANGE,
 	Q_DEP,
 	Q_FINGERPRINT,
+	Q_GRANT,
 };
 
 static void put_lists(struct buf *b, const struct request *r)
@@ -74,6 +75,7 @@ void record__put_request(struct buf *b, uint32_t tag, const struct request *r)
 	codec_put_str(b, Q_ERROR, r->error);
 	codec_put_str(b, Q_KEY, r->idempotency_key);
 	codec_put_u64(b, Q_FINGERPRINT, r->fingerprint);
+	codec_put_str(b, Q_GRANT, r->grant);
 	codec_put_u64(b, Q_GPU_COUNT, r->gpu.count);
 	codec_put_u64(b, Q_GPU_MILLI, r->gpu.milli);
 	codec_put_u64(b, Q_GPU_FGPU, r->gpu.fgpu_milli);
@@ -264,6 +266,9 @@ static void get_request_text(struct request *q, const struct codec_field *f, cha
 		break;
 	case Q_KEY:
 		q->idempotency_key = lay_text(at, f);
+		break;
+	case Q_GRANT:
+		q->grant = lay_text(at, f);
 		break;
 	case Q_GPU_MODEL:
 		q->gpu.model = lay_text(at, f);

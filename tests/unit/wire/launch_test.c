@@ -50,6 +50,7 @@ static struct launch full(void)
 	        .groups = groups_full,
 	        .n_groups = ARRAY_LEN(groups_full),
 	        .refusal = "no",
+	        .grant = "ab",
 	};
 
 	l.cpus[0] = 5;
@@ -76,6 +77,7 @@ static void check_same(const struct launch *got, const struct launch *want)
 	assert_string_equal(g.console_path, w.console_path);
 	assert_string_equal(g.path, w.path);
 	assert_string_equal(g.refusal, w.refusal);
+	assert_string_equal(g.grant, w.grant);
 	check_list(g.argv, w.argv);
 	check_list(g.env, w.env);
 	assert_int_equal(g.n_groups, w.n_groups);
@@ -168,8 +170,8 @@ static void test_refused(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(LAUNCH_MAX);
 
-	codec_put_u64(&b, 1, LAUNCH_ROTATE + 1);
-	check_refused(&b, ERR_VERSION, "kind 6");
+	codec_put_u64(&b, 1, LAUNCH_FORGET + 1);
+	check_refused(&b, ERR_VERSION, "kind 7");
 	buf_reset(&b);
 	codec_put_u64(&b, 2, 1);
 	check_refused(&b, ERR_VERSION, "kind 0");

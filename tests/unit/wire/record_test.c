@@ -26,6 +26,7 @@ static struct request whole_request(void)
 	        .output = "/o",
 	        .error = "/e",
 	        .idempotency_key = "k",
+	        .grant = "00112233445566778899aabbccddeeff",
 	        .fingerprint = UINT64_MAX - 1,
 	        .cpus = 2,
 	        .mem_bytes = 8 * GIB,
@@ -112,6 +113,7 @@ static void expect_request(const struct request *r)
 	assert_string_equal(r->output, "/o");
 	assert_string_equal(r->error, "/e");
 	assert_string_equal(r->idempotency_key, "k");
+	assert_string_equal(r->grant, "00112233445566778899aabbccddeeff");
 	assert_true(r->fingerprint == UINT64_MAX - 1);
 	assert_string_equal(r->gpu.model, "a100");
 	assert_memory_equal(r->ranges, the_ranges, sizeof(the_ranges));
