@@ -129,30 +129,48 @@ void call_drop(struct call *c)
 /* Answers wait at the barrier. */
 struct answer {
 	struct call *c;
+	bool is_read;            /* may be given up */
+	const struct job_id *id; /* of this job alone; NULL: of more; on the call */
 	int status;
 	const char *type;
 	char *body; /* malloc */
 };
 
+static bool is_durable(const struct server *s, const struct job_id *id)
+{
+	const struct job *j = id ? world_find_job(s->world, *id) : NULL;
+
+	return j && !batch_has_job(s, j);
+}
+
 static void give_answer(struct server *s, void *data)
 {
 	struct answer *a = data;
+	struct err err;
 
-	(void)s;
-	if (a->c->r)
+	if (a->is_read && server_is_stuck(s, &err) && !is_durable(s, a->id))
+		call_fail(a->c, &err);
+	else if (a->c->r)
 		net_request_reply(a->c->r, a->status, a->type, a->body, strlen(a->body));
 	free(a->body);
 	call_drop(a->c);
 	free(a);
 }
 
-static void answer(struct call *c, int status, const char *type, char *take_body)
+static bool is_read(enum net_method m)
+{
+	return m == NET_GET || m == NET_HEAD;
+}
+
+static void answer(
+        struct call *c, int status, const char *type, char *take_body, const struct job_id *id)
 {
 	struct answer *a = mem_zalloc(sizeof(*a));
 
 	call_hold(c);
-	*a = (struct answer){c, status, type, take_body};
-	batch_after(c->s, give_answer, a);
+	*a = (struct answer){.c = c, .status = status, .type = type, .body = take_body, .id = id};
+	a->is_read = c->r && is_read(net_request_method(c->r));
+	(a->is_read ? batch_after_read : batch_after)(c->s, give_answer, a);
 }
 
 static char *json_line(json_t *take_json)
@@ -169,7 +187,7 @@ static char *json_line(json_t *take_json)
 
 void call_reply_json(struct call *c, int status, json_t *take_json)
 {
-	answer(c, status, "application/json", json_line(take_json));
+	answer(c, status, "application/json", json_line(take_json), NULL);
 }
 
 void call_reply_json_now(struct call *c, int status, json_t *take_json)
@@ -181,9 +199,15 @@ void call_reply_json_now(struct call *c, int status, json_t *take_json)
 	free(text);
 }
 
+void call_reply_job(struct call *c, const struct job *j, json_t *take_json)
+{
+	answer(c, 200, "application/json", json_line(take_json),
+	        talloc_memdup(c->ctx, &j->id, sizeof(j->id)));
+}
+
 void call_reply_text(struct call *c, int status, const char *type, const char *text)
 {
-	answer(c, status, type, mem_strdup(text));
+	answer(c, status, type, mem_strdup(text), NULL);
 }
 
 void call_fail(struct call *c, const struct err *err)

@@ -39,6 +39,8 @@ void call_drop(struct call *c);
 
 /* Answers, released when everything that happened before is durable. */
 void call_reply_json(struct call *c, int status, json_t *take_json);
+/* Of one job: when nothing becomes durable it is shown all the same if it is so already. */
+void call_reply_job(struct call *c, const struct job *j, json_t *take_json);
 /* Not held back: for what says nothing about jobs. */
 void call_reply_json_now(struct call *c, int status, json_t *take_json);
 void call_reply_text(struct call *c, int status, const char *type, const char *text);

@@ -75,7 +75,7 @@ void api_config(struct call *c)
 
 	conf_each(c->s->conf, add_setting, list);
 	conf_show(c->s->conf, false, &text);
-	call_reply_json(c, 200,
+	call_reply_json_now(c, 200,
 	        json_pack(
 	                "{s:i, s:o, s:s}", "schema", 1, "settings", list, "text", buf_str(&text)));
 }

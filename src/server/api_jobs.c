@@ -12,7 +12,7 @@
 
 static void show(struct call *c, struct job *j)
 {
-	call_reply_json(c, 200, view_job_whole(c->s, j, caller_owns(&c->who, j)));
+	call_reply_job(c, j, view_job_whole(c->s, j, caller_owns(&c->who, j)));
 }
 
 void api_job_show(struct call *c)
@@ -37,7 +37,7 @@ static void wait_over(struct wait *w)
 
 	loop_timer_free(STEAL(w->timer));
 	if (j && w->c->r)
-		call_reply_json(w->c, 200, view_job(w->c->s, j));
+		call_reply_job(w->c, j, view_job(w->c->s, j));
 }
 
 static bool wait_changed(struct server *s, void *data)
@@ -79,8 +79,10 @@ static void begin_wait(struct call *c, struct job *j)
 		call_fail(c, &err);
 		return;
 	}
-	if (job_state_is_final(j->state) || seconds == 0) {
-		call_reply_json(c, 200, view_job(c->s, j));
+	/* Of an end that is not durable yet its watch tells. */
+	if (seconds == 0 || (job_state_is_final(j->state) &&
+	                            (batch_is_idle(c->s) || !batch_has_job(c->s, j)))) {
+		call_reply_job(c, j, view_job(c->s, j));
 		return;
 	}
 	w = talloc_zero(c->ctx, struct wait);
@@ -122,7 +124,7 @@ static void carry_out(struct call *c, struct job *j)
 
 	if (!call_may_touch(c, j))
 		return;
-	if (server_apply(c->s, &e, &out, &err))
+	if (batch_check_room(c->s, &err) || server_apply(c->s, &e, &out, &err))
 		call_fail(c, &err);
 	else
 		call_reply_json(c, 200, view_job(c->s, out.job));
@@ -235,7 +237,7 @@ static void edit(struct call *c, struct job *j)
 		(void)!err_set(&err, ERR_LIMIT, "queue '%s' allows at most %s for a job", q->name,
 		        num_format_duration(q->time_limit_ms / 1000, limit));
 		call_fail(c, &err);
-	} else if (server_apply(c->s, e, &out, &err)) {
+	} else if (batch_check_room(c->s, &err) || server_apply(c->s, e, &out, &err)) {
 		call_fail(c, &err);
 	} else {
 		call_reply_json(c, 200, view_job(c->s, out.job));

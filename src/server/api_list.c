@@ -307,6 +307,7 @@ static int parse_list(struct list *l, struct err *err)
 static void read_ended(struct server *s, void *data)
 {
 	struct list *l = data;
+	bool is_stuck = server_is_stuck(s, &l->err);
 	bool goes_on = l->has_after && l->after.phase == 2;
 	bool is_filtered = l->array || l->queue || l->user || l->state >= 0;
 	size_t want = l->limit - json_array_size(l->jobs) + 1;
@@ -316,6 +317,11 @@ static void read_ended(struct server *s, void *data)
 	                  : (struct place){.ended_ms = INT64_MAX,
 	                            .num = UINT64_MAX,
 	                            .task = l->array ? -1 : INT64_MAX};
+	if (is_stuck) {
+		l->rc = -(int)l->err.kind;
+		end(l);
+		return;
+	}
 	if (worker_submit(s->worker, read_page, page_done, l))
 		return;
 	l->rc = err_set(&l->err, ERR_UNAVAILABLE, "the store is busy; try again");
@@ -342,5 +348,5 @@ void api_jobs_list(struct call *c)
 		return;
 	}
 	call_hold(c);
-	batch_after(c->s, read_ended, l);
+	batch_after_read(c->s, read_ended, l);
 }

@@ -100,7 +100,10 @@ struct lines {
 	uint64_t line;
 	unsigned unsent; /* pieces at the barrier */
 	bool ended;
-	bool waiting; /* for a fetch: the rest of `in` waits too */
+	/* the rest of `in` waits: */
+	bool waiting;   /* for a fetch */
+	bool is_late;   /* for the store, which has too much to do */
+	bool is_unread; /* for the peer, who does not take the answers */
 	bool begun;
 	bool refused; /* a line was too large: what follows is not looked at */
 	struct job_id last_fetch;
@@ -125,6 +128,17 @@ static void lines_finish(struct lines *l)
 		net_request_end(l->c->r);
 }
 
+static bool must_wait(const struct lines *l)
+{
+	return l->waiting || l->is_late || l->is_unread;
+}
+
+static void lines_pace(struct lines *l)
+{
+	if (l->c->r)
+		net_request_pause(l->c->r, must_wait(l) || l->unsent >= 4);
+}
+
 static void lines_send(struct server *s, void *data)
 {
 	struct piece *p = data;
@@ -133,9 +147,8 @@ static void lines_send(struct server *s, void *data)
 	(void)s;
 	l->unsent--;
 	if (l->c->r) {
-		(void)net_request_send(l->c->r, p->bytes.data, p->bytes.len);
-		if (l->unsent < 4)
-			net_request_pause(l->c->r, l->waiting);
+		l->is_unread |= !net_request_send(l->c->r, p->bytes.data, p->bytes.len);
+		lines_pace(l);
 		lines_finish(l);
 	}
 	buf_done(&p->bytes);
@@ -156,8 +169,7 @@ static void lines_push(struct lines *l)
 	l->answers = BUF_INIT(64 * MIB);
 	l->unsent++;
 	call_hold(l->c);
-	if (l->c->r && l->unsent >= 4)
-		net_request_pause(l->c->r, true);
+	lines_pace(l);
 	batch_after(l->c->s, lines_send, p);
 }
 
@@ -190,7 +202,7 @@ static void line_fetched(struct server *s, void *data, int rc, const struct err 
 	(void)err;
 	l->waiting = false;
 	if (l->c->r) {
-		net_request_pause(l->c->r, l->unsent >= 4);
+		lines_pace(l);
 		lines_work(l);
 	}
 	call_drop(l->c);
@@ -199,7 +211,7 @@ static void line_fetched(struct server *s, void *data, int rc, const struct err 
 static void line_wait(struct lines *l)
 {
 	l->waiting = true;
-	net_request_pause(l->c->r, true);
+	lines_pace(l);
 	call_hold(l->c);
 }
 
@@ -249,12 +261,47 @@ static bool line_submit(struct lines *l, const char *text, size_t len)
 	return true;
 }
 
+static void lines_in_time(struct server *s, void *data)
+{
+	struct lines *l = data;
+
+	(void)s;
+	l->is_late = false;
+	if (l->c->r) {
+		lines_pace(l);
+		lines_work(l);
+	}
+	call_drop(l->c);
+}
+
+/* While the store is in trouble, lines are refused instead. */
+static bool wait_for_room(struct lines *l)
+{
+	if (l->c->s->store_trouble != ERR_NONE || !batch_is_full(l->c->s))
+		return false;
+	l->is_late = true;
+	lines_pace(l);
+	call_hold(l->c);
+	batch_after(l->c->s, lines_in_time, l);
+	return true;
+}
+
+static void lines_drained(void *data, struct net_request *r)
+{
+	struct lines *l = data;
+
+	(void)r;
+	l->is_unread = false;
+	lines_pace(l);
+	lines_work(l);
+}
+
 /* Every whole line that is there. */
 static void lines_work(struct lines *l)
 {
 	size_t at = 0;
 
-	while (!l->waiting && at < l->in.len) {
+	while (!must_wait(l) && at < l->in.len && !wait_for_room(l)) {
 		const char *from = (const char *)l->in.data + at;
 		const char *nl = memchr(from, '\n', l->in.len - at);
 		size_t len = nl ? (size_t)(nl - from) : l->in.len - at;
@@ -319,6 +366,7 @@ void api_jobs_submit(struct call *c)
 	l->c = c;
 	l->in = BUF_INIT(c->s->conf->server_max_body_bytes + 64 * KIB);
 	l->answers = BUF_INIT(64 * MIB);
+	net_request_on_drain(c->r, lines_drained, l);
 	net_request_read_stream(c->r, on_lines, l);
 }
 

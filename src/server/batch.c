@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_BYTES_MAX (256 * MIB)
-#define PLAN_MAX        256
-#define BLOB_AHEAD_MS   (60 * 60 * 1000)
+#define BATCH_BYTES_FULL (64 * MIB)
+#define PLAN_MAX         256
+#define BLOB_AHEAD_MS    (60 * 60 * 1000)
 
 struct batch_row {
 	enum row_kind kind;
@@ -21,8 +21,9 @@ struct batch_row {
 };
 
 struct batch_call {
-	barrier_fn *fn;
+	barrier_fn *fn; /* NULL: it was called early */
 	void *data;
+	bool is_read;
 };
 
 struct batch {
@@ -35,6 +36,9 @@ struct batch {
 	size_t n_events, cap_events;
 	struct batch_call *calls;
 	size_t n_calls, cap_calls;
+	/* of the world's dirty jobs while this batch gathers: what they will take, and how many were looked at */
+	uint64_t dirty_bytes;
+	uint32_t n_weighed;
 	/* for the store thread */
 	uint64_t seq;
 	struct store_row *store_rows;
@@ -48,7 +52,8 @@ static struct batch *batch_new(struct server *s)
 	struct batch *b = mem_zalloc(sizeof(*b));
 
 	b->s = s;
-	b->bytes = BUF_INIT(BATCH_BYTES_MAX);
+	/* Bounded by batch_is_full(), and by what lives in memory. */
+	b->bytes = BUF_INIT(SIZE_MAX / 2);
 	return b;
 }
 
@@ -94,22 +99,82 @@ bool batch_is_idle(const struct server *s)
 	return !has_changes(s) && !s->gathering->n_calls && !s->in_flight;
 }
 
-static void add_call(struct batch *b, barrier_fn *fn, void *data)
+static void add_call(struct batch *b, struct batch_call call)
 {
 	MEM_GROW(b->calls, b->n_calls, b->cap_calls);
-	b->calls[b->n_calls++] = (struct batch_call){fn, data};
+	b->calls[b->n_calls++] = call;
+}
+
+static void after(struct server *s, struct batch_call call)
+{
+	if (has_changes(s) || s->gathering->n_calls) {
+		add_call(s->gathering, call);
+		loop_wake(s->loop);
+	} else if (s->in_flight) {
+		add_call(s->in_flight, call);
+	} else {
+		call.fn(s, call.data);
+	}
 }
 
 void batch_after(struct server *s, barrier_fn *fn, void *data)
 {
-	if (has_changes(s) || s->gathering->n_calls) {
-		add_call(s->gathering, fn, data);
-		loop_wake(s->loop);
-	} else if (s->in_flight) {
-		add_call(s->in_flight, fn, data);
-	} else {
+	after(s, (struct batch_call){.fn = fn, .data = data});
+}
+
+void batch_after_read(struct server *s, barrier_fn *fn, void *data)
+{
+	struct err ignored;
+
+	if (server_is_stuck(s, &ignored))
 		fn(s, data);
-	}
+	else
+		after(s, (struct batch_call){.fn = fn, .data = data, .is_read = true});
+}
+
+static void give_up_reads(struct server *s, struct batch *b)
+{
+	for (size_t i = 0; b && i < b->n_calls; i++)
+		if (b->calls[i].is_read && b->calls[i].fn)
+			STEAL(b->calls[i].fn)(s, b->calls[i].data);
+}
+
+bool batch_has_job(const struct server *s, const struct job *j)
+{
+	enum row_kind kind = j->id.task == TASK_NONE ? ROW_JOB : ROW_TASK;
+	const struct batch *b = s->in_flight;
+
+	for (size_t i = 0; b && i < b->n_rows; i++)
+		if (b->rows[i].kind == kind && b->rows[i].key == j->id.num &&
+		        b->rows[i].sub == j->id.task)
+			return true;
+	return j->dirty;
+}
+
+static uint64_t weight(const struct job *j)
+{
+	uint64_t request = j->id.task == TASK_NONE ? j->req->bytes : 0;
+
+	return request + 512 + 64ULL * j->n_transitions + 256ULL * j->n_attempts;
+}
+
+bool batch_is_full(struct server *s)
+{
+	struct batch *b = s->gathering;
+
+	while (b->n_weighed < s->world->n_dirty)
+		b->dirty_bytes += weight(s->world->dirty_jobs[b->n_weighed++]);
+	return b->bytes.len + b->dirty_bytes > BATCH_BYTES_FULL;
+}
+
+int batch_check_room(struct server *s, struct err *err)
+{
+	int rc;
+
+	if (!batch_is_full(s))
+		return 0;
+	rc = err_set(err, ERR_UNAVAILABLE, "more waits for the disk than may wait");
+	return rc ? err_hint(err, "try again in a moment") : rc;
 }
 
 static struct batch_row *add_row(struct batch *b, enum row_kind kind, uint64_t key, int64_t sub)
@@ -247,7 +312,6 @@ static void seal(struct server *s, struct batch *b)
 		r->len = b->bytes.len - r->at;
 		s->world->counters_dirty = false;
 	}
-	BUG_IF(b->bytes.overflow);
 	b->store_rows = mem_zalloc(b->n_rows * sizeof(*b->store_rows));
 	for (size_t i = 0; i < b->n_rows; i++)
 		b->store_rows[i] = (struct store_row){.kind = b->rows[i].kind,
@@ -297,7 +361,8 @@ static void release(struct server *s, struct batch *b)
 		if (b->fx.v[i].kind == EFFECT_CHANGED)
 			watch_notify(s, b->fx.v[i].id);
 	for (size_t i = 0; i < b->n_calls; i++)
-		b->calls[i].fn(s, b->calls[i].data);
+		if (b->calls[i].fn)
+			b->calls[i].fn(s, b->calls[i].data);
 }
 
 static void on_committed(void *data);
@@ -306,6 +371,16 @@ static void hand_over(struct server *s)
 {
 	if (!worker_submit(s->worker, commit_run, on_committed, s->in_flight))
 		loop_timer_start(s->retry_timer, 50, 0);
+}
+
+void batch_is_late(void *server)
+{
+	struct server *s = server;
+
+	log_error("store.late", "waited_ms=%llu", (unsigned long long)s->patience_ms);
+	s->store_is_slow = true;
+	give_up_reads(s, s->in_flight);
+	give_up_reads(s, s->gathering);
 }
 
 static void on_trouble(struct server *s, struct batch *b)
@@ -321,6 +396,8 @@ static void on_trouble(struct server *s, struct batch *b)
 		log_error("store.commit", "text=\"%s\" retrying_ms=500", b->err.text);
 	s->store_trouble = b->err.kind;
 	memcpy(s->store_trouble_text, b->err.text, sizeof(s->store_trouble_text) - 1);
+	give_up_reads(s, b);
+	give_up_reads(s, s->gathering);
 	if (s->stop_asked) {
 		s->stopped = true;
 		loop_stop(s->loop);
@@ -334,6 +411,9 @@ static void on_committed(void *data)
 	struct batch *b = data;
 	struct server *s = b->s;
 
+	if (s->patience_timer)
+		loop_timer_stop(s->patience_timer);
+	s->store_is_slow = false;
 	if (b->rc) {
 		on_trouble(s, b);
 		return;
@@ -403,5 +483,6 @@ void batch_turn_end(void *server)
 		return;
 	}
 	s->in_flight->seq = ++s->seq;
+	loop_timer_start(s->patience_timer, s->patience_ms, 0);
 	hand_over(s);
 }

@@ -10,6 +10,17 @@ typedef void barrier_fn(struct server *s, void *data);
 
 /* Calls fn when everything applied so far is durable: at once when it is already. */
 void batch_after(struct server *s, barrier_fn *fn, void *data);
+/* The same for who only reads; also called when that cannot be now: server_is_stuck() says so then. */
+void batch_after_read(struct server *s, barrier_fn *fn, void *data);
+/* What memory has of this job is not durable yet. */
+bool batch_has_job(const struct server *s, const struct job *j);
+/*
+ * So much waits for the store that nobody may add to it: who asks for a change is refused, lines wait. Ends of jobs are
+ * taken all the same: there are not more of them than of jobs that run.
+ */
+bool batch_is_full(struct server *s);
+MUST_CHECK int batch_check_room(
+        struct server *s, struct err *err); /* UNAVAILABLE when it is full */
 /* The effects of the batch that gathers, for core_apply(). */
 struct effects *batch_effects(struct server *s);
 /* Rows beside those of jobs, which the world lists by itself. */
@@ -30,6 +41,8 @@ uint64_t idem_row_key(const char *text);
 void batch_use_blob(struct server *s, uint64_t num);
 /* End of a turn of the loop: plan, then hand over if the store is free. */
 void batch_turn_end(void *server);
+/* Timer: the store has not answered for too long. */
+void batch_is_late(void *server);
 /* Timer: hands a batch that failed to the store again. */
 void batch_retry(void *server);
 bool batch_is_idle(const struct server *s); /* nothing gathered, nothing in flight */

@@ -22,6 +22,7 @@
 
 #define STORE_QUEUE_MAX 64 /* jobs of the store thread at once: one batch, and reads */
 #define TICK_MS         1000
+#define PATIENCE_MS     5000
 #define LEAD_TRIES \
 	100 /* a server that was just killed may hold its lock a moment longer than its name */
 #define LEAD_WAIT_MS 20
@@ -46,6 +47,23 @@ void server_apply_or_log(struct server *s, const struct event *e)
 	if (server_apply(s, e, &out, &err))
 		log_warn("event", "kind=%d job=%llu text=\"%s\"", (int)e->kind,
 		        (unsigned long long)e->id.num, err.text);
+}
+
+bool server_is_stuck(const struct server *s, struct err *err)
+{
+	if (s->store_trouble == ERR_NONE && !s->store_is_slow)
+		return false;
+	if (s->store_trouble == ERR_NONE)
+		(void)!err_set(err, ERR_UNAVAILABLE,
+		        "the disk has not answered for %llu s, so what is durable is not known",
+		        (unsigned long long)(s->patience_ms + 999) / 1000);
+	else
+		(void)!err_set(err,
+		        s->store_trouble == ERR_NO_SPACE ? ERR_NO_SPACE : ERR_UNAVAILABLE,
+		        "something changed that cannot be kept now, and may not be shown before: %s",
+		        s->store_trouble_text);
+	(void)!err_hint(err, "it is tried again all the time; see: berth doctor");
+	return true;
 }
 
 static void stop_now(struct server *s, void *data)
@@ -246,6 +264,8 @@ static int open_world(struct server *s, struct err *err)
 	batch_init(s);
 	s->retry_timer = loop_timer_new(s->loop, batch_retry, s);
 	s->tick_timer = loop_timer_new(s->loop, on_tick, s);
+	s->patience_timer = loop_timer_new(s->loop, batch_is_late, s);
+	s->patience_ms = PATIENCE_MS;
 	s->prune_timer = loop_timer_new(s->loop, prune_begin, s);
 	rc = open_store(s, err);
 	if (rc == 0)
@@ -300,10 +320,12 @@ void server_close(struct server *s)
 		loop_timer_free(STEAL(s->prune_timer));
 		loop_timer_free(STEAL(s->tick_timer));
 		loop_timer_free(STEAL(s->retry_timer));
+		loop_timer_free(STEAL(s->patience_timer));
 		loop_run(s->loop);
 	}
 	worker_free(s->worker);
 	loop_timer_free(s->retry_timer);
+	loop_timer_free(s->patience_timer);
 	loop_timer_free(s->tick_timer);
 	loop_timer_free(s->prune_timer);
 	watch_done(s);

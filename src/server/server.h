@@ -48,6 +48,9 @@ struct server {
 	bool reserve_is_out; /* store thread: the reserve file was given up for ends of jobs */
 	enum err_kind store_trouble; /* ERR_NONE: the last commit succeeded */
 	char store_trouble_text[200];
+	struct loop_timer *patience_timer;
+	uint64_t patience_ms; /* a commit may take so long before who only reads is told */
+	bool store_is_slow;   /* it took longer, and is not back yet */
 
 	struct uplink *uplinks; /* connected agents */
 	struct watch_set *watches;
@@ -68,6 +71,8 @@ MUST_CHECK int server_apply(
         struct server *s, const struct event *e, struct applied *ret_applied, struct err *err);
 /* The same where failing can only be a bug or a report that came too late: logged, not returned. */
 void server_apply_or_log(struct server *s, const struct event *e);
+/* Nothing becomes durable now; err says why. False: all is well. */
+bool server_is_stuck(const struct server *s, struct err *err);
 void server_stop(struct server *s); /* after what is gathered is durable, or cannot be kept */
 void server_arm_tick(struct server *s);
 

@@ -58,7 +58,10 @@ static void add_object(struct buf *b, json_t *env, const struct conf *filter)
 int submit_keep_env(struct server *s, json_t *env, uint64_t *ret_num, struct err *err)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(ENV_MAX);
+	int rc = batch_check_room(s, err);
 
+	if (rc)
+		return rc;
 	if (!json_is_object(env))
 		return err_set(err, ERR_INVALID, "'environment' must be an object of strings");
 	add_object(&b, env, s->conf);
@@ -331,7 +334,9 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 		        "nothing can be kept now: %s", s->store_trouble_text);
 		return rc;
 	}
-	rc = job_spec_from_json(json, ctx, &spec, err);
+	rc = batch_check_room(s, err);
+	if (rc == 0)
+		rc = job_spec_from_json(json, ctx, &spec, err);
 	if (rc == 0)
 		rc = prepare(s, who, &spec, ctx, err);
 	if (rc)

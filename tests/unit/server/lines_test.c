@@ -141,6 +141,33 @@ static void test_line_too_large(void **state)
 	rig_end(&g);
 }
 
+/* Who does not read the answers is not read from. */
+static void test_answers_unread(void **state)
+{
+	enum { N = 100000 };
+	struct rig g = {0};
+	CLEANUP_BUF struct buf b = BUF_INIT(4 * MIB);
+	struct ask a;
+	unsigned lines = 0;
+
+	rig_begin(&g);
+	for (int i = 0; i < N; i++)
+		buf_add_str(&b, "this is no JSON at all\n");
+	ask_begin(&g, &a, "POST", "/v1/jobs", NDJSON, b.data, b.len);
+	loop_poll_set(a.poll, LOOP_WRITE);
+	for (int i = 0; i < 300; i++)
+		rig_do(&g, "GET", "/healthz", NULL);
+	assert_true(a.n_sent < b.len / 2);
+	loop_poll_set(a.poll, LOOP_READ | LOOP_WRITE);
+	ask_wait(&a);
+	assert_true(a.is_whole);
+	for (const char *p = buf_str(&a.body); (p = strchr(p, '\n')); p++)
+		lines++;
+	assert_int_equal(lines, N);
+	ask_end(&a);
+	rig_end(&g);
+}
+
 static void test_peer_gone(void **state)
 {
 	struct rig g = {0};
@@ -170,6 +197,7 @@ int main(void)
 	        cmocka_unit_test(test_repeat_and_dry_run),
 	        cmocka_unit_test(test_dependency_on_evicted),
 	        cmocka_unit_test(test_line_too_large),
+	        cmocka_unit_test(test_answers_unread),
 	        cmocka_unit_test(test_peer_gone),
 	};
 
