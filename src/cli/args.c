@@ -236,6 +236,8 @@ int args_parse(struct cli *cli, const struct args *a, int argc, char **argv, str
 	};
 	snprintf(name, sizeof(name), "berth %s", cli->verb);
 	if (p.wants_help) {
+		/* Without argp's remark on the arguments of long options. */
+		setenv("ARGP_HELP_FMT", "no-dup-args-note", 0);
 		argp_help(&argp, stdout, ARGP_HELP_LONG | ARGP_HELP_SHORT_USAGE | ARGP_HELP_DOC,
 		        name);
 		exit(cli_flush(cli, 0));
@@ -279,7 +281,9 @@ int args_run_sub(struct cli *cli, const struct args_sub *subs, int argc, char **
 		}
 	}
 	if (argc > 1 && is_help(argv[1])) {
-		printf("Usage: berth %s %s\n", argv[0], cli_verb_find(argv[0])->synopsis);
+		printf("Usage: berth %s %s\n%s. berth %s VERB --help shows the options of one.\n",
+		        argv[0], cli_verb_find(argv[0])->synopsis, cli_verb_find(argv[0])->summary,
+		        argv[0]);
 		return 0;
 	}
 	if (argc < 2)

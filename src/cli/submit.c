@@ -29,8 +29,8 @@ int verb_submit(struct cli *cli, int argc, char **argv)
 	        .options = jobspec_submit_options,
 	        .parse = jobspec_parse,
 	        .input = &s,
-	        .args_doc = "-- CMD...",
-	        .doc = "Submits a job and prints its id.",
+	        .args_doc = "-- CMD...\n--from FILE|-",
+	        .doc = "Submits a job, or one for each line of a file, and prints the ids.",
 	        .command_follows = true,
 	        .is_listing = true,
 	};

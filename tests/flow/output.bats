@@ -184,5 +184,8 @@ FAILED: exit code 3" ]
   for verb in $(b help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
     run -0 b "$verb" --help
     has "$output" "berth $verb"
+    [ "$(grep -c 'Mandatory or optional' <<<"$output")" = 0 ]
   done
+  b help submit | grep -qF -- 'berth submit [OPTION...] --from FILE|-'
+  b help token | grep -qF 'berth token VERB --help'
 }
