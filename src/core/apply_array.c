@@ -133,6 +133,7 @@ static void cut_rest(struct apply *a, struct job *parent)
 	world__settle(a->w, parent, a->now);
 	world__mark_dirty(a->w, parent);
 	/* Others may wait for a task that was cut. */
+	effects_add(a->fx, (struct effect){.kind = EFFECT_CHANGED, .id = parent->id});
 	apply__note_recheck(a, parent->id.num);
 }
 

@@ -76,6 +76,39 @@ struct job *world_find_job(const struct world *w, struct job_id id)
 	return RB_FIND(job_ids, (struct job_ids *)(uintptr_t)&w->by_id, &key);
 }
 
+bool world_find_unstarted(const struct world *w, struct job_id id, struct unstarted_task *ret)
+{
+	struct job *array = world_find_job(w, (struct job_id){id.num, TASK_NONE});
+	uint64_t pos =
+	        array && array->is_array ? request_task_pos(array->req, id.task) : UINT64_MAX;
+	bool waits, has_ended;
+
+	if (id.task == TASK_NONE || pos == UINT64_MAX || array_is_apart(array->array, pos))
+		return false;
+	waits = array_is_unstarted(array->array, pos);
+	has_ended = job_state_is_final(array->state);
+	*ret = (struct unstarted_task){.job = {.id = id,
+	                                       .req = array->req,
+	                                       .parent = array,
+	                                       .state = waits ? JOB_PENDING : JOB_CANCELLED,
+	                                       .wait = waits ? array->wait : WAIT_NONE,
+	                                       .class = array->class,
+	                                       .held = array->held,
+	                                       .priority = array->priority,
+	                                       .order = array->order,
+	                                       .submitted_ms = array->submitted_ms,
+	                                       .transitions = &ret->last,
+	                                       .n_transitions = 1}};
+	ret->last = array->transitions[has_ended && !waits ? array->n_transitions - 1 : 0];
+	if (!waits) {
+		ret->job.ended_ms = has_ended ? array->ended_ms : 0;
+		ret->last.reason = array->stop_reason ? array->stop_reason : array->reason;
+	}
+	ret->last.state = ret->job.state;
+	ret->job.reason = ret->last.reason;
+	return true;
+}
+
 struct job *world_next_job(const struct world *w, const struct job *after)
 {
 	if (!after)

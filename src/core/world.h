@@ -137,6 +137,15 @@ void world_free(struct world *w);
 struct job *world_find_job(const struct world *w, struct job_id id);
 struct job *world_next_job(const struct world *w,
         const struct job *after); /* in order of id; NULL begins; NULL ends */
+/*
+ * A task that never became a job of its own, as it would be shown if it were one: PENDING, or CANCELLED with its array.
+ * False: it is none of those. What it points to is its array's; *ret is not in the world and must not move.
+ */
+struct unstarted_task {
+	struct job job;
+	struct transition last;
+};
+bool world_find_unstarted(const struct world *w, struct job_id id, struct unstarted_task *ret);
 struct queue *world_find_queue(const struct world *w, const char *name);
 struct node *world_find_node(const struct world *w, const char *name);
 struct node *world_find_node_num(const struct world *w, uint64_t num);

@@ -140,6 +140,8 @@ static bool is_durable(const struct server *s, const struct job_id *id)
 {
 	const struct job *j = id ? world_find_job(s->world, *id) : NULL;
 
+	if (id && !j)
+		j = world_find_job(s->world, (struct job_id){id->num, TASK_NONE});
 	return j && !batch_has_job(s, j);
 }
 
@@ -298,11 +300,26 @@ static void fail_no_job(struct call *c, struct job_id id)
 	call_fail(c, &err);
 }
 
+struct job *call_find_job(struct call *c, struct job_id id)
+{
+	struct job *j = world_find_job(c->s->world, id);
+	struct unstarted_task *t;
+
+	if (j || id.task == TASK_NONE)
+		return j;
+	t = talloc(c->ctx, struct unstarted_task);
+	if (world_find_unstarted(c->s->world, id, t))
+		return &t->job;
+	talloc_free(t);
+	return NULL;
+}
+
 static void on_fetched(struct server *s, void *data, int rc, const struct err *err)
 {
 	struct job_wait_for *w = data;
-	struct job *j = world_find_job(s->world, w->id);
+	struct job *j = call_find_job(w->c, w->id);
 
+	(void)s;
 	if (w->c->r) {
 		if (rc && err->kind != ERR_NOT_FOUND)
 			call_fail(w->c, err);
@@ -316,7 +333,7 @@ static void on_fetched(struct server *s, void *data, int rc, const struct err *e
 
 void call_with_job(struct call *c, struct job_id id, void (*fn)(struct call *c, struct job *j))
 {
-	struct job *j = world_find_job(c->s->world, id);
+	struct job *j = call_find_job(c, id);
 	struct job_wait_for *w;
 
 	if (j) {

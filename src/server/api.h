@@ -58,7 +58,9 @@ void call_read_json(
         struct call *c, const struct body_key *keys, void (*fn)(struct call *c, json_t *body));
 /* The {id} of the path; answered here when it is none. */
 bool call_job_id(struct call *c, struct job_id *ret_id);
-/* The job, brought back from the store when it has left memory; fn is not called when there is none (answered 404). */
+/* In memory; or a task that has not become a job of its own, as if it had, as long as the call. NULL: neither. */
+struct job *call_find_job(struct call *c, struct job_id id);
+/* The same, brought back from the store when it has left memory; fn is not called when there is none (answered 404). */
 void call_with_job(struct call *c, struct job_id id, void (*fn)(struct call *c, struct job *j));
 /* Own jobs and administrators only; answered here otherwise. */
 bool call_may_touch(struct call *c, const struct job *j);

@@ -27,45 +27,62 @@ void api_job_show(struct call *c)
 struct wait {
 	struct call *c;
 	struct job_id id;
-	struct watch *watch;
+	/* of the job, and of a task that has not started its array's, which may be cancelled before */
+	struct watch *watches[2];
 	struct loop_timer *timer;
 };
 
-static void wait_over(struct wait *w)
+static void wait_reply(struct call *c, struct job *j)
 {
-	struct job *j = world_find_job(w->c->s->world, w->id);
-
-	loop_timer_free(STEAL(w->timer));
-	if (j && w->c->r)
-		call_reply_job(w->c, j, view_job(w->c->s, j));
+	call_reply_job(c, j, view_job(c->s, j));
 }
 
-static bool wait_changed(struct server *s, void *data)
+static void wait_end(struct wait *w)
 {
-	struct wait *w = data;
-	const struct job *j = world_find_job(s->world, w->id);
+	for (size_t i = 0; i < ARRAY_LEN(w->watches); i++)
+		watch_remove(w->c->s, STEAL(w->watches[i]));
+	loop_timer_free(STEAL(w->timer));
+}
+
+static void wait_over(void *wait)
+{
+	struct wait *w = wait;
+
+	wait_end(w);
+	if (w->c->r)
+		call_with_job(w->c, w->id, wait_reply);
+}
+
+static bool wait_changed(struct wait *w, struct watch **own)
+{
+	const struct job *j = call_find_job(w->c, w->id);
 
 	if (j && !job_state_is_final(j->state))
 		return true;
-	w->watch = NULL;
+	*own = NULL;
 	wait_over(w);
 	return false;
 }
 
-static void wait_timeout(void *data)
+static bool wait_job_changed(struct server *s, void *data)
 {
 	struct wait *w = data;
 
-	watch_remove(w->c->s, STEAL(w->watch));
-	wait_over(w);
+	(void)s;
+	return wait_changed(w, &w->watches[0]);
+}
+
+static bool wait_array_changed(struct server *s, void *data)
+{
+	struct wait *w = data;
+
+	(void)s;
+	return wait_changed(w, &w->watches[1]);
 }
 
 static void wait_gone(struct call *c)
 {
-	struct wait *w = c->data;
-
-	watch_remove(c->s, STEAL(w->watch));
-	loop_timer_free(STEAL(w->timer));
+	wait_end(c->data);
 }
 
 static void begin_wait(struct call *c, struct job *j)
@@ -82,14 +99,17 @@ static void begin_wait(struct call *c, struct job *j)
 	/* Of an end that is not durable yet its watch tells. */
 	if (seconds == 0 || (job_state_is_final(j->state) &&
 	                            (batch_is_idle(c->s) || !batch_has_job(c->s, j)))) {
-		call_reply_job(c, j, view_job(c->s, j));
+		wait_reply(c, j);
 		return;
 	}
 	w = talloc_zero(c->ctx, struct wait);
 	w->c = c;
 	w->id = j->id;
-	w->watch = watch_add(c->s, j->id, wait_changed, w);
-	w->timer = loop_timer_new(c->s->loop, wait_timeout, w);
+	w->watches[0] = watch_add(c->s, j->id, wait_job_changed, w);
+	if (j->id.task != TASK_NONE && !world_find_job(c->s->world, j->id))
+		w->watches[1] = watch_add(
+		        c->s, (struct job_id){j->id.num, TASK_NONE}, wait_array_changed, w);
+	w->timer = loop_timer_new(c->s->loop, wait_over, w);
 	loop_timer_start(w->timer, MIN(seconds, WAIT_MAX_S) * 1000, 0);
 	c->data = w;
 	c->on_gone = wait_gone;

@@ -22,14 +22,17 @@ struct follower {
 	uint32_t attempt; /* the one that is read; 0: none yet */
 	uint32_t only;    /* 0: the last, and further ones */
 	bool follow, framed, want_out, want_err;
-	bool at_barrier; /* goes on when START of its attempt has been sent */
+	bool at_barrier; /* goes on when START of its attempt has been sent, or the job was fetched */
 	uint64_t skip;   /* as asked, of the first attempt */
 	uint64_t tail;
 	uint64_t passed; /* bytes of the attempt that were sent on */
 	uint64_t owed;   /* taken from the stream, window not given back */
 	struct stream *stream;
-	struct watch *watch;
+	/* of the job, and of a task that has not started its array's, which may be cancelled before */
+	struct watch *watches[2];
 	struct loop_timer *again;
+	bool is_over;    /* nothing more is read; how the job ended is still to be said */
+	bool is_fetched; /* it was asked for in the store */
 };
 
 static void advance(struct follower *f);
@@ -100,10 +103,8 @@ static void on_stream_close(void *data, enum err_kind kind, const char *text)
 	f->passed = 0;
 	f->skip = 0;
 	f->tail = 0;
-	if (f->only || !f->follow)
-		finish(f, world_find_job(f->c->s->world, f->id));
-	else
-		advance(f);
+	f->is_over = f->only || !f->follow;
+	advance(f);
 }
 
 static const struct stream_handlers log_handlers = {
@@ -135,15 +136,50 @@ static bool on_change(struct server *s, void *data)
 	struct follower *f = data;
 
 	(void)s;
-	f->watch = NULL;
+	f->watches[0] = NULL;
+	advance(f);
+	return false;
+}
+
+static bool on_array_change(struct server *s, void *data)
+{
+	struct follower *f = data;
+
+	(void)s;
+	f->watches[1] = NULL;
 	advance(f);
 	return false;
 }
 
 static void wait_for_change(struct follower *f)
 {
-	if (!f->watch)
-		f->watch = watch_add(f->c->s, f->id, on_change, f);
+	struct server *s = f->c->s;
+
+	if (!f->watches[0])
+		f->watches[0] = watch_add(s, f->id, on_change, f);
+	if (!f->watches[1] && f->id.task != TASK_NONE && !world_find_job(s->world, f->id))
+		f->watches[1] =
+		        watch_add(s, (struct job_id){f->id.num, TASK_NONE}, on_array_change, f);
+}
+
+/* It ended, and has left memory. */
+static void on_fetched(struct server *s, void *data, int rc, const struct err *err)
+{
+	struct follower *f = data;
+
+	(void)s;
+	(void)rc;
+	(void)err;
+	f->at_barrier = false;
+	go_on(f, false);
+	call_drop(f->c);
+}
+
+static void fetch(struct follower *f)
+{
+	f->is_fetched = f->at_barrier = true;
+	call_hold(f->c);
+	fetch_job(f->c->s, f->id, on_fetched, f);
 }
 
 static void start_is_sent(struct server *s, void *data)
@@ -178,14 +214,17 @@ static void no_node(struct follower *f)
 
 static void go_on(struct follower *f, bool start_was_sent)
 {
-	const struct job *j = world_find_job(f->c->s->world, f->id);
+	const struct job *j;
 
 	if (!f->c->r || f->stream || f->at_barrier)
 		return;
 	if (!f->attempt)
 		f->attempt = f->only ? f->only : 1;
-	if (!j) {
-		finish(f, NULL);
+	j = call_find_job(f->c, f->id);
+	if (!j && !f->is_fetched) {
+		fetch(f);
+	} else if (!j || f->is_over) {
+		finish(f, j);
 	} else if (f->attempt <= j->n_attempts) {
 		if ((!start_was_sent && wait_for_start(f, &j->attempts[f->attempt - 1])) ||
 		        open_stream(f, j))
@@ -217,7 +256,8 @@ static void follower_gone(struct call *c)
 	struct follower *f = c->data;
 
 	stream_close(STEAL(f->stream));
-	watch_remove(c->s, STEAL(f->watch));
+	for (size_t i = 0; i < ARRAY_LEN(f->watches); i++)
+		watch_remove(c->s, STEAL(f->watches[i]));
 	loop_timer_free(STEAL(f->again));
 }
 

@@ -115,6 +115,92 @@ static void test_start_goes_first(void **state)
 	rig_end(&g);
 }
 
+/* A job may leave memory while its output is on its way: how it ended is said all the same. */
+static void test_evicted(void **state)
+{
+	struct rig g = {0};
+	struct ask a, b;
+	const uint8_t want[] = "\1\0\0\0\3one\5\0\0\0\4\0\0\0\3";
+
+	rig_set("SERVER_KEEP_ENDED", "0");
+	rig_begin(&g);
+	agent_link(&g);
+	start(&g, SLEEP);
+	BEGIN(&g, &a, "/v1/jobs/1/logs?follow=1&framed=1");
+	agent_expect(&g, "OPEN log 1 e1 offset=0 follow");
+	agent_stream_data(&g, g.last_stream, CONSOLE_STDOUT, "one", 3);
+	agent_ended(&g, 1, TASK_NONE, 1, 3 << 8);
+	agent_expect(&g, "ACK e1");
+	rig_until(&g, is_idle, NULL);
+	assert_null(world_find_job(g.s->world, (struct job_id){1, TASK_NONE}));
+	agent_stream_close(&g, g.last_stream, ERR_NONE, NULL);
+	ask_wait(&a);
+	assert_true(a.is_whole);
+	assert_int_equal(a.body.len, sizeof(want) - 1);
+	assert_memory_equal(a.body.data, want, sizeof(want) - 1);
+	ask_end(&a);
+	/* And when it is gone before anybody asks. */
+	BEGIN(&g, &b, "/v1/jobs/1/logs?follow=1&framed=1&attempt=1");
+	agent_expect(&g, "OPEN log 1 e1 offset=0 ended");
+	rig_run(&g, SLEEP, 0);
+	rig_until(&g, is_idle, NULL);
+	agent_stream_close(&g, g.last_stream, ERR_NONE, NULL);
+	ask_wait(&b);
+	assert_int_equal(b.body.len, 9);
+	assert_memory_equal(b.body.data, want + 8, 9);
+	ask_end(&b);
+	rig_end(&g);
+}
+
+/* A task is there from the submit of its array on. */
+static void test_unstarted_task(void **state)
+{
+	struct rig g = {0};
+	struct ask wait, logs, shown;
+	const uint8_t cancelled[] = "\5\0\0\0\4\0\0\0\x8f";
+
+	rig_begin(&g);
+	rig_submit(&g, "{\"command\":[\"x\"],\"array\":\"0-9\",\"name\":\"n\",\"hold\":true}");
+	assert_string_equal(rig_state(&g, "1_3"), "PENDING");
+	assert_at(&g, "id", "1_3");
+	assert_at(&g, "name", "n");
+	assert_at(&g, "array", "null");
+	assert_at(&g, "reasons.0.code", "held");
+	assert_at(&g, "transitions.0.reason", "submitted");
+	rig_refused(&g, "GET", "/v1/jobs/1_10", NULL, 404, "not_found");
+	assert_int_equal(rig_do(&g, "GET", "/v1/jobs/1_3/wait?timeout=0", NULL), 200);
+	assert_at(&g, "state", "PENDING");
+	assert_int_equal(rig_do(&g, "GET", "/v1/jobs/1_3/logs", NULL), 200);
+	assert_int_equal(g.one.body.len, 0);
+	BEGIN(&g, &wait, "/v1/jobs/1_3/wait?timeout=60");
+	BEGIN(&g, &logs, "/v1/jobs/1_4/logs?follow=1&framed=1");
+	BEGIN(&g, &shown, "/v1/jobs/1_5/wait?timeout=60");
+	rig_do(&g, "GET", "/healthz", NULL);
+	assert_false(wait.is_over);
+	assert_int_equal(rig_do(&g, "POST", "/v1/jobs/1_5/cancel", ""), 200);
+	ask_wait(&shown);
+	assert_string_equal(json_at(shown.json, "state"), "CANCELLED");
+	assert_false(wait.is_over);
+	assert_int_equal(rig_do(&g, "POST", "/v1/jobs/1/cancel", ""), 200);
+	ask_wait(&wait);
+	assert_string_equal(json_at(wait.json, "id"), "1_3");
+	assert_string_equal(json_at(wait.json, "state"), "CANCELLED");
+	ask_wait(&logs);
+	assert_int_equal(logs.body.len, 9);
+	assert_memory_equal(logs.body.data, cancelled, 9);
+	/* Its array may have left memory. */
+	rig_close(&g);
+	rig_set("SERVER_KEEP_ENDED", "0");
+	rig_open(&g);
+	assert_null(world_find_job(g.s->world, (struct job_id){1, TASK_NONE}));
+	assert_string_equal(rig_state(&g, "1_3"), "CANCELLED");
+	assert_at(&g, "reasons.0.code", "cancelled");
+	ask_end(&wait);
+	ask_end(&logs);
+	ask_end(&shown);
+	rig_end(&g);
+}
+
 static void test_link_lost(void **state)
 {
 	struct rig g = {0};
@@ -293,6 +379,8 @@ int main(void)
 	        cmocka_unit_test(test_whole),
 	        cmocka_unit_test(test_follow),
 	        cmocka_unit_test(test_start_goes_first),
+	        cmocka_unit_test(test_evicted),
+	        cmocka_unit_test(test_unstarted_task),
 	        cmocka_unit_test(test_link_lost),
 	        cmocka_unit_test(test_window),
 	        cmocka_unit_test(test_attach_and_exec),
