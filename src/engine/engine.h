@@ -13,7 +13,8 @@
  * Every attempt that was started, or signalled, is reported as ended, once: after its start, if it had one, when no process
  * of it is left and its output is whole. What was only prepared ends by a signal, or goes with clean.
  * The work outlives its caller. An engine keeps on disk, or with whoever runs its work, what another one needs that is opened on
- * the same directory later: that reports everything again which was not cleaned. Two at the same time are the caller's fault.
+ * the same directory later: that reports everything again which was not cleaned, and may repeat ends that were. Two at the
+ * same time are the caller's fault.
  *
  * Output lies in files of one kind whichever engine ran the attempt (wire/spool.h), under names that hold its job and
  * number: it is read without an engine (reader.h), and stays until engine_remove.
@@ -43,11 +44,13 @@ struct engine_options {
 	const char *address;
 	const char *program;
 	bool is_rebooted; /* the machine was started anew since the last engine: whatever has no end has ended */
-	/* Reports, from inside of engine_resume, engine_prepare, engine_signal, engine_inspect and from the loop. */
+	/* Reports, from inside of engine_resume, engine_prepare, engine_signal, engine_inspect and from the loop. Every call is
+	 * allowed in them, but not engine_close. */
 	void (*on_started)(void *data, const struct spool_record *r); /* of kind SPOOL_STARTED */
 	/* Of kind SPOOL_ENDED. with_machine: it ended when the machine did. */
 	void (*on_ended)(void *data, const struct spool_record *r, bool with_machine);
-	/* Whoever looked after it is dead; what is left of it is being ended, and its end will be reported. */
+	/* Whoever looked after it is dead; what is left of it is being ended, and its end will be reported. Not where that comes at
+	 * once; never twice. */
 	void (*on_lost)(void *data, uint64_t epoch);
 	/* For a log. From inside of every call. */
 	void (*on_news)(void *data, enum log_level level, const char *event, const char *text);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "engine/paths.h"
 #include "plat/clock.h"
+#include "plat/fs.h"
 
 void host_news(struct host *h, enum log_level level, const char *event, const char *fmt, ...)
 {
@@ -115,9 +116,12 @@ static int host_open(const struct engine_options *o, struct engine **ret_engine,
 	h->look = loop_timer_new(o->loop, host_on_look, h);
 	make_prepare(h);
 	make_launcher(h);
+	snprintf(dir, sizeof(dir), "%s/run", o->data_dir);
+	rc = fs_mkdir_p(dir, 0711, err);
 	snprintf(dir, sizeof(dir), "%s/spool", o->data_dir);
 	/* What a crash of the machine cut off must not be written behind. */
-	rc = spools_open(dir, o->is_rebooted, &h->spools, err);
+	if (rc == 0)
+		rc = spools_open(dir, o->is_rebooted, &h->spools, err);
 	if (rc == 0)
 		rc = loop_poll_new(
 		        o->loop, spools_fd(h->spools), LOOP_READ, on_spool, h, &h->spool_poll, err);

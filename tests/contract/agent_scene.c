@@ -17,10 +17,9 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "leftovers.h"
 #include "plat/clock.h"
-#include "plat/fs.h"
 #include "plat/loop.h"
-#include "plat/proc.h"
 
 /* The server's end */
 
@@ -501,40 +500,6 @@ void scene_kill_agent(struct scene *s, int signo)
 	(void)scene_wait_agent(s);
 }
 
-static bool file_has(const char *what, pid_t pid, const char *text)
-{
-	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
-	char path[32];
-	struct err err;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what);
-	return fs_read(path, &b, &err) == 0 && b.len && memmem(b.data, b.len, text, strlen(text));
-}
-
-/*
- * Whatever was started by this scene, and only that: it carries the mark of its keepers, or is such a keeper, and the
- * directory is nobody else's.
- */
-static void end_processes(struct scene *s)
-{
-	struct proc_list all = {0};
-	struct stat st;
-	char mark[64];
-
-	assert_int_equal(stat(s->dir, &st), 0);
-	snprintf(mark, sizeof(mark), "BERTH_KEEPER=%jx.%jx-", (uintmax_t)st.st_dev,
-	        (uintmax_t)st.st_ino);
-	assert_true(proc_list_all(&all) >= 0);
-	for (size_t i = 0; i < all.n; i++) {
-		pid_t pid = all.items[i].pid;
-
-		if (file_has("environ", pid, mark) || (file_has("cmdline", pid, "berth keeper") &&
-		                                              file_has("cmdline", pid, s->dir)))
-			kill(pid, SIGKILL);
-	}
-	proc_list_done(&all);
-}
-
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	return remove(path);
@@ -559,7 +524,7 @@ void scene_end(struct scene *s)
 		kill(s->agent, SIGTERM);
 		status = scene_wait_agent(s);
 	}
-	end_processes(s);
+	leftovers_kill(s->dir);
 	if (s->server)
 		net_server_close(s->server);
 	scene_run(s, 50);

@@ -1,0 +1,13 @@
+/*
+ * What a test left running in its directory. Owns nothing; one thread. What goes wrong fails the test.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/*
+ * Kills whatever was started for this data directory, and only that: it carries the mark of its keepers, or is such a
+ * keeper, and the directory is nobody else's. How many there were.
+ */
+size_t leftovers_kill(const char *dir);
+size_t leftovers_count(const char *dir);
