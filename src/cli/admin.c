@@ -11,6 +11,15 @@ struct admin {
 	bool is_node, is_queue; /* said on the line */
 };
 
+/* Where the names stand; returns the kind of err. */
+static int hint_names(const struct admin *a, struct err *err)
+{
+	return err_hint(err, "%s",
+	        a->is_node    ? "berth nodes lists them"
+	        : a->is_queue ? "berth queues lists them"
+	                      : "berth nodes and berth queues list them");
+}
+
 static int parse(int key, char *arg, struct argp_state *state, void *input, struct err *err)
 {
 	struct admin *a = input;
@@ -28,7 +37,9 @@ static int parse(int key, char *arg, struct argp_state *state, void *input, stru
 		a->name = arg;
 		return 0;
 	case ARGP_KEY_END:
-		return a->name ? 0 : err_set(err, ERR_INVALID, "no name was given");
+		if (!a->name && err_set(err, ERR_INVALID, "no name was given"))
+			return hint_names(a, err);
+		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
 }
@@ -79,7 +90,7 @@ static int find_kind(struct client *c, struct admin *a, struct err *err)
 	text_show(a->name, shown);
 	if (!a->is_node && !a->is_queue)
 		return err_set(err, ERR_NOT_FOUND, "there is no node and no queue '%s'", shown)
-		               ? err_hint(err, "berth nodes and berth queues list them")
+		               ? hint_names(a, err)
 		               : 0;
 	if (a->is_node && a->is_queue)
 		return err_set(err, ERR_INVALID, "'%s' is a node and a queue", shown)
@@ -104,6 +115,8 @@ static int act(struct cli *cli, int argc, char **argv, const struct args *args, 
 		rc = find_kind(c, a, &err);
 	if (rc == 0)
 		rc = post(c, a->is_node ? "nodes" : "queues", a->name, action, &answer, &err);
+	if (rc && err.kind == ERR_NOT_FOUND && !err.hint[0])
+		rc = hint_names(a, &err);
 	if (rc)
 		return cli_fail(cli, &err);
 	if (cli->format_given && cli->format == OUTPUT_JSON)

@@ -68,6 +68,24 @@ flow_setup() { up; }
   [ "$(job 1_0 .attempt)" = 1 ]
 }
 
+@test "a task that has not started is shown, waited for and followed" {
+  b submit --hold -c 0 --array 0-3 -- sh -c 'echo "task $BERTH_TASK_ID"; exit $BERTH_TASK_ID'
+  [ "$(state 1_3)" = PENDING ]
+  b show 1_3 | grep -q '^because  *held'
+  [ -z "$(b logs 1_3)" ]
+  run -1 b show 1_9
+  has "$output" "job 1_9 does not exist"
+  b wait 1_3 &
+  waiting=$!
+  b logs -f 1_2 >"$T/l" &
+  following=$!
+  sleep 0.3
+  b release 1
+  wait $waiting && false || [ $? -eq 3 ]
+  wait $following
+  [ "$(cat "$T/l")" = "task 2" ]
+}
+
 @test "kill -9 of the server in the middle of an array" {
   b submit --array 0-19 -c 0 -- sh -c 'sleep 0.1; exit $((BERTH_TASK_ID == 7 ? 5 : 0))'
   for _ in 1 2 3; do

@@ -61,7 +61,10 @@ refused() {
   refused 2 "did you mean 'priority'?" edit 1 prioritty=1
   refused 2 "role" token create --role king
   refused 1 "'nobody-knows'" token revoke nobody-knows
-  refused 1 "'nothing'" drain nothing
+  refused 1 "node 'nothing' is not known; berth nodes lists them" drain nothing
+  refused 1 "queue 'nothing' does not exist; berth queues lists them" pause nothing
+  refused 1 "berth nodes and berth queues list them" resume nothing
+  refused 2 "no name was given; berth nodes lists them" drain
   refused 2 "--keep leaves jobs running" down --keep --no-retry
   refused 125 "--tty needs a terminal" run --tty -- true </dev/null
   refused 125 "--tty needs a terminal" run -it -- true </dev/null
