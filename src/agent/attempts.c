@@ -86,6 +86,13 @@ static void tell_started(struct attempts *at, const struct known_attempt *a)
 	link_put_record(outbox_buf(at->o.outbox), &r);
 }
 
+static void tell_note(struct attempts *at, const struct known_attempt *a)
+{
+	struct link_note n = {.id = a->id, .epoch = a->epoch, .text = a->note};
+
+	link_put_note(outbox_buf(at->o.outbox), &n);
+}
+
 static void tell_ended(struct attempts *at, const struct known_attempt *a)
 {
 	struct spool_record r;
@@ -311,10 +318,14 @@ void attempts_shutdown(struct attempts *at)
 			attempts_end(at, a, SPOOL_SHUTDOWN, false);
 }
 
-void attempts_note(struct known_attempt *a, const char *text)
+void attempts_note(struct attempts *at, struct known_attempt *a, const char *text)
 {
+	bool is_first = !a->note;
+
 	free(a->note);
 	a->note = mem_strdup(text);
+	if (is_first)
+		tell_note(at, a);
 }
 
 void attempts_find_slices(struct attempts *at, struct known_attempt *a)
@@ -340,9 +351,12 @@ void attempts_resend(struct attempts *at)
 {
 	struct known_attempt *a;
 
-	TAILQ_FOREACH (a, &at->lists[ATTEMPT_LIVING], link)
+	TAILQ_FOREACH (a, &at->lists[ATTEMPT_LIVING], link) {
 		if (a->started_ms)
 			tell_started(at, a);
+		if (a->note)
+			tell_note(at, a);
+	}
 	TAILQ_FOREACH (a, &at->lists[ATTEMPT_TOLD], link)
 		tell_ended(at, a);
 }

@@ -80,7 +80,7 @@ void attempts_on_ended(struct attempts *at, const struct spool_record *r, bool w
 void attempts_look(struct attempts *at, uint64_t epoch); /* whatever has become of it is reported */
 void attempts_end(struct attempts *at, struct known_attempt *a, enum spool_cause cause, bool force);
 void attempts_tell_end(struct attempts *at, struct known_attempt *a);
-void attempts_note(struct known_attempt *a, const char *text);
+void attempts_note(struct attempts *at, struct known_attempt *a, const char *text);
 /* The slices of an attempt that an earlier agent started. Where nobody can tell they stay unknown. */
 void attempts_find_slices(struct attempts *at, struct known_attempt *a);
 /* STARTED and ENDED of everything that the server has not acknowledged, again. */

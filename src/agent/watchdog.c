@@ -104,7 +104,7 @@ static void judge(
 	else
 		snprintf(text, sizeof(text), "used %s of GPU memory on %s, which is not its device",
 		        used, d->uuid);
-	attempts_note(a, text);
+	attempts_note(w->attempts, a, text);
 	if (may_speak(w, u->epoch, now_ms))
 		log_warn("watchdog.over", "job=%s epoch=%llu used=%llu slice=%llu device=%s",
 		        job_id_format(a->id, id), (unsigned long long)u->epoch,

@@ -124,3 +124,18 @@ int apply__ended(struct apply *a, const struct event *e, struct applied *out, st
 	*out = (struct applied){.job = j};
 	return 0;
 }
+
+/* The same again is nothing new: a history is not filled by what goes on. */
+int apply__note(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	struct job *j = world_find_job(a->w, e->id);
+	const struct attempt *t = j ? job_attempt(j) : NULL;
+
+	(void)err;
+	if (!t || t->epoch != e->epoch || j->state != JOB_RUNNING ||
+	        j->transitions[j->n_transitions - 1].reason == e->reason)
+		return 0;
+	apply__transition(a, j, j->state, e->reason, e->text);
+	*out = (struct applied){.job = j};
+	return 0;
+}

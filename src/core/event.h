@@ -12,6 +12,7 @@ enum event_kind {
 	EVENT_STARTED, /* the command runs */
 	EVENT_ENDED,   /* the attempt is over, all its processes are gone */
 	EVENT_LOST,    /* the attempt is gone without an end of its own */
+	EVENT_NOTE,   /* reason and text go into the history of the attempt, which lives on; once */
 	EVENT_CANCEL, /* reason: CANCELLED by a user, GPU_MEMORY_LIMIT, DEVICE_LOST, SHUTDOWN, ... */
 	EVENT_HOLD,
 	EVENT_RELEASE,
@@ -59,6 +60,7 @@ struct event {
 	const char *name;  /* node, queue, token */
 	const char *actor; /* who asked, for the history; NULL: Berth itself */
 	enum reason reason;
+	const char *text; /* NOTE */
 	bool force;
 	uint32_t pid;
 	const struct request *request;

@@ -56,6 +56,7 @@ void apply__tick(struct apply *a);
 /* apply_attempt.c */
 int apply__started(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__ended(struct apply *a, const struct event *e, struct applied *out, struct err *err);
+int apply__note(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 /* apply_array.c */
 struct job *array__materialise(struct apply *a, struct job *parent, uint64_t pos);
 /* After a task changed its state, which by_state tells already: what follows for its array. */

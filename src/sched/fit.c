@@ -144,7 +144,9 @@ bool room_fit(const struct room *r, const struct need *need, struct placement *r
 
 	for (uint32_t k = 0; k < r->n; k++) {
 		const struct room_node *v = &r->nodes[k];
-		uint64_t left;
+		/* Without devices: the node that has the fewest of them, then the one with the fewest free CPUs. */
+		uint64_t left =
+		        (uint64_t)v->node->n_devices << 32 | (v->node->n_cpus - v->n_cpus_used);
 		if (!fits_host(v, need))
 			continue;
 		p.n_slices = 0;
@@ -152,9 +154,6 @@ bool room_fit(const struct room *r, const struct need *need, struct placement *r
 		                ? !fit_whole(v, need->gpu, &p, &left)
 		                : gpu_ask_any(need->gpu) && !fit_fraction(v, need->gpu, &p, &left))
 			continue;
-		if (!gpu_ask_any(need->gpu))
-			left = (uint64_t)v->node->n_devices << 32 |
-			       (v->node->n_cpus - v->n_cpus_used);
 		if (best && left >= best_left)
 			continue;
 		best = v;

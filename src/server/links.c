@@ -242,6 +242,18 @@ static void send_ack(struct server *s, void *data)
 	free(a);
 }
 
+/* Epochs can be guessed: a node speaks of its own attempts only. */
+static bool is_elsewhere(const struct uplink *u, struct job_id id, uint64_t epoch)
+{
+	const struct job *j = world_find_job(u->s->world, id);
+
+	if (!j || !job_attempt(j) || j->epoch != epoch || job_attempt(j)->node == u->node)
+		return false;
+	log_warn("link.record", "node=%s job=%llu text=\"is not on this node\"", u->name,
+	        (unsigned long long)id.num);
+	return true;
+}
+
 static void on_record(struct uplink *u, const struct spool_record *r)
 {
 	struct attempt_end end = end_of(r);
@@ -250,20 +262,27 @@ static void on_record(struct uplink *u, const struct spool_record *r)
 	        .epoch = r->epoch,
 	        .pid = r->pid,
 	        .end = &end};
-	const struct job *j = world_find_job(u->s->world, e.id);
 	struct ack *a;
 
-	/* Epochs can be guessed: a node speaks of its own attempts only. */
-	if (j && job_attempt(j) && j->epoch == r->epoch && job_attempt(j)->node != u->node)
-		log_warn("link.record", "node=%s job=%llu text=\"is not on this node\"", u->name,
-		        (unsigned long long)r->job);
-	else
+	if (!is_elsewhere(u, e.id, r->epoch))
 		server_apply_or_log(u->s, &e);
 	if (r->kind != SPOOL_ENDED)
 		return;
 	a = mem_zalloc(sizeof(*a));
 	*a = (struct ack){u->node, r->epoch};
 	batch_after(u->s, send_ack, a);
+}
+
+static void on_note(struct uplink *u, const struct link_note *m)
+{
+	struct event e = {.kind = EVENT_NOTE,
+	        .id = m->id,
+	        .epoch = m->epoch,
+	        .reason = REASON_GPU_MEMORY_LIMIT,
+	        .text = m->text};
+
+	if (!is_elsewhere(u, m->id, m->epoch))
+		server_apply_or_log(u->s, &e);
 }
 
 static void on_devices(struct uplink *u, const struct link_devices *m)
@@ -322,6 +341,9 @@ static void on_link_message(struct uplink *u, const struct link_message *m)
 		break;
 	case LINK_BEAT:
 		link_put_empty(&u->out, LINK_BEAT);
+		break;
+	case LINK_NOTE:
+		on_note(u, &m->note);
 		break;
 	case LINK_BYE:
 		on_bye(u);

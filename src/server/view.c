@@ -110,6 +110,13 @@ static json_t *transition_text(const struct job *j, const struct transition *t)
 	return text_or_null(reason_text(t->reason));
 }
 
+/* An ended job's last transition is why it ended; a running one's may be what the watchdog saw. */
+static bool tells_why(const struct job *j)
+{
+	return job_state_is_final(j->state) ||
+	       (j->state == JOB_RUNNING && j->reason == REASON_GPU_MEMORY_LIMIT);
+}
+
 static json_t *view_reasons(const struct server *s, const struct job *j)
 {
 	struct sched_reason v[SCHED_REASONS_MAX];
@@ -119,8 +126,7 @@ static json_t *view_reasons(const struct server *s, const struct job *j)
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list,
 		        json_pack("{s:s, s:s}", "code", reason_code(v[i].code), "text", v[i].text));
-	/* An ended job's reason is why it ended. */
-	if (job_state_is_final(j->state) && j->n_transitions) {
+	if (j->n_transitions && tells_why(j)) {
 		const struct transition *t = &j->transitions[j->n_transitions - 1];
 		json_array_append_new(list, json_pack("{s:s, s:o}", "code", reason_code(t->reason),
 		                                    "text", transition_text(j, t)));

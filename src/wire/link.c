@@ -167,6 +167,14 @@ static const struct field stream_close_fields[] = {
 };
 static const struct field_table stream_close_table = FIELD_TABLE(link_stream_close, stream_close_fields);
 
+static const struct field note_fields[] = {
+	FIELD(link_note, 1, FIELD_U64, id.num),
+	FIELD(link_note, 2, FIELD_TASK, id.task),
+	FIELD(link_note, 3, FIELD_U64, epoch),
+	FIELD(link_note, 4, FIELD_TEXT, text),
+};
+static const struct field_table note_table = FIELD_TABLE(link_note, note_fields);
+
 static const struct field_table empty_table = {0};
 
 static const struct field_table *const tables[LINK_TYPE_MAX] = {
@@ -189,6 +197,7 @@ static const struct field_table *const tables[LINK_TYPE_MAX] = {
 	[LINK_BYE] = &empty_table,
 	[LINK_REMOVED] = &number_table,
 	[LINK_DROP] = &number_table,
+	[LINK_NOTE] = &note_table,
 };
 /* clang-format on */
 
@@ -259,6 +268,11 @@ void link_put_removed(struct buf *b, uint64_t number)
 void link_put_drop(struct buf *b, uint64_t blob)
 {
 	put_message(b, LINK_DROP, &blob);
+}
+
+void link_put_note(struct buf *b, const struct link_note *m)
+{
+	put_message(b, LINK_NOTE, m);
 }
 
 void link_put_stream_open(struct buf *b, const struct link_stream_open *m)

@@ -42,6 +42,7 @@ enum link_type {
 	LINK_BYE,     /* agent -> server: nothing lives here any more */
 	LINK_REMOVED, /* agent -> server: that REMOVE was carried out; until then it comes again */
 	LINK_DROP,    /* server -> agent: no START on this link names this blob again */
+	LINK_NOTE, /* agent -> server: what the watchdog saw of a living attempt; said again after WELCOME */
 	LINK_TYPE_MAX
 };
 
@@ -115,6 +116,12 @@ struct link_blob {
 	size_t len;
 };
 
+struct link_note {
+	struct job_id id;
+	uint64_t epoch;
+	char *text;
+};
+
 struct link_devices {
 	struct device_info *devices;
 	uint32_t n_devices;
@@ -181,6 +188,7 @@ void link_put_devices(struct buf *b, const struct link_devices *m);
 void link_put_remove(struct buf *b, const struct link_remove *m);
 void link_put_removed(struct buf *b, uint64_t number);
 void link_put_drop(struct buf *b, uint64_t blob);
+void link_put_note(struct buf *b, const struct link_note *m);
 void link_put_stream_open(struct buf *b, const struct link_stream_open *m);
 void link_put_stream_data(struct buf *b, const struct link_stream_data *m);
 void link_put_stream_window(struct buf *b, const struct link_stream_window *m);
@@ -201,6 +209,7 @@ struct link_message {
 		struct link_remove remove;
 		uint64_t removed_number;
 		uint64_t drop_blob;
+		struct link_note note;
 		struct link_stream_open stream_open;
 		struct link_stream_data stream_data;
 		struct link_stream_window stream_window;

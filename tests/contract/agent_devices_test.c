@@ -194,11 +194,20 @@ static void test_release(void **state)
 	assert_true(clock_mono_ms() - began >= 4900);
 }
 
+static bool has_note(struct scene *sc, uint64_t epoch)
+{
+	return sc->n_notes && sc->note_epoch == epoch;
+}
+
 static void test_watchdog_reports(void **state)
 {
 	start_holder(1, 0, "6GiB", "sleep 2.5");
 	start_holder(2, 1, "3GiB", "sleep 2.5");
+	scene_until(s, has_note, 1);
+	assert_false(has_ended(s, 1));
+	assert_non_null(strstr(s->note, "6 GiB"));
 	scene_until(s, has_ended, 1);
+	assert_int_equal(s->n_notes, 1);
 	assert_int_equal(scene_record(s, 1, SPOOL_ENDED)->cause, SPOOL_EXIT);
 	assert_non_null(strstr(scene_record(s, 1, SPOOL_ENDED)->text, "6 GiB"));
 	assert_non_null(strstr(scene_record(s, 1, SPOOL_ENDED)->text, "4 GiB"));

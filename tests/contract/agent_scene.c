@@ -122,6 +122,11 @@ static void take_message(struct scene *s, const struct link_message *m)
 	case LINK_STREAM_CLOSE:
 		take_close(s, &m->stream_close);
 		break;
+	case LINK_NOTE:
+		s->n_notes++;
+		s->note_epoch = m->note.epoch;
+		snprintf(s->note, sizeof(s->note), "%s", m->note.text);
+		break;
 	case LINK_REMOVED:
 		s->removed = m->removed_number;
 		break;

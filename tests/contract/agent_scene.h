@@ -47,6 +47,9 @@ struct scene {
 	unsigned n_device_messages;
 	bool has_bye, has_beat;
 	uint64_t removed; /* the last REMOVED */
+	unsigned n_notes;
+	uint64_t note_epoch; /* the last NOTE */
+	char note[256];
 	struct scene_stream streams[SCENE_STREAMS];
 	uint64_t last_stream;
 	/* what is waited for */

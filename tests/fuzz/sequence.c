@@ -237,12 +237,14 @@ static int report(struct sequence *s, enum event_kind kind)
 		e.epoch += dice_below(&s->dice, 3) - 1;
 	end = random_end(s, s->launches[k].is_stopped);
 	e.end = kind == EVENT_ENDED || dice_one_in(&s->dice, 2) ? &end : NULL;
-	e.reason = lost[dice_below(&s->dice, ARRAY_LEN(lost))];
+	e.reason = kind == EVENT_NOTE ? REASON_GPU_MEMORY_LIMIT
+	                              : lost[dice_below(&s->dice, ARRAY_LEN(lost))];
+	e.text = "used more";
 	rc = seq_apply(s, &e, NULL);
 	/* Agents repeat what was not acknowledged. */
 	if (rc == 0 && dice_one_in(&s->dice, 8))
 		rc = seq_apply(s, &e, NULL);
-	if (kind != EVENT_STARTED && !dice_one_in(&s->dice, 10))
+	if (kind != EVENT_STARTED && kind != EVENT_NOTE && !dice_one_in(&s->dice, 10))
 		s->launches[k] = s->launches[--s->n_launches];
 	return rc;
 }
@@ -386,7 +388,7 @@ static int step(struct sequence *s, uint32_t what)
 	case 1:
 		return plan(s);
 	case 2:
-		return report(s, EVENT_STARTED);
+		return report(s, dice_one_in(&s->dice, 4) ? EVENT_NOTE : EVENT_STARTED);
 	case 3:
 		return report(s, EVENT_ENDED);
 	case 4:

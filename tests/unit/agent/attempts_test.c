@@ -125,7 +125,7 @@ static size_t told(enum link_type type, uint64_t epoch, struct spool_record *ret
 	size_t n = 0;
 
 	while (p && link_next(&p, end, t.ctx, &m, &err) > 0) {
-		if (m.type != type || m.record.epoch != epoch)
+		if (m.type != type || (type == LINK_NOTE ? m.note.epoch : m.record.epoch) != epoch)
 			continue;
 		n++;
 		if (ret)
@@ -426,7 +426,9 @@ static void test_note(void **state)
 
 	start(1);
 	say(SPOOL_STARTED, 1);
-	attempts_note(attempts_find(t.attempts, 1), "used too much");
+	attempts_note(t.attempts, attempts_find(t.attempts, 1), "used too much");
+	attempts_note(t.attempts, attempts_find(t.attempts, 1), "used too much");
+	assert_int_equal(told(LINK_NOTE, 1, NULL), 1);
 	say(SPOOL_ENDED, 1);
 	assert_int_equal(told(LINK_ENDED, 1, &r), 1);
 	assert_string_equal(r.text, "used too much");

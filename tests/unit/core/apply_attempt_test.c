@@ -123,6 +123,43 @@ static void test_started(void **state)
 	box_done(&b);
 }
 
+/* What is seen of a living attempt stands in its history, once, and changes nothing else. */
+static void test_note(void **state)
+{
+	struct event e = {.kind = EVENT_NOTE, .reason = REASON_GPU_MEMORY_LIMIT, .text = "6 GiB"};
+	struct box b;
+	struct job *j;
+	uint32_t n;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	j = box_run(&b, box_submit_plain(&b));
+	n = j->n_transitions;
+	e.id = j->id;
+	e.epoch = j->epoch + 1;
+	box_apply(&b, e);
+	assert_int_equal(j->n_transitions, n);
+	e.epoch = j->epoch;
+	box_take_dirty(&b);
+	box_apply(&b, e);
+	box_expect(j, JOB_RUNNING, REASON_GPU_MEMORY_LIMIT);
+	assert_int_equal(b.w->n_dirty, 1);
+	assert_int_equal(j->n_transitions, n + 1);
+	assert_string_equal(j->transitions[n].text, "6 GiB");
+	box_take_dirty(&b);
+	e.text = "7 GiB";
+	box_apply(&b, e);
+	assert_int_equal(j->n_transitions, n + 1);
+	assert_int_equal(b.w->n_dirty, 0);
+	box_exit(&b, j, 0);
+	box_expect(j, JOB_COMPLETED, REASON_EXITED);
+	n = j->n_transitions;
+	box_apply(&b, e);
+	assert_int_equal(j->n_transitions, n);
+	box_done(&b);
+}
+
 static void test_a_stop_overtakes_the_start(void **state)
 {
 	struct box b;
@@ -275,6 +312,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_endings),
 	        cmocka_unit_test(test_started),
+	        cmocka_unit_test(test_note),
 	        cmocka_unit_test(test_a_stop_overtakes_the_start),
 	        cmocka_unit_test(test_lost_attempts_are_started_again),
 	        cmocka_unit_test(test_failures_are_retried_as_often_as_asked),
