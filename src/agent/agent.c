@@ -199,6 +199,7 @@ static void make_streams(struct agent *a)
 	        .outbox = &a->outbox,
 	        .data_dir = a->o.data_dir,
 	        .check_owner = geteuid() == 0,
+	        .helper = a->o.launcher,
 	        .is_over = is_over,
 	        .data = a,
 	};

@@ -117,6 +117,8 @@ static int make_stream(struct outputs *os, const struct link_stream_open *m, str
 	        .tail_lines = m->tail_lines,
 	        .is_over = m->ended || os->o.is_over(os->o.data, m->epoch),
 	        .check_owner = os->o.check_owner,
+	        .helper = os->o.helper,
+	        .user = m->user,
 	};
 	struct reader *reader;
 	struct stream *s;

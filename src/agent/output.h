@@ -15,6 +15,7 @@ struct outputs_options {
 	struct outbox *outbox;
 	const char *data_dir; /* borrowed */
 	bool check_owner;     /* see reader.h */
+	const char *helper;   /* see reader.h */
 	bool (*is_over)(
 	        void *data, uint64_t epoch); /* nothing is written by this attempt any more */
 	void *data;

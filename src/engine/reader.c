@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <talloc.h>
 #include <unistd.h>
 
+#include "engine/outside.h"
 #include "engine/paths.h"
 #include "base/mem.h"
 
@@ -41,7 +43,7 @@ struct source {
 
 struct reader {
 	struct reader_options o;
-	char *out_path, *err_path, *index_path;
+	char *out_path, *err_path, *index_path, *helper, *user;
 	int index_fd; /* -1: not there (yet) */
 	ino_t index_ino;
 	bool is_over, is_final; /* is_final: the index is the last one */
@@ -134,11 +136,12 @@ static uint64_t stale_end(const struct source *f)
 
 /* Files */
 
-static int open_output(const struct reader *r, const char *path, int *ret_fd, struct err *err)
+static int open_here(const struct reader *r, const char *path, int *ret_fd, struct err *err)
 {
 	struct stat st, link;
 	/* Not blocking: what a job calls its output may be a pipe or a device. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open(
+	        path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (r->helper ? O_NOFOLLOW : 0));
 
 	*ret_fd = -1;
 	if (fd < 0 && errno == ENOENT) {
@@ -162,6 +165,41 @@ static int open_output(const struct reader *r, const char *path, int *ret_fd, st
 	}
 	*ret_fd = fd;
 	return 0;
+}
+
+/* This account's rights are those of whoever asks for output: nothing outside is opened with them. */
+static int open_outside(const struct reader *r, const char *path, int *ret_fd, struct err *err)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	int rc;
+
+	*ret_fd = -1;
+	if (n < 0)
+		return err_sys(err, errno, "looking at the output");
+	target[n] = '\0';
+	if (!r->user)
+		return err_set(err, ERR_INTERNAL, "nobody said whose output it is");
+	rc = outside_open(r->helper, r->user, r->o.id, target, ret_fd, err);
+	if (rc < 0 && err->kind == ERR_NOT_FOUND)
+		return r->is_over ? err_set(err, ERR_NOT_FOUND,
+		                            "the output was written to a file that is gone")
+		                  : 0;
+	return rc;
+}
+
+static bool is_link(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+static int open_output(const struct reader *r, const char *path, int *ret_fd, struct err *err)
+{
+	if (r->helper && is_link(path))
+		return open_outside(r, path, ret_fd, err);
+	return open_here(r, path, ret_fd, err);
 }
 
 static int open_index(struct reader *r, struct err *err)
@@ -445,7 +483,9 @@ int reader_open(const struct reader_options *o, struct reader **ret_reader, stru
 	int rc;
 
 	r->o = *o;
-	r->o.data_dir = NULL;
+	r->o.data_dir = r->o.helper = r->o.user = NULL;
+	r->helper = o->helper ? mem_strdup(o->helper) : NULL;
+	r->user = o->user ? mem_strdup(o->user) : NULL;
 	r->is_over = o->is_over;
 	r->to_skip = o->offset;
 	r->index_fd = r->files[FILE_OUT].fd = r->files[FILE_ERR].fd = -1;
@@ -479,5 +519,7 @@ void reader_close(struct reader *r)
 	free(r->out_path);
 	free(r->err_path);
 	free(r->index_path);
+	free(r->helper);
+	free(r->user);
 	free(r);
 }

@@ -22,6 +22,8 @@ struct reader_options {
 	        tail_lines; /* 0: from the beginning; else only the last so many lines of what is there now */
 	bool is_over;     /* nothing is written any more */
 	bool check_owner; /* a file outside must belong to the owner of the link to it */
+	/* Socket of the helper, which opens files outside as `user`; NULL: they are opened here. */
+	const char *helper, *user;
 };
 
 MUST_CHECK int reader_open(

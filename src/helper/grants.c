@@ -148,13 +148,31 @@ static int check_exec(int dir, const struct launch *l, const char *home, struct 
 	return rc;
 }
 
+static int check_open(int dir, const struct launch *l, struct err *err)
+{
+	struct launch job = {0};
+	int rc = read_job_grant(dir, l, &job, err);
+	bool is_its =
+	        rc == 0 && ((job.out_path && grants_is_output(job.out_path, l->out_path)) ||
+	                           (job.err_path && grants_is_output(job.err_path, l->out_path)));
+
+	launch_done(&job);
+	if (rc < 0)
+		return rc;
+	return is_its ? 0
+	              : err_set(err, ERR_FORBIDDEN,
+	                        "it is no output of a job that root submitted itself");
+}
+
 int grants_check(const char *data, const struct launch *l, const char *home, struct err *err)
 {
 	int dir = open_grants(data, err), rc;
 
 	if (dir < 0)
 		return dir;
-	if (l->kind == LAUNCH_EXEC)
+	if (l->kind == LAUNCH_OPEN)
+		rc = check_open(dir, l, err);
+	else if (l->kind == LAUNCH_EXEC)
 		rc = check_exec(dir, l, home, err);
 	else
 		rc = check_start(dir, l, home, err);

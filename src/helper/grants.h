@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "wire/launch.h"
 
-/* l: of a start or an exec that shall happen as root, whose home directory is home. */
+/* l: of a start, an exec or an open that shall happen as root, whose home directory is home. */
 MUST_CHECK int grants_check(
         const char *data, const struct launch *l, const char *home, struct err *err);
 /* The job will not be started again. */

@@ -245,6 +245,14 @@ static int check_account(struct policy *p, struct launch *l, uint64_t now_ms, st
 	return 0;
 }
 
+/* To read as an account is less than to run as it; of root's, only what root's own job writes. */
+static int check_open(struct policy *p, struct launch *l, uint64_t now_ms, struct err *err)
+{
+	if (!l->out_path || *l->out_path != '/')
+		return err_set(err, ERR_INVALID, "no file was named");
+	return check_account(p, l, now_ms, err);
+}
+
 int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err *err)
 {
 	bool has_command = l->kind == LAUNCH_START || l->kind == LAUNCH_EXEC;
@@ -260,6 +268,8 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 		return err_set(err, ERR_INVALID, "no spool was named");
 	if (l->kind == LAUNCH_FORGET)
 		return 0;
+	if (l->kind == LAUNCH_OPEN)
+		return check_open(p, l, now_ms, err);
 	if (l->kind != LAUNCH_ROTATE && (l->epoch == 0 || l->epoch > SPOOL_EPOCH_MAX))
 		return err_set(err, ERR_INVALID, "there is no epoch %ju", (uintmax_t)l->epoch);
 	rc = check_places(p, l, err);

@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "helper/grants.h"
+#include "helper/opener.h"
 #include "plat/clock.h"
 #include "plat/log.h"
 #include "plat/usock.h"
@@ -47,6 +48,7 @@ struct relay {
 	struct buf unsent;
 	uint64_t retry_at_ms; /* clock_mono_ms */
 	uint64_t retry_ms;
+	struct openers openers;
 	struct conn conns[CONNS];
 	size_t n_conns;
 	bool is_over;
@@ -163,6 +165,19 @@ static bool make_refusal(const struct policy *p, struct launch *l, const struct 
 	return l->kind == LAUNCH_START || refusal.console_path;
 }
 
+static void open_for(struct relay *r, int conn, struct launch *l)
+{
+	struct err err;
+
+	if (policy_check(r->o->policy, l, clock_mono_ms(), &err) == 0) {
+		opener_begin(&r->openers, conn, l);
+		return;
+	}
+	log_warn("helper.refused", "job=%ju kind=%d user=\"%.64s\" why=\"%s\"", (uintmax_t)l->job,
+	        (int)l->kind, l->user ? l->user : "", err.text);
+	opener_refuse(conn, &err);
+}
+
 static void pass_on(struct relay *r, struct launch *l)
 {
 	struct launch out = *l;
@@ -187,9 +202,10 @@ static uint32_t get_u32(const uint8_t *b)
 	return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* Negative when the peer speaks nonsense, or there is no room for what it says. */
-static int take_messages(struct relay *r, struct buf *in, struct err *err)
+/* 1 when the connection has had its answer; negative when the peer speaks nonsense, or there is no room for what it says. */
+static int take_messages(struct relay *r, struct conn *c, struct err *err)
 {
+	struct buf *in = &c->in;
 	size_t used = 0, len;
 	struct launch l;
 	int rc = 0;
@@ -203,6 +219,11 @@ static int take_messages(struct relay *r, struct buf *in, struct err *err)
 		rc = launch_decode(in->data + used + 4, len, &l, err);
 		if (rc < 0)
 			return rc;
+		if (l.kind == LAUNCH_OPEN) {
+			open_for(r, c->fd, &l);
+			launch_done(&l);
+			return 1;
+		}
 		pass_on(r, &l);
 		launch_done(&l);
 		used += 4 + len;
@@ -224,9 +245,11 @@ static void on_readable(struct relay *r, size_t i)
 		return;
 	if (n > 0) {
 		buf_commit(&c->in, (size_t)n);
-		if (take_messages(r, &c->in, &err) == 0)
+		int rc = take_messages(r, c, &err);
+		if (rc == 0)
 			return;
-		log_error("helper.message", "error=\"%s\"", err.text);
+		if (rc < 0)
+			log_error("helper.message", "error=\"%s\"", err.text);
 	}
 	close_conn(r, i);
 }
@@ -253,12 +276,14 @@ static void on_signals(struct relay *r)
 	struct signalfd_siginfo infos[8];
 	ssize_t n = read(r->o->signal_fd, infos, sizeof(infos));
 	int status;
+	pid_t pid;
 
 	for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(*infos); i++)
 		r->is_over |= infos[i].ssi_signo == SIGTERM;
-	if (r->parent && waitpid(r->parent, &status, WNOHANG) == r->parent) {
-		log_warn("helper.parent_end", "pid=%d status=0x%x", (int)r->parent,
-		        (unsigned)status);
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (opener_reap(&r->openers, pid) || pid != r->parent)
+			continue;
+		log_warn("helper.parent_end", "pid=%d status=0x%x", (int)pid, (unsigned)status);
 		r->parent = 0;
 	}
 }

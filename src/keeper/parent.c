@@ -232,6 +232,7 @@ static void carry_out(struct parent *p, struct launch *l)
 		on_rotate(p, l);
 		break;
 	case LAUNCH_FORGET:
+	case LAUNCH_OPEN:
 		break;
 	}
 }

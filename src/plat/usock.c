@@ -108,3 +108,44 @@ bool usock_peer(int fd, uid_t *ret_uid, pid_t *ret_pid)
 	*ret_pid = peer.pid;
 	return true;
 }
+
+int usock_send_fd(int sock, int fd, const void *data, size_t len)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {{0}};
+	struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	struct msghdr m = {.msg_iov = &piece, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		control.align = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(fd)),
+		        .cmsg_level = SOL_SOCKET,
+		        .cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control.bytes);
+	}
+	return sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len ? 0 : -1;
+}
+
+ssize_t usock_recv_fd(int sock, int *ret_fd, void *data, size_t size)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec piece = {.iov_base = data, .iov_len = size};
+	struct msghdr m = {.msg_iov = &piece,
+	        .msg_iovlen = 1,
+	        .msg_control = &control,
+	        .msg_controllen = sizeof(control.bytes)};
+	ssize_t n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&m);
+
+	*ret_fd = -1;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	        c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+	return n;
+}

@@ -120,6 +120,7 @@ static bool open_stream(struct follower *f, const struct job *j)
 	        .epoch = a->epoch,
 	        .output = j->req->output,
 	        .error = j->req->error,
+	        .user = j->req->user,
 	        .want_stdout = f->want_out,
 	        .want_stderr = f->want_err,
 	        .follow = f->follow && lives,

@@ -4,7 +4,7 @@
  * Unix socket: uint32 length in network order, then a codec run of at most LAUNCH_MAX bytes.
  * The decoded struct owns one block of memory, freed by launch_done. libc only; any thread.
  *
- * There is no answer to a start: what became of it is read from the spool (wire/spool.h), also when it failed.
+ * Only OPEN is answered. There is no answer to a start: what became of it is read from the spool (wire/spool.h), also when it failed.
  * Messages on one connection are carried out in order. A repeated start of an epoch that lives is ignored.
  *
  * When a connection breaks (the keepers' parent, or the helper, was killed), what was sent on it last may be lost. The
@@ -36,6 +36,11 @@ enum launch_kind {
 	LAUNCH_ROTATE,
 	/* The job is forgotten, and with it what root granted it. For the helper; goes no further. */
 	LAUNCH_FORGET,
+	/*
+	 * Open `out_path`, an output file of `job`, for reading, with the rights of `user`. For the helper, on a connection of its
+	 * own, where it is answered: one byte 0 with the descriptor, or one of enum err_kind and the text of the error; then it ends.
+	 */
+	LAUNCH_OPEN,
 };
 
 struct launch {

@@ -144,6 +144,7 @@ static const struct field stream_open_fields[] = {
 	FIELD(link_stream_open, 18, FIELD_U32, rows),
 	FIELD(link_stream_open, 19, FIELD_U32, columns),
 	FIELD(link_stream_open, 20, FIELD_TEXT, grant),
+	FIELD(link_stream_open, 21, FIELD_TEXT, user),
 };
 static const struct field_table stream_open_table = FIELD_TABLE(link_stream_open, stream_open_fields);
 

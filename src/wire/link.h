@@ -137,6 +137,7 @@ struct link_stream_open {
 	uint64_t epoch;
 	/* LOG: frames CONSOLE_STDOUT and CONSOLE_STDERR, then STREAM_CLOSE */
 	char *output, *error; /* as in START: where the output is */
+	char *user;           /* whose job it is */
 	bool want_stdout, want_stderr;
 	bool follow;     /* until the attempt has ended */
 	bool ended;      /* it has ended: what is there is all */

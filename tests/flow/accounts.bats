@@ -95,6 +95,26 @@ EOP
   [ "$(b logs 1)" = '' ]
 }
 
+@test "output in a closed home is shown; what its account cannot read is not" {
+  up
+  install -d -o nobody -m 700 "$T/home"
+  run -0 as_nobody run --chdir / --output "$T/home/out" --error "$T/home/err" -- sh -c 'echo to out; echo to err >&2'
+  [ "$(as_nobody logs 1 --stream stdout)" = 'to out' ]
+  [ "$(as_nobody logs 1 --stream stderr)" = 'to err' ]
+  as_nobody submit --chdir / --output "$T/home/long" -- sh -c 'echo first; sleep 2; echo second'
+  eventually is first as_nobody logs 2
+  run -0 as_nobody logs -f 2
+  [ "$output" = $'first\nsecond' ]
+  [ "$(b logs 2)" = $'first\nsecond' ]
+  # Root's own, in a directory that is closed to everybody else.
+  install -d -m 700 "$T/roots"
+  run -0 b run --output "$T/roots/%j" -- echo of root
+  [ "$(b logs 3)" = 'of root' ]
+  # The server's own files, which the account that asks cannot read.
+  run as_nobody run --chdir / --output "$D/berth.db" -- true
+  [ "$(as_nobody logs 4 | wc -c)" = 0 ]
+}
+
 @test "helper.conf can let everything run as root; only root's own is believed" {
   up
   b down

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "../keeper/rig.h"
 #include "plat/clock.h"
 #include "plat/proc.h"
+#include "plat/usock.h"
 
 static struct rig r;
 
@@ -149,6 +151,75 @@ static void test_strangers(void **state)
 	}
 }
 
+/* As the agent does it, on a connection of its own. The kind of the error, or 0 and what is in the file. */
+static int open_output(const char *user, const char *path, char out[64])
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(LAUNCH_MAX);
+	struct launch l = {
+	        .kind = LAUNCH_OPEN, .job = 1001, .task = -1, .user = user, .out_path = path};
+	int sock = rig_connect(rig_path(&r, "run/helper.sock")), fd;
+	char answer[512] = "";
+	ssize_t n;
+
+	launch_encode(&l, &b);
+	assert_int_equal(write(sock, b.data, b.len), b.len);
+	assert_true(usock_recv_fd(sock, &fd, answer, sizeof(answer) - 1) > 0);
+	/* It is over with that. */
+	assert_int_equal(read(sock, answer + 511, 1), 0);
+	close(sock);
+	snprintf(out, 64, "%s", answer + 1);
+	assert_int_equal(fd >= 0, answer[0] == 0);
+	if (fd < 0)
+		return answer[0];
+	n = read(fd, out, 63);
+	out[MAX(n, 0)] = '\0';
+	assert_int_equal(write(fd, "x", 1), -1);
+	close(fd);
+	return 0;
+}
+
+static void make_file(const char *path, uid_t uid, mode_t mode)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "its output", 10), 10);
+	assert_int_equal(fchown(fd, uid, uid), 0);
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+static void test_output_is_opened_as_the_account(void **state)
+{
+	char home[256], path[300], link[300], fifo[300], roots[300], text[64];
+
+	ONLY_ROOT();
+	snprintf(home, sizeof(home), "%s", rig_path(&r, "home"));
+	snprintf(path, sizeof(path), "%s/out", home);
+	snprintf(link, sizeof(link), "%s/link", home);
+	snprintf(fifo, sizeof(fifo), "%s/fifo", home);
+	snprintf(roots, sizeof(roots), "%s", rig_path(&r, "roots"));
+	assert_int_equal(mkdir(home, 0700), 0);
+	assert_int_equal(chown(home, 54321, 54321), 0);
+	make_file(path, 54321, 0600);
+	make_file(roots, 0, 0644);
+	assert_int_equal(symlink(path, link), 0);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_int_equal(open_output("54321", path, text), 0);
+	assert_string_equal(text, "its output");
+	assert_int_equal(open_output("54322", path, text), ERR_FORBIDDEN);
+	assert_int_equal(open_output("54321", roots, text), ERR_CONFLICT);
+	assert_true(open_output("54321", link, text) > 0);
+	assert_true(open_output("54321", fifo, text) > 0);
+	assert_int_equal(open_output("54321", rig_path(&r, "home/none"), text), ERR_NOT_FOUND);
+	assert_int_equal(open_output("54321", "home/out", text), ERR_INVALID);
+	assert_int_equal(open_output("daemon", path, text), ERR_FORBIDDEN);
+	assert_int_equal(open_output("root", roots, text), ERR_FORBIDDEN);
+	assert_int_equal(open_output(NULL, path, text), ERR_FORBIDDEN);
+	/* Starts go on beside it. */
+	assert_int_equal(run(1, "54321", "true")->wait_status, 0);
+}
+
 static pid_t parent_pid(void)
 {
 	struct proc_list below = {0};
@@ -264,6 +335,7 @@ int main(void)
 	        TEST(test_refusals_are_told),
 	        TEST(test_allowed_root),
 	        TEST(test_strangers),
+	        TEST(test_output_is_opened_as_the_account),
 	        TEST(test_killed_parent_is_started_again),
 	        TEST(test_killed_helper),
 	        TEST(test_nonsense),
