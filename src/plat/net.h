@@ -85,6 +85,8 @@ const char *net_request_path(const struct net_request *r);
 const char *net_request_query(const struct net_request *r, const char *key);
 /* The nth value of a key that may come several times, from 0; NULL when there are not so many. */
 const char *net_request_query_nth(const struct net_request *r, const char *key, unsigned nth);
+/* The nth key as it came, from 0, each as often as it came; NULL when there are not so many. */
+const char *net_request_query_key(const struct net_request *r, unsigned nth);
 /* The first of that name, in any case; NULL when absent. HTTP/1.1 has exactly one Host. */
 const char *net_request_header_in(const struct net_request *r, const char *name);
 const struct net_peer *net_request_peer(const struct net_request *r);

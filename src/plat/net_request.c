@@ -27,6 +27,11 @@ const char *net_request_query_nth(const struct net_request *r, const char *key, 
 	return head_query(&r->head, key, nth);
 }
 
+const char *net_request_query_key(const struct net_request *r, unsigned nth)
+{
+	return nth < r->head.n_query ? r->head.query[nth].name : NULL;
+}
+
 const char *net_request_header_in(const struct net_request *r, const char *name)
 {
 	return head_find(&r->head, name);

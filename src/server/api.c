@@ -11,12 +11,22 @@ struct route {
 	const char *path;
 	void (*fn)(struct call *c);
 	enum scope scope;
+	const char *name;
 };
 
 static const struct route routes[] = {
-#define ROUTE(method, path, handler, who, summary) {NET_##method, path, api_##handler, SCOPE_##who},
+#define ROUTE(method, path, handler, who, summary) \
+	{NET_##method, path, api_##handler, SCOPE_##who, #handler},
 #include "../../tables/routes.def"
 #undef ROUTE
+};
+
+/* What may stand beside the path. */
+static const struct param {
+	const char *route, *place, *name;
+} params[] = {
+#define PARAM(handler, place, name, type, text) {#handler, place, name},
+#include "../../tables/shapes.def"
 };
 
 /* Does the path fit the pattern; what stands for {x} goes to arg. */
@@ -73,6 +83,44 @@ static int check_scope(const struct caller *who, enum scope scope, struct err *e
 	return 0;
 }
 
+static bool is_param(const struct param *p, const struct route *route, const char *key)
+{
+	if (strcmp(p->route, route->name) != 0 || strcmp(p->place, "query") != 0)
+		return false;
+	/* arg0 stands for arg1 and so on. */
+	return strcmp(p->name, key) == 0 ||
+	       (strcmp(p->name, "arg0") == 0 && strncmp(key, "arg", 3) == 0 && key[3] &&
+	               strspn(key + 3, "0123456789") == strlen(key + 3));
+}
+
+static int refuse_query_key(const struct route *route, const char *key, struct err *err)
+{
+	CLEANUP_BUF struct buf known = BUF_INIT(KIB);
+	int rc = err_set(err, ERR_UNKNOWN_KEY, "unknown key '%.60s' in the query", key);
+
+	for (size_t i = 0; i < ARRAY_LEN(params); i++)
+		if (is_param(&params[i], route, params[i].name))
+			buf_addf(&known, "%s%s", known.len ? ", " : "", params[i].name);
+	return rc && known.len ? err_hint(err, "known here: %s", buf_str(&known))
+	       : rc            ? err_hint(err, "no key is known here")
+	                       : rc;
+}
+
+/* Nothing that was asked for is passed over in silence. */
+static int check_query(const struct route *route, const struct net_request *r, struct err *err)
+{
+	const char *key;
+
+	for (unsigned n = 0; (key = net_request_query_key(r, n)) != NULL; n++) {
+		size_t i = 0;
+		while (i < ARRAY_LEN(params) && !is_param(&params[i], route, key))
+			i++;
+		if (i == ARRAY_LEN(params))
+			return refuse_query_key(route, key, err);
+	}
+	return 0;
+}
+
 static void on_close(void *data, struct net_request *r)
 {
 	struct call *c = data;
@@ -104,7 +152,8 @@ void api_on_request(void *server, struct net_request *r)
 		net_request_fail(r, &err);
 		return;
 	}
-	if (auth_identify(s, r, &who, &err) || check_scope(&who, route->scope, &err)) {
+	if (auth_identify(s, r, &who, &err) || check_scope(&who, route->scope, &err) ||
+	        check_query(route, r, &err)) {
 		net_request_fail(r, &err);
 		return;
 	}

@@ -453,6 +453,18 @@ static char **args_of(struct call *c, uint32_t *ret_n)
 	return v;
 }
 
+/* Of a terminal; what is not said stays. */
+static int parse_size(struct call *c, const char *key, uint32_t *size, struct err *err)
+{
+	const char *text = net_request_query(c->r, key);
+	uint64_t n = *size;
+
+	if (text && num_parse_u64(text, 10000, &n, err))
+		return err_wrap(err, "'%s'", key);
+	*size = (uint32_t)n;
+	return 0;
+}
+
 static void open_console(struct call *c, struct job *j, enum link_stream_kind kind)
 {
 	const struct attempt *a = job_attempt(j);
@@ -460,7 +472,6 @@ static void open_console(struct call *c, struct job *j, enum link_stream_kind ki
 	const char *text;
 	struct console *k;
 	struct err err;
-	uint64_t n;
 	uint32_t n_args = 0;
 	int rc = 0;
 
@@ -484,11 +495,10 @@ static void open_console(struct call *c, struct job *j, enum link_stream_kind ki
 		o.grant = talloc_strdup(c->ctx, net_request_query(c->r, "grant"));
 	}
 	o.tty = (text = net_request_query(c->r, "tty")) && strcmp(text, "0") != 0;
-	if ((text = net_request_query(c->r, "rows")) && num_parse_u64(text, 10000, &n, &err) == 0)
-		o.rows = (uint32_t)n;
-	if ((text = net_request_query(c->r, "columns")) &&
-	        num_parse_u64(text, 10000, &n, &err) == 0)
-		o.columns = (uint32_t)n;
+	if (parse_size(c, "rows", &o.rows, &err) || parse_size(c, "columns", &o.columns, &err)) {
+		call_fail(c, &err);
+		return;
+	}
 	if (kind == LINK_STREAM_EXEC && n_args == 0) {
 		(void)!err_set(&err, ERR_INVALID, "exec needs a command: arg0, arg1, ...");
 		call_fail(c, &err);

@@ -302,6 +302,27 @@ static void test_list_tasks(void **state)
 }
 
 /* The peer goes while the store thread reads for it. */
+static void test_unknown_query_keys(void **state)
+{
+	static const char *const paths[] = {"/v1/jobs?limits=3", "/v1/jobs?limit=3&Limit=4",
+	        "/v1/jobs/1?all=1", "/v1/jobs/1/logs?following=1", "/v1/jobs/1/exec?arg=ls",
+	        "/v1/jobs/1/exec?arg0=a&arg1x=b", "/v1/nodes?x", "/healthz?a=1", "/v1/server?a=1"};
+	struct rig g = {0};
+
+	rig_begin(&g);
+	rig_submit(&g, X_HELD);
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+		rig_refused(&g, "GET", paths[i], NULL, 400, "unknown_key");
+	rig_refused(&g, "POST", "/v1/jobs?dry_run=1", X_HELD, 400, "unknown_key");
+	assert_at(&g, "error.hint", "no key is known here");
+	rig_refused(&g, "GET", "/v1/jobs/1/wait?time=1", NULL, 400, "unknown_key");
+	assert_at(&g, "error.message", "unknown key 'time' in the query");
+	assert_at(&g, "error.hint", "known here: timeout");
+	assert_int_equal(rig_do(&g, "GET", "/v1/jobs?", NULL), 200);
+	assert_at(&g, "total", "1");
+	rig_end(&g);
+}
+
 static void test_list_peer_gone(void **state)
 {
 	struct rig g = {0};
@@ -463,6 +484,7 @@ int main(void)
 	        cmocka_unit_test(test_list_in_pages),
 	        cmocka_unit_test(test_list_tasks),
 	        cmocka_unit_test(test_list_peer_gone),
+	        cmocka_unit_test(test_unknown_query_keys),
 	        cmocka_unit_test(test_array),
 	        cmocka_unit_test(test_wait),
 	        cmocka_unit_test(test_environments),
