@@ -20,6 +20,8 @@ struct attempts {
 	struct attempt_list lists[ATTEMPT_STATES];
 	uint32_t counts[ATTEMPT_STATES];
 	uint32_t burst;
+	/* In engine_prepare, which reports of others: the last of the queue, and not to be started yet. */
+	const struct known_attempt *preparing;
 	bool is_shutdown;
 };
 
@@ -161,7 +163,7 @@ static void pump(struct attempts *at)
 	struct err err;
 
 	while (!at->is_shutdown && at->counts[ATTEMPT_STARTING] < at->burst * at->o.cores &&
-	        (a = TAILQ_FIRST(&at->lists[ATTEMPT_QUEUED])) != NULL) {
+	        (a = TAILQ_FIRST(&at->lists[ATTEMPT_QUEUED])) != NULL && a != at->preparing) {
 		set_state(at, a, ATTEMPT_STARTING);
 		if (engine_start(at->engine, a->epoch, &err) < 0)
 			end_here(at, a, SPOOL_SETUP_FAILED, err.text);
@@ -244,11 +246,13 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	}
 	a = add_attempt(at, m->epoch, m->id, m->attempt, ATTEMPT_QUEUED);
 	keep_slices(a, m);
+	at->preparing = a;
 	if (at->is_shutdown)
 		end_here(at, a, SPOOL_SHUTDOWN, "Berth is being taken down here");
 	/* What is there already was reported meanwhile. */
 	else if (engine_prepare(at->engine, &r, &err) < 0 && a->state == ATTEMPT_QUEUED)
 		end_here(at, a, SPOOL_SETUP_FAILED, err.text);
+	at->preparing = NULL;
 	pump(at);
 }
 

@@ -21,8 +21,9 @@ static struct fake {
 	struct engine_request last;
 	struct engine_state state; /* what inspect tells */
 	bool has_state;
-	bool again_has_begun; /* prepare finds it living */
-	const char *refusal;  /* of prepare */
+	bool again_has_begun;    /* prepare finds it living */
+	uint64_t ends_meanwhile; /* prepare finds that this one has ended */
+	const char *refusal;     /* of prepare */
 } fake;
 
 static struct {
@@ -64,6 +65,8 @@ static int fake_prepare(struct engine *e, const struct engine_request *r, struct
 		say(SPOOL_STARTED, r->start->epoch);
 		return err_set(err, ERR_CONFLICT, "it is here");
 	}
+	if (fake.ends_meanwhile)
+		say(SPOOL_ENDED, fake.ends_meanwhile);
 	fake.has[r->start->epoch] = true;
 	return 0;
 }
@@ -420,6 +423,17 @@ static void test_shutdown(void **state)
 	assert_false(fake.has[6]);
 }
 
+/* A report of another, from inside of prepare, makes room: what is not prepared yet does not take it. */
+static void test_end_while_preparing(void **state)
+{
+	start(1);
+	fake.ends_meanwhile = 1;
+	start(2);
+	assert_int_equal(told(LINK_ENDED, 1, NULL), 1);
+	assert_int_equal(told(LINK_ENDED, 2, NULL), 0);
+	assert_true(fake.was_started[2]);
+}
+
 static void test_note(void **state)
 {
 	struct spool_record r;
@@ -488,6 +502,7 @@ int main(void)
 	        CASE(test_reboot),
 	        CASE(test_slices),
 	        CASE(test_shutdown),
+	        CASE(test_end_while_preparing),
 	        CASE(test_note),
 	        CASE(test_cannot_be_prepared),
 	        CASE(test_no_link),
