@@ -75,7 +75,7 @@ CELL(cell_from, "from")
 static int show(struct cli *cli, int argc, char **argv)
 {
 	static const struct output_column columns[] = {
-	        {"KEY", cell_key}, {"VALUE", cell_value, .may_cut = true}, {"FROM", cell_from}};
+	        {"KEY", cell_key}, {"FROM", cell_from}, {"VALUE", cell_value}};
 	static const struct output_listing l = {.array_key = "settings",
 	        .name_key = "key",
 	        .columns = columns,

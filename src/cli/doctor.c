@@ -21,6 +21,8 @@
 #define SPACE_LOW_BYTES (1 * GIB)
 
 /* Findings: what is well, what deserves a look, what is wrong; each with the command that mends it. */
+#define INDENT 19 /* level and about, with their spaces */
+
 struct doctor {
 	const struct cli *cli;
 	json_t *findings;
@@ -294,6 +296,28 @@ static void cell_mend(const json_t *row, bool plain, struct buf *out)
 	output_cell_string(json_object_get(row, "mend"), plain, out);
 }
 
+/* Sentences do not fit into a table: each finding is a paragraph, and what mends it one below. */
+static void print_findings(const json_t *findings)
+{
+	const json_t *f;
+	size_t i;
+
+	json_array_foreach(findings, i, f)
+	{
+		CLEANUP_BUF struct buf b = BUF_INIT(64 * KIB);
+		cell_text(f, false, &b);
+		printf("%-5s %-12s ", json_string_value(json_object_get(f, "level")),
+		        json_string_value(json_object_get(f, "about")));
+		output_paragraph(buf_str(&b), INDENT);
+		if (!json_is_string(json_object_get(f, "mend")))
+			continue;
+		buf_reset(&b);
+		cell_mend(f, false, &b);
+		printf("%*s-> ", INDENT, "");
+		output_paragraph(buf_str(&b), INDENT + 3);
+	}
+}
+
 int verb_doctor(struct cli *cli, int argc, char **argv)
 {
 	static const struct output_column columns[] = {{"LEVEL", cell_level}, {"ABOUT", cell_about},
@@ -321,6 +345,9 @@ int verb_doctor(struct cli *cli, int argc, char **argv)
 	check_clock(&d);
 	check_server(&d);
 	free(d.data_dir);
-	output_listing(cli, &l, answer);
+	if (cli->format == OUTPUT_TABLE)
+		print_findings(json_object_get(answer, "findings"));
+	else
+		output_listing(cli, &l, answer);
 	return d.n_bad ? 1 : 0;
 }

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <libsmartcols/libsmartcols.h>
+#include <limits.h>
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
@@ -170,6 +171,27 @@ void output_field(const char *key, const char *value)
 			return;
 		line += len + 1;
 	}
+}
+
+void output_paragraph(const char *text, unsigned indent)
+{
+	unsigned width = isatty(STDOUT_FILENO) ? terminal_size().columns : UINT_MAX;
+	unsigned at = indent;
+
+	while (*text) {
+		size_t bytes = strcspn(text, " ");
+		unsigned chars = 0;
+		for (size_t i = 0; i < bytes; i++)
+			chars += ((unsigned char)text[i] & 0xc0) != 0x80;
+		if (at > indent && at + 1 + chars > width) {
+			printf("\n%*s", (int)indent, "");
+			at = indent;
+		}
+		printf("%s%.*s", at > indent ? " " : "", (int)bytes, text);
+		at += chars + (at > indent);
+		text += bytes + strspn(text + bytes, " ");
+	}
+	putchar('\n');
 }
 
 static bool is_absent(const json_t *value, bool plain, struct buf *out)

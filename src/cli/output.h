@@ -33,6 +33,12 @@ void output_json(const json_t *value);
 /* For a single object: "key: value" lines, keys padded. Values may hold several lines. */
 void output_field(const char *key, const char *value);
 
+/*
+ * The rest of a line that is `indent` columns long so far, and its end. On a terminal it is broken between words, and what
+ * follows is indented alike; elsewhere it is one line.
+ */
+void output_paragraph(const char *text, unsigned indent);
+
 /* Cells for common kinds of values; "-" (csv: nothing) for what is null or missing. */
 void output_cell_string(const json_t *value, bool plain, struct buf *out);
 void output_cell_bytes(
