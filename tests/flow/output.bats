@@ -176,8 +176,8 @@ FAILED: exit code 3" ]
 @test "sentences are broken between words on a terminal, and nowhere else" {
   b doctor | grep -qx 'note  slices       a fraction is kept in the books, but not held inside the process (held_by: none)'
   as env TERM=xterm script -qec "stty rows 24 cols 60; $BERTH_BUILD/berth doctor" /dev/null </dev/null 3>&- | tr -d '\r' >"$T/o"
-  grep -qx 'note  slices       a fraction is kept in the books, but' "$T/o"
-  grep -qx '                   not held inside the process (held_by:' "$T/o"
+  grep -qx 'note  slices       a fraction is kept in the books, but not' "$T/o"
+  grep -qx '                   held inside the process (held_by: none)' "$T/o"
   # Long values are not cut.
   as env TERM=xterm script -qec "stty rows 24 cols 60; $BERTH_BUILD/berth config show" /dev/null </dev/null 3>&- | grep -qF SSH_AUTH_SOCK
 }
