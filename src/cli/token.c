@@ -51,7 +51,7 @@ static int create_parse(int key, char *arg, struct argp_state *state, void *inpu
 static int create(struct cli *cli, int argc, char **argv)
 {
 	static const struct argp_option options[] = {
-	        {"name", KEY_NAME, "NAME", 0, "what to revoke it by", 1},
+	        {"name", KEY_NAME, "NAME", 0, "what to revoke it by; of an agent: its node", 1},
 	        {"role", KEY_ROLE, "ROLE", 0, "user, admin or agent; user", 1},
 	        {"agent", KEY_AGENT, NULL, 0, "the same as --role agent", 1},
 	        {"user", KEY_USER, "NAME", 0, "account that its jobs run as", 1},

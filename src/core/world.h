@@ -79,6 +79,8 @@ struct token {
 	uint8_t hash[32];
 	enum role role;
 	char user[64]; /* account that its jobs run as; "": the server's job_user */
+	char node
+	        [64]; /* of an agent: the only node that it may join as; "": any that nobody else is */
 	int64_t made_ms;
 	int64_t expires_ms; /* wall, 0: never */
 	TAILQ_ENTRY(token) link;

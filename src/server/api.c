@@ -1,5 +1,6 @@
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/links.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -127,6 +128,7 @@ static void on_close(void *data, struct net_request *r)
 
 	(void)r;
 	c->r = NULL;
+	LIST_REMOVE(c, link);
 	if (c->on_gone)
 		c->on_gone(c);
 	call_drop(c);
@@ -160,8 +162,29 @@ void api_on_request(void *server, struct net_request *r)
 	c = talloc_zero(NULL, struct call);
 	*c = (struct call){.s = s, .r = r, .who = who, .ctx = c, .refs = 1};
 	memcpy(c->arg, arg, sizeof(arg));
+	LIST_INSERT_HEAD(&s->calls, c, link);
 	net_request_on_close(r, on_close, c);
 	route->fn(c);
+}
+
+void call_taken_over(struct call *c)
+{
+	LIST_REMOVE(c, link);
+	c->r = NULL;
+	call_drop(c);
+}
+
+void api_drop_token(struct server *s, uint64_t token)
+{
+	struct call *c;
+	struct err err;
+
+	(void)!err_set(&err, ERR_UNAUTHENTICATED, "the token was revoked");
+	LIST_FOREACH (c, &s->calls, link)
+		if (c->who.token == token)
+			net_request_fail(c->r, &err);
+	consoles_drop_token(s, token);
+	links_drop_token(s, token);
 }
 
 void call_hold(struct call *c)

@@ -19,6 +19,8 @@ struct caller {
 	uint32_t gid;
 	char name[64];    /* account over the socket, "token:NAME" otherwise */
 	char account[64]; /* what its jobs run as */
+	uint64_t token;   /* its num; 0: over the socket */
+	char node[64];    /* of an agent's token: the only one that it may join as, or "" */
 };
 
 struct call {
@@ -30,12 +32,17 @@ struct call {
 	unsigned refs;
 	void (*on_gone)(struct call *c); /* the peer has gone before the end, or NULL */
 	void *data;
+	LIST_ENTRY(call) link; /* of its server, while the peer is there */
 };
 
 void api_on_request(void *server, struct net_request *r);
 
+/* Every exchange, terminal and link of this token ends now. */
+void api_drop_token(struct server *s, uint64_t token);
+
 void call_hold(struct call *c);
 void call_drop(struct call *c);
+void call_taken_over(struct call *c); /* by a WebSocket: instead of the last call_drop */
 
 /* Answers, released when everything that happened before is durable. */
 void call_reply_json(struct call *c, int status, json_t *take_json);
@@ -74,6 +81,9 @@ void auth_token_make(char out_secret[64]);
 MUST_CHECK int auth_account_of_uid(uint32_t uid, char *out, size_t size, struct err *err);
 MUST_CHECK int auth_uid_of_account(
         const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err);
+
+/* api_output.c */
+void consoles_drop_token(struct server *s, uint64_t token);
 
 /* fetch.c: an ended job out of the store into the world; done(found) later on the loop. */
 typedef void fetch_fn(struct server *s, void *data, int rc, const struct err *err);

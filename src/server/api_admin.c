@@ -137,6 +137,6 @@ void api_link(struct call *c)
 		return;
 	}
 	/* A request that was taken over is not closed any more. */
-	if (links_accept(c->s, c->r))
-		call_drop(c);
+	if (links_accept(c->s, c->r, &c->who))
+		call_taken_over(c);
 }

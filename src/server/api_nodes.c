@@ -1,6 +1,7 @@
 /* Devices, nodes, queues, tokens. */
 #include "server/batch.h"
 #include "server/view.h"
+#include "base/mem.h"
 #include "base/num.h"
 
 #include <sodium.h>
@@ -187,6 +188,9 @@ static void on_token(struct call *c, json_t *body)
 		call_fail(c, &err);
 		return;
 	}
+	/* An agent's name is its node's. */
+	if (t.role == ROLE_AGENT)
+		memcpy(t.node, t.name, sizeof(t.node));
 	if (!t.name[0])
 		snprintf(t.name, sizeof(t.name), "token-%llu",
 		        (unsigned long long)c->s->world->next_token);
@@ -209,11 +213,21 @@ void api_token_create(struct call *c)
 	call_read_json(c, NULL, on_token);
 }
 
+/* After the answer to whoever revoked his own. */
+static void drop_revoked(struct server *s, void *data)
+{
+	uint64_t *num = data;
+
+	api_drop_token(s, *num);
+	free(num);
+}
+
 void api_token_revoke(struct call *c)
 {
 	struct event e = {.kind = EVENT_TOKEN_REMOVE, .name = c->arg, .actor = c->who.name};
 	struct applied out;
 	struct err err;
+	uint64_t *revoked;
 
 	if (server_apply(c->s, &e, &out, &err)) {
 		call_fail(c, &err);
@@ -222,4 +236,7 @@ void api_token_revoke(struct call *c)
 	batch_add_token(c->s, out.num, true);
 	log_info("token.revoke", "name=\"%s\" by=\"%s\"", c->arg, c->who.name);
 	call_reply_text(c, 204, "text/plain", "");
+	revoked = mem_zalloc(sizeof(*revoked));
+	*revoked = out.num;
+	batch_after(c->s, drop_revoked, revoked);
 }

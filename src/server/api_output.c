@@ -346,6 +346,8 @@ struct console {
 	struct stream *stream;
 	uint64_t owed;
 	uint64_t typed; /* on its way to the job */
+	uint64_t token; /* of who types */
+	LIST_ENTRY(console) link;
 };
 
 static void console_send(struct console *k, enum console_frame frame, const void *bytes, size_t len)
@@ -426,7 +428,17 @@ static void console_closed(void *data, struct net_ws *ws, const struct err *why)
 	(void)ws;
 	(void)why;
 	stream_close(STEAL(k->stream));
+	LIST_REMOVE(k, link);
 	talloc_free(k);
+}
+
+void consoles_drop_token(struct server *s, uint64_t token)
+{
+	struct console *k;
+
+	LIST_FOREACH (k, &s->consoles, link)
+		if (k->token == token)
+			net_ws_close(k->ws, 4006, "the token was revoked");
 }
 
 static const struct net_ws_handlers console_handlers = {
@@ -511,10 +523,12 @@ static void open_console(struct call *c, struct job *j, enum link_stream_kind ki
 		talloc_free(k);
 		return;
 	}
+	k->token = c->who.token;
+	LIST_INSERT_HEAD(&c->s->consoles, k, link);
 	k->stream = stream_open(c->s, a->node, &o, &console_stream_handlers, k);
 	if (!k->stream)
 		console_stream_closed(k, ERR_UNAVAILABLE, "the job's node is not connected");
-	call_drop(c);
+	call_taken_over(c);
 }
 
 struct console_wait {

@@ -84,6 +84,8 @@ static int identify_token(
 		return err_set(err, ERR_UNAUTHENTICATED, "the token '%s' has expired", t->name);
 	ret->is_known = true;
 	ret->role = t->role;
+	ret->token = t->num;
+	memcpy(ret->node, t->node, sizeof(ret->node));
 	memcpy(ret->name, "token:", 6);
 	memcpy(ret->name + 6, t->name, MIN(strlen(t->name), sizeof(ret->name) - 7));
 	if (t->user[0])

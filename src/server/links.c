@@ -405,7 +405,7 @@ static void on_close(void *data, struct net_ws *ws, const struct err *why)
 
 static const struct net_ws_handlers handlers = {.on_message = on_message, .on_close = on_close};
 
-bool links_accept(struct server *s, struct net_request *r)
+bool links_accept(struct server *s, struct net_request *r, const struct caller *who)
 {
 	struct uplink *u = mem_zalloc(sizeof(*u));
 	struct err err;
@@ -413,6 +413,8 @@ bool links_accept(struct server *s, struct net_request *r)
 	u->s = s;
 	u->out = BUF_INIT(LINK_OUT_MAX);
 	u->is_local = net_request_peer(r)->is_unix;
+	u->token = who->token;
+	memcpy(u->only, who->node, sizeof(u->only));
 	u->streams = stream_set_new(s, &u->out);
 	if (net_request_accept_ws(r, "berth-link-1", &handlers, u, &u->ws, &err)) {
 		net_request_fail(r, &err);
@@ -423,6 +425,13 @@ bool links_accept(struct server *s, struct net_request *r)
 	u->next = s->uplinks;
 	s->uplinks = u;
 	return true;
+}
+
+void links_drop_token(struct server *s, uint64_t token)
+{
+	for (struct uplink *u = s->uplinks; u; u = u->next)
+		if (u->token == token)
+			net_ws_close(u->ws, 4006, "the token was revoked");
 }
 
 void links_close_all(struct server *s)

@@ -4,11 +4,12 @@
  */
 #pragma once
 
-#include "server/server.h"
+#include "server/api.h"
 #include "wire/link.h"
 
 /* GET /v1/link: takes the request over; false: it did not, and has answered it. */
-MUST_CHECK bool links_accept(struct server *s, struct net_request *r);
+MUST_CHECK bool links_accept(struct server *s, struct net_request *r, const struct caller *who);
+void links_drop_token(struct server *s, uint64_t token); /* closes those that came with it */
 void links_close_all(struct server *s);
 /* Released by the barrier. */
 void links_carry_out(struct server *s, const struct effect *fx);

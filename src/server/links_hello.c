@@ -95,6 +95,21 @@ static void replace_older(struct uplink *u)
 		}
 }
 
+/* A node is its token's, or of whoever is connected as it; the server's own is joined over the socket only. */
+static const char *why_not(const struct uplink *u, const char *name, const struct node *known)
+{
+	if (u->only[0] && strcmp(u->only, name) != 0)
+		return "this token is another node's";
+	if (!known || u->is_local)
+		return NULL;
+	if (known->is_local && (!u->only[0] || links_has_node(u->s, known->num)))
+		return "the server's own machine is called so";
+	for (const struct uplink *o = u->s->uplinks; o; o = o->next)
+		if (o->node == known->num && o->token != u->token && !u->only[0])
+			return "a node of that name is connected with another token";
+	return NULL;
+}
+
 void links__hello(struct uplink *u, const struct link_hello *h)
 {
 	struct server *s = u->s;
@@ -106,6 +121,7 @@ void links__hello(struct uplink *u, const struct link_hello *h)
 	        .n_devices = h->n_devices};
 	struct applied out;
 	struct err err;
+	const char *refused;
 	bool rebooted;
 
 	if (h->version != LINK_VERSION || !h->name || !h->boot_id ||
@@ -113,6 +129,12 @@ void links__hello(struct uplink *u, const struct link_hello *h)
 		log_error("link.hello", "node=\"%s\" text=\"speaks version %u, not %u\"",
 		        h->name ? h->name : "", h->version, LINK_VERSION);
 		net_ws_close(u->ws, 4001, "another version of the link");
+		return;
+	}
+	refused = why_not(u, h->name, known);
+	if (refused) {
+		log_error("link.hello", "node=\"%s\" text=\"%s\"", h->name, refused);
+		net_ws_close(u->ws, 4006, refused);
 		return;
 	}
 	memcpy(n.name, h->name, strlen(h->name));

@@ -20,6 +20,8 @@ struct uplink {
 	uint64_t node; /* 0: HELLO has not come */
 	char name[64];
 	bool is_local;
+	uint64_t token;    /* it came with, 0: over the socket */
+	char only[64];     /* the name that its token is for, or "" */
 	uint64_t removing; /* number of the REMOVE that is not answered yet, or 0 */
 	struct buf out;
 	struct stream_set *streams;

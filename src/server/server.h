@@ -53,6 +53,8 @@ struct server {
 	bool store_is_slow;   /* it took longer, and is not back yet */
 
 	struct uplink *uplinks; /* connected agents */
+	LIST_HEAD(, call) calls;
+	LIST_HEAD(, console) consoles;
 	struct watch_set *watches;
 	struct removals *removals;
 	struct prune *prune;           /* under way, or NULL */

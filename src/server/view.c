@@ -414,9 +414,9 @@ json_t *view_token(const struct token *t)
 {
 	static const char *const roles[] = {"user", "admin", "agent"};
 
-	return json_pack("{s:s, s:s, s:o, s:o, s:o}", "name", t->name, "role", roles[t->role],
-	        "user", text_or_null(t->user), "created_at", view_time(t->made_ms), "expires_at",
-	        view_time(t->expires_ms));
+	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", t->name, "role", roles[t->role],
+	        "user", text_or_null(t->user), "node", text_or_null(t->node), "created_at",
+	        view_time(t->made_ms), "expires_at", view_time(t->expires_ms));
 }
 
 json_t *view_resolved(const struct server *s, const struct gpu_ask *ask)

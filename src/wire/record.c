@@ -120,7 +120,16 @@ int record_get_queue(const void *data, size_t len, struct queue *ret_queue, stru
 	return 0;
 }
 
-enum { TOKEN_NUM = 1, TOKEN_NAME, TOKEN_HASH, TOKEN_ROLE, TOKEN_USER, TOKEN_MADE, TOKEN_EXPIRES };
+enum {
+	TOKEN_NUM = 1,
+	TOKEN_NAME,
+	TOKEN_HASH,
+	TOKEN_ROLE,
+	TOKEN_USER,
+	TOKEN_MADE,
+	TOKEN_EXPIRES,
+	TOKEN_NODE
+};
 
 void record_put_token(struct buf *b, const struct token *t)
 {
@@ -131,6 +140,7 @@ void record_put_token(struct buf *b, const struct token *t)
 	codec_put_str(b, TOKEN_USER, t->user);
 	codec_put_i64(b, TOKEN_MADE, t->made_ms);
 	codec_put_i64(b, TOKEN_EXPIRES, t->expires_ms);
+	codec_put_str(b, TOKEN_NODE, t->node);
 }
 
 int record_get_token(const void *data, size_t len, struct token *ret_token, struct err *err)
@@ -158,6 +168,9 @@ int record_get_token(const void *data, size_t len, struct token *ret_token, stru
 			break;
 		case TOKEN_USER:
 			codec_strcpy(t.user, sizeof(t.user), &f);
+			break;
+		case TOKEN_NODE:
+			codec_strcpy(t.node, sizeof(t.node), &f);
 			break;
 		case TOKEN_MADE:
 			t.made_ms = codec_i64(&f);

@@ -1,5 +1,6 @@
 /* Who may do what: tokens and roles; nodes, queues, the server itself, and going down. */
 #include "rig.h"
+#include "server/api.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,6 +88,79 @@ static void test_token_refusals(void **state)
 	rig_until(&g, has_expired, NULL);
 	assert_int_equal(rig_do_tcp(&g, "GET", "/v1/jobs", user, NULL), 401);
 	assert_non_null(strstr(rig_at(&g, "error.message"), "expired"));
+	rig_end(&g);
+}
+
+/* An agent's token is one node's; without a name it is good for a node that nobody is, and never for the server's own. */
+static void test_agent_tokens(void **state)
+{
+	struct rig g = {.listens = true};
+	char bound[80], loose[80], second[80];
+
+	rig_begin(&g);
+	make_token(&g, "{\"name\":\"n2\",\"role\":\"agent\"}", bound);
+	assert_at(&g, "node", "n2");
+	make_token(&g, "{\"role\":\"agent\"}", loose);
+	assert_at(&g, "node", "null");
+	make_token(&g, "{\"name\":\"n1\",\"role\":\"admin\"}", second);
+	assert_at(&g, "node", "null");
+	rig_close(&g);
+	rig_open(&g);
+	agent_link(&g);
+	agent_drop(&g);
+	assert_false(agent_join(&g, bound, "n3"));
+	assert_false(agent_join(&g, loose, "n1"));
+	assert_true(agent_join(&g, bound, "n2"));
+	agent_drop(&g);
+	assert_true(agent_join(&g, loose, "n4"));
+	assert_int_equal(rig_do(&g, "GET", "/v1/nodes", NULL), 200);
+	assert_at(&g, "nodes.1.node", "n2");
+	assert_at(&g, "nodes.2.node", "n4");
+	assert_at(&g, "nodes.3", "(absent)");
+	rig_end(&g);
+}
+
+static bool are_there(struct rig *g, void *unused)
+{
+	struct call *c;
+	unsigned n = 0;
+
+	LIST_FOREACH (c, &g->s->calls, link)
+		n += c->who.token != 0;
+	return n == 3;
+}
+
+/* What a token opened goes with it. */
+static void test_revoked(void **state)
+{
+	struct rig g = {.listens = true};
+	char agent[80], user[80], other[80];
+	struct ask follow, wait, stays;
+
+	rig_begin(&g);
+	make_token(&g, "{\"name\":\"n2\",\"role\":\"agent\"}", agent);
+	make_token(&g, "{\"name\":\"u\"}", user);
+	make_token(&g, "{\"name\":\"o\"}", other);
+	assert_true(agent_join(&g, agent, "n2"));
+	assert_int_equal(
+	        rig_do_tcp(&g, "POST", "/v1/jobs", user, "{\"command\":[\"x\"],\"hold\":true}"),
+	        201);
+	ask_begin_tcp(&g, &follow, "GET", "/v1/jobs/1/logs?follow=1", user, NULL);
+	ask_begin_tcp(&g, &wait, "GET", "/v1/jobs/1/wait?timeout=60", user, NULL);
+	ask_begin_tcp(&g, &stays, "GET", "/v1/jobs/1/wait?timeout=60", other, NULL);
+	rig_until(&g, are_there, NULL);
+	assert_int_equal(rig_do(&g, "DELETE", "/v1/tokens/u", NULL), 204);
+	ask_wait(&follow);
+	assert_false(follow.is_whole);
+	ask_wait(&wait);
+	assert_int_equal(wait.status, 401);
+	assert_non_null(g.ws);
+	assert_int_equal(rig_do(&g, "DELETE", "/v1/tokens/n2", NULL), 204);
+	rig_until(&g, is_unlinked, NULL);
+	assert_false(stays.is_over);
+	ask_end(&follow);
+	ask_end(&wait);
+	ask_end(&stays);
 	rig_end(&g);
 }
 
@@ -314,6 +388,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_roles),
 	        cmocka_unit_test(test_token_refusals),
+	        cmocka_unit_test(test_agent_tokens),
+	        cmocka_unit_test(test_revoked),
 	        cmocka_unit_test(test_accounts),
 	        cmocka_unit_test(test_drain_and_pause),
 	        cmocka_unit_test(test_server_and_config),

@@ -97,6 +97,8 @@ const char *rig_state(struct rig *g, const char *id);
 struct link_attempt;            /* of HELLO */
 void agent_link(struct rig *g); /* connects and says HELLO: node n1, 8 CPUs, two devices of 8 GiB */
 void agent_link_with(struct rig *g, const char *boot_id, const struct link_attempt *v, uint32_t n);
+/* Over TCP, as this node; true: it was welcomed, false: the server closed. The link stays g->ws. */
+bool agent_join(struct rig *g, const char *token, const char *name);
 void agent_drop(struct rig *g);                /* the link breaks */
 void agent_send(struct rig *g, struct buf *b); /* and empties it */
 void agent_started(struct rig *g, uint64_t job, int64_t task, uint64_t epoch);

@@ -140,14 +140,15 @@ void agent_send(struct rig *g, struct buf *b)
 	buf_reset(b);
 }
 
-static void say_hello(struct rig *g, const char *boot_id, const struct link_attempt *v, uint32_t n)
+static void say_hello(struct rig *g, const char *name, const char *boot_id,
+        const struct link_attempt *v, uint32_t n)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(LINK_MESSAGE_MAX);
 	struct device_info devices[2] = {{.uuid = "GPU-a", .model = "Test 8G", .index = 0},
 	        {.uuid = "GPU-b", .model = "Test 8G", .index = 1}};
 	struct link_hello h = {.version = LINK_VERSION,
 	        .program = "test",
-	        .name = "n1",
+	        .name = (char *)(uintptr_t)name,
 	        .boot_id = (char *)(uintptr_t)boot_id,
 	        .mem_bytes = 64 * GIB,
 	        .devices = devices,
@@ -167,24 +168,44 @@ static void say_hello(struct rig *g, const char *boot_id, const struct link_atte
 	agent_send(g, &b);
 }
 
-void agent_link_with(struct rig *g, const char *boot_id, const struct link_attempt *v, uint32_t n)
+static void connect_link(struct rig *g, const char *url, const char *token)
 {
-	char url[120];
+	const struct net_ws_options o = {.url = url, .protocol = "berth-link-1", .bearer = token};
 	struct err err;
 
-	snprintf(url, sizeof(url), "unix:%s/berth.sock:/v1/link", g->dir);
 	if (!g->ctx)
 		g->ctx = talloc_new(NULL);
 	buf_reset(&g->log);
 	g->log_at = 0;
 	g->is_linked = g->was_closed = false;
-	assert_int_equal(net_ws_connect(g->s->loop,
-	                         &(struct net_ws_options){.url = url, .protocol = "berth-link-1"},
-	                         &handlers, g, &g->ws, &err),
-	        0);
+	assert_int_equal(net_ws_connect(g->s->loop, &o, &handlers, g, &g->ws, &err), 0);
 	rig_until(g, is_linked, NULL);
-	say_hello(g, boot_id, v, n);
+}
+
+void agent_link_with(struct rig *g, const char *boot_id, const struct link_attempt *v, uint32_t n)
+{
+	char url[120];
+
+	snprintf(url, sizeof(url), "unix:%s/berth.sock:/v1/link", g->dir);
+	connect_link(g, url, NULL);
+	say_hello(g, "n1", boot_id, v, n);
 	agent_expect(g, "WELCOME");
+}
+
+static bool is_answered(struct rig *g, void *unused)
+{
+	return g->was_closed || agent_has(g, "WELCOME");
+}
+
+bool agent_join(struct rig *g, const char *token, const char *name)
+{
+	char url[120];
+
+	snprintf(url, sizeof(url), "http://127.0.0.1:%u/v1/link", net_server_port(g->s->net));
+	connect_link(g, url, token);
+	say_hello(g, name, "boot-1", NULL, 0);
+	rig_until(g, is_answered, NULL);
+	return !g->was_closed;
 }
 
 void agent_link(struct rig *g)
