@@ -1,13 +1,17 @@
 #include "engine/host_priv.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <talloc.h>
+#include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/paths.h"
 #include "plat/clock.h"
 
 #define LOOK_MS     500
 #define SILENCE_MS  10000 /* a START that nothing was heard of is sent again; so is a sweep */
-#define STRANGER_MS 1000  /* an attempt to be stopped that nobody knows never began */
+#define STRANGER_MS 1000  /* an attempt to be stopped that nobody knows is swept */
 
 bool host_send(struct host *h, const struct host_attempt *a, struct launch *message)
 {
@@ -31,18 +35,54 @@ void host_send_stop(struct host *h, struct host_attempt *a)
 	(void)!host_send(h, a, &l);
 }
 
-static void send_sweep(struct host *h, struct host_attempt *a, uint64_t now_ms)
+/* Its directory, where it had one of its own: its owner is the account, also when nobody here has started it. */
+static void add_directory(
+        struct host *h, const struct host_attempt *a, void *ctx, uint64_t now_ms, struct launch *l)
 {
-	struct launch l = {.kind = LAUNCH_SWEEP};
+	char *dir = paths_work_dir(ctx, h->o.data_dir, a->id, a->n);
+	const struct account *account;
+	struct stat st;
+	struct err err;
 
+	if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+		return;
+	/* Not given away yet, and so empty. */
+	if (h->prepare.has_accounts && st.st_uid == h->prepare.uid && rmdir(dir) == 0)
+		return;
+	if (prepare_account(ctx, &h->prepare, NULL, st.st_uid, now_ms, l, &account, &err) < 0) {
+		host_news(h, LOG_WARN, "attempt.directory", "path=\"%s\" error=\"%s\"", dir,
+		        err.text);
+		return;
+	}
+	l->make_cwd = true;
+	l->cwd = dir;
+}
+
+static bool send_sweep(
+        struct host *h, struct host_attempt *a, enum spool_cause cause, uint64_t now_ms)
+{
+	struct launch l = {.kind = LAUNCH_SWEEP, .stop_cause = (uint32_t)cause};
+	void *ctx = talloc_new(NULL);
+	bool is_sent;
+
+	add_directory(h, a, ctx, now_ms, &l);
+	is_sent = host_send(h, a, &l);
+	if (is_sent)
+		a->since_ms = now_ms;
+	talloc_free(ctx);
+	return is_sent;
+}
+
+/* Of one whose keeper is gone without a word. */
+static void sweep_lost(struct host *h, struct host_attempt *a, uint64_t now_ms)
+{
 	if (a->is_lost) {
 		host_news(h, LOG_WARN, "attempt.sweep", "epoch=%llu", (unsigned long long)a->epoch);
 	} else {
 		a->is_lost = true;
 		h->o.on_lost(h->o.data, a->epoch);
 	}
-	if (host_send(h, a, &l))
-		a->since_ms = now_ms;
+	(void)send_sweep(h, a, SPOOL_KEEPER_KILLED, now_ms);
 }
 
 void host_send_rotate(struct host *h)
@@ -119,9 +159,8 @@ static uint64_t *find_silent(struct host *h, enum host_state state, uint64_t now
 	size_t n = 0;
 
 	TAILQ_FOREACH (a, &h->lists[state], link) {
-		uint64_t patience = state == HOST_LIVING ? SILENCE_MS
-		                    : a->launch          ? SILENCE_MS
-		                                         : STRANGER_MS;
+		uint64_t patience =
+		        state == HOST_SENT && !a->launch && !a->is_swept ? STRANGER_MS : SILENCE_MS;
 		bool is_due = a->in_doubt || (state == HOST_LIVING && a->since_ms == 0) ||
 		              now_ms - a->since_ms >= patience;
 
@@ -134,6 +173,11 @@ static uint64_t *find_silent(struct host *h, enum host_state state, uint64_t now
 
 static void rescue_start(struct host *h, struct host_attempt *a, uint64_t now_ms)
 {
+	/* What the spool has lost, or was cut off, may have left processes; a sweep writes the end that was asked for. */
+	if (!a->launch && !a->is_swept && send_sweep(h, a, a->stop_cause, now_ms)) {
+		a->is_swept = true;
+		return;
+	}
 	if (!a->launch) {
 		host_end_without_keeper(h, a, a->stop_cause, "it never began here");
 		return;
@@ -170,7 +214,7 @@ void host_look(struct host *h, uint64_t now_ms)
 		struct host_attempt *a = host_find(h, living[i]);
 
 		if (a && a->state == HOST_LIVING)
-			send_sweep(h, a, now_ms);
+			sweep_lost(h, a, now_ms);
 	}
 	free(starting);
 	free(living);

@@ -36,7 +36,8 @@ struct host_attempt {
 	uint64_t since_ms; /* monotonic: sent, or swept; 0: neither */
 	bool in_doubt;     /* its START may have been lost with a connection */
 	bool has_console;
-	bool is_lost; /* this was reported */
+	bool is_lost;  /* this was reported */
+	bool is_swept; /* of one that nobody here has started: because nothing was heard of it */
 	bool stop_wanted, stop_force;
 	enum spool_cause stop_cause;
 	uint32_t keeper_pid, pid; /* as STARTED said */

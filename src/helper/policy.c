@@ -275,7 +275,13 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 	rc = check_places(p, l, err);
 	if (rc == 0 && has_command)
 		rc = check_command(l, err);
-	if (rc == 0 && (has_command || (l->kind == LAUNCH_SWEEP && l->make_cwd)))
+	if (rc == 0 && has_command)
 		rc = check_account(p, l, now_ms, err);
+	/* A sweep must be, also where its directory is left as it is. */
+	if (rc == 0 && l->kind == LAUNCH_SWEEP && l->make_cwd &&
+	        check_account(p, l, now_ms, err) < 0) {
+		l->make_cwd = false;
+		l->cwd = NULL;
+	}
 	return rc;
 }

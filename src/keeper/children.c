@@ -50,6 +50,7 @@ struct child *children_add(struct children *t, pid_t pid, enum child_role role,
 	*c = (struct child){
 	        .pid = pid,
 	        .role = role,
+	        .cause = role == CHILD_SWEEP ? l->stop_cause : 0,
 	        .id = {.job = l->job, .task = l->task, .attempt = l->attempt, .epoch = l->epoch},
 	        .spool = spool,
 	        .workdir = l->make_cwd && l->cwd && role != CHILD_EXEC ? keep_workdir(l) : NULL,

@@ -29,6 +29,7 @@ struct child {
 	pid_t pid;
 	enum child_role role;
 	unsigned tries; /* of a sweep that was killed itself */
+	uint32_t cause; /* of a sweep that was asked for: stop_cause */
 	struct attempt_id id;
 	struct spool_name *spool;
 	struct launch

@@ -139,6 +139,7 @@ static void sweep_after(struct parent *p, struct child *c)
 	l.attempt = c->id.attempt;
 	l.epoch = c->id.epoch;
 	l.path = c->spool->path;
+	l.stop_cause = c->cause;
 	pid = fork_sweep(p, &l, is_exec ? SWEEP_ORPHANS : SWEEP_ATTEMPT, c->tries++);
 	p->n_unforked += pid < 0;
 	children_move(&p->children, c, pid, is_exec ? CHILD_SWEEP_ORPHANS : CHILD_SWEEP);

@@ -185,7 +185,9 @@ NORETURN void sweep_locked(const struct keeper_base *base, const struct launch *
 	report_find(l->epoch, &is_started, &is_ended);
 	if (!is_ended) {
 		r = report_new(&id, SPOOL_ENDED);
-		r.cause = SPOOL_KEEPER_KILLED;
+		r.cause = l->stop_cause && l->stop_cause < SPOOL_CAUSE_MAX
+		                  ? (enum spool_cause)l->stop_cause
+		                  : SPOOL_KEEPER_KILLED;
 		r.wait_status = SIGKILL;
 		report_append(&r);
 	}

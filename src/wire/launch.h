@@ -30,7 +30,8 @@ enum launch_kind {
 	LAUNCH_EXEC,
 	/* End the attempt `epoch`: TERM, grace, KILL; `force`: KILL now. Nothing happens if it does not live. */
 	LAUNCH_STOP,
-	/* The keeper of `epoch` is dead: end what is left, then append its ENDED with SPOOL_KEEPER_KILLED if it has none. */
+	/* The keeper of `epoch` is dead: end what is left, remove the directory of its own that is named, then append its ENDED if it has
+	 * none: with `stop_cause`, or SPOOL_KEEPER_KILLED. */
 	LAUNCH_SWEEP,
 	/* Open a new spool file (`path`) for attempts started from now on. */
 	LAUNCH_ROTATE,
@@ -81,7 +82,8 @@ struct launch {
 	uint64_t time_limit_ms; /* 0: none; held by the keeper, on a clock that does not jump */
 	uint64_t cpus[LAUNCH_CPUS / 64]; /* CPUs it may use; all zero: not bound */
 	bool force;                      /* of a stop */
-	uint32_t stop_cause; /* of a stop: enum spool_cause for ENDED, if it had to be ended */
+	uint32_t
+	        stop_cause; /* of a stop or sweep: enum spool_cause for ENDED, if it had to be ended */
 	/* Of a rotate: the new spool file. Of an exec, stop or sweep: the one its attempt was started with; NULL: the one in use. */
 	const char *path;
 

@@ -95,6 +95,22 @@ EOP
   [ "$(b logs 1)" = '' ]
 }
 
+as_nobody_curl() { HOME=/ setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups -- curl -sS --unix-socket "$D/berth.sock" "http://b$1" "${@:2}"; }
+left_of_jobs() { grep -lsaF -- "BERTH_KEEPER=$(stat -c %D.%i "$D")-" /proc/[0-9]*/environ; }
+
+@test "kill -9 of all that knew it: what is left of a job goes, its directory with the rights of its account" {
+  up
+  run -0 as_nobody_curl /v1/jobs -d '{"command":["sh","-c","mkdir -p a/b; chmod 0 a; exec sleep 300"],"no_retry":true}'
+  becomes 1 RUNNING
+  [ "$(stat -c %U "$D/work/1.1")" = nobody ]
+  eventually test -e "$D/work/1.1/a"
+  # shellcheck disable=SC2046 # pids
+  kill -9 "$(part helper)" "$(part agent)" $(pgrep -f -- "^berth keeper .*--data $D( |\$)")
+  eventually no is RUNNING state 1
+  eventually no test -e "$D/work/1.1"
+  eventually no left_of_jobs
+}
+
 @test "output in a closed home is shown; what its account cannot read is not" {
   up
   install -d -o nobody -m 700 "$T/home"

@@ -265,7 +265,16 @@ static void test_stranger(void **state)
 	until(has_stop, 7);
 	host_look(t.host, now_ms + 500);
 	assert_int_equal(told(SPOOL_ENDED, 7, NULL), 0);
+	/* It may have left something behind: a sweep will say its end. */
 	host_look(t.host, now_ms + 2000);
+	until(has_sweep, 7);
+	assert_int_equal(find_message(LAUNCH_SWEEP, 7)->stop_cause, SPOOL_STOPPED);
+	host_look(t.host, now_ms + 11000);
+	until(turns, 0);
+	assert_int_equal(told(SPOOL_ENDED, 7, NULL), 0);
+	/* It did not. */
+	host_look(t.host, now_ms + 13000);
+	assert_int_equal(count_messages(LAUNCH_SWEEP, 7), 1);
 	assert_int_equal(told(SPOOL_ENDED, 7, &r), 1);
 	assert_int_equal(r.cause, SPOOL_STOPPED);
 	/* It turns up after all: it is ended for good, and not told twice. */

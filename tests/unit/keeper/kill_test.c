@@ -281,10 +281,37 @@ static void test_sweep_leaves_the_living_and_the_ended(void **state)
 	sweep = rig_launch_sweep(2);
 	rig_send(&r, &sweep);
 	check_swept(2);
+	/* One that was to be stopped ends so. */
+	sweep = rig_launch_sweep(3);
+	sweep.stop_cause = SPOOL_STOPPED;
+	rig_send(&r, &sweep);
+	assert_int_equal(rig_wait(&r, 3, SPOOL_ENDED)->cause, SPOOL_STOPPED);
 	while (rig_is_alive(&r, 1))
 		usleep(1000);
 	rig_read(&r, 0);
 	assert_int_equal(rig_count(&r, 1, SPOOL_ENDED), 1);
+}
+
+/* The next parent knows nothing of it but what the sweep says. */
+static void test_everything_killed_its_directory_goes(void **state)
+{
+	struct launch l = rig_launch(&r, 1, "mkdir -p a/b; touch a/b/c; echo ready; sleep 1000");
+	struct launch sweep = rig_launch_sweep(1);
+	char own[200];
+
+	snprintf(own, sizeof(own), "%s", rig_path(&r, "jobs/own"));
+	l.cwd = sweep.cwd = own;
+	l.make_cwd = sweep.make_cwd = true;
+	rig_send(&r, &l);
+	rig_wait_text(&r, "logs/1.out", "ready");
+	rig_kill_parent(&r, SIGKILL);
+	kill((pid_t)rig_wait(&r, 1, SPOOL_STARTED)->keeper_pid, SIGKILL);
+	while (rig_is_alive(&r, 1))
+		usleep(1000);
+	rig_start_parent(&r);
+	rig_send(&r, &sweep);
+	check_swept(1);
+	assert_false(rig_exists(&r, "jobs/own"));
 }
 
 /* The same epoch of another directory is not ours to sweep. */
@@ -403,6 +430,7 @@ int main(void)
 	        TEST(test_start_again_of_a_former_parents_attempt),
 	        TEST(test_start_again_of_what_may_have_run),
 	        TEST(test_everything_killed_then_swept),
+	        TEST(test_everything_killed_its_directory_goes),
 	        TEST(test_sweep_leaves_the_living_and_the_ended),
 	        TEST(test_other_directories_are_left_alone),
 	        TEST(test_only_one_parent),
