@@ -133,7 +133,7 @@ class Document:
             fault(f"key {key} of a job is known to the server or the document alone")
         asked = set()
         for path in glob.glob(f"{source}/src/server/*.c"):
-            asked |= set(re.findall(r'net_request_query\([^,]+, "(\w+)"\)', open(path).read()))
+            asked |= set(re.findall(r'(?:net_request_query|parse_size)\([^,()]+, "(\w+)"', open(path).read()))
         described = {p["name"] for _, _, op in self.operations.values() for p in op["parameters"] if p["in"] == "query"}
         for name in asked ^ (described - {"arg0"}):
             fault(f"query {name} is known to the server or the document alone")
