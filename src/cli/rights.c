@@ -216,6 +216,28 @@ static int give_directory(const char *data_dir, const struct passwd *pw, struct 
 	               : err_sys(err, errno, "giving %s to %s", data_dir, pw->pw_name);
 }
 
+/* A state that root brought back from a backup. One that has another name somewhere may be anything of root's. */
+static int give_state(const char *data_dir, const struct passwd *pw, struct err *err)
+{
+	static const char *const names[] = {"berth.db", "berth.db-wal", "berth.db-shm"};
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(names); i++) {
+		char *path = NULL;
+		struct stat st;
+		BUG_IF(asprintf(&path, "%s/%s", data_dir, names[i]) < 0);
+		int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == 0 &&
+		        st.st_nlink == 1 &&
+		        fchownat(fd, "", pw->pw_uid, pw->pw_gid, AT_EMPTY_PATH) < 0)
+			rc = err_sys(err, errno, "giving %s to %s", path, pw->pw_name);
+		if (fd >= 0)
+			close(fd);
+		free(path);
+	}
+	return rc;
+}
+
 static void drop(struct part *p, const struct passwd *pw)
 {
 	p->drop_rights = true;
@@ -259,6 +281,8 @@ int rights_assign(const struct supervisor_options *o, struct part *server, struc
 	if (rc || pw->pw_uid == 0)
 		return rc;
 	rc = give_directory(o->data_dir, pw, err);
+	if (rc == 0)
+		rc = give_state(o->data_dir, pw, err);
 	if (rc == 0)
 		rc = make_grants(o->data_dir, err);
 	if (rc == 0)

@@ -266,6 +266,31 @@ made() { awk -F: -v n="$1" '$1 == "berth" { print $n }' "$T/etc/passwd"; }
   has "$output" "$T/closed is closed to the account 'games'"
 }
 
+@test "backup and restore by root, where the server is another account" {
+  up
+  as_nobody submit --hold --chdir / -- id -un
+  install -d -m 700 "$T/roots"
+  run -0 --separate-stderr b backup "$T/roots/copy.db"
+  [ "$output" = "$T/roots/copy.db" ]
+  [ "$(stat -c %U:%a "$output")" = root:600 ]
+  run -1 b backup "$T/roots/copy.db"
+  run -1 b backup "$T/none/copy.db"
+  [ -z "$(find "$D" -maxdepth 1 -name 'backup-*')" ]
+  b down
+  rm "$D"/berth.db*
+  cp "$T/roots/copy.db" "$D/berth.db"
+  up
+  b release 1
+  run -0 as_nobody wait 1
+  b down
+  # Not what is another file's, too.
+  echo roots >"$T/roots/secret"
+  rm "$D"/berth.db*
+  ln "$T/roots/secret" "$D/berth.db"
+  run -1 b up -d --simulate 1x1GiB
+  [ "$(stat -c %U "$T/roots/secret")" = root ]
+}
+
 @test "moved to another name, and brought from where its owner had another number" {
   up
   as_nobody submit --hold --chdir / -- id -un
