@@ -136,7 +136,7 @@ int world_adopt_job(struct world *w, struct job *take_j, struct err *err)
 	bool holds = job_state_holds(j->state) && !j->is_array;
 	int rc = 0;
 
-	if (world_find_job(w, j->id)) {
+	if (w->last_by_id && job_id_cmp(j, w->last_by_id) <= 0 && world_find_job(w, j->id)) {
 		char id[48];
 		rc = err_set(
 		        err, ERR_CONFLICT, "job %s is there already", job_id_format(j->id, id));

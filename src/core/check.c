@@ -201,10 +201,14 @@ struct census {
 static int check_indexes(const struct world *w, const struct census *c, struct err *err)
 {
 	uint64_t in_class = 0, ready = 0, backoff = 0, ended = 0, holding = 0;
+	bool has_ends = w->last_by_id == RB_MAX(job_ids, (struct job_ids *)(uintptr_t)&w->by_id);
 	struct job *j;
 
 	for (const struct sched_class *k = w->classes; k; k = k->hh.next) {
 		in_class += k->n_jobs;
+		has_ends = has_ends &&
+		           k->last_ready ==
+		                   RB_MAX(job_order, (struct job_order *)(uintptr_t)&k->ready);
 		RB_FOREACH (j, job_order, (struct job_order *)(uintptr_t)&k->ready) {
 			if (j->class != k || j->wait != WAIT_READY)
 				return broken(
@@ -218,6 +222,8 @@ static int check_indexes(const struct world *w, const struct census *c, struct e
 		ended++;
 	for (const struct queue *q = w->queues; q; q = q->hh.next)
 		holding += q->n_running;
+	if (!has_ends)
+		return err_set(err, ERR_INTERNAL, "an order has lost its last job");
 	if (c->living != w->n_living || c->ended != w->n_ended || c->ended != ended)
 		return err_set(
 		        err, ERR_INTERNAL, "the counts of living and ended jobs are not theirs");

@@ -112,12 +112,38 @@ void world__leave_class(struct world *w, struct job *j)
 	free(c);
 }
 
+/* At the right end where it belongs there, as most do: see insert_by_id(). */
+static void insert_ready(struct sched_class *c, struct job *j)
+{
+	struct job *last = c->last_ready;
+
+	if (last && job_order_cmp(j, last) <= 0) {
+		BUG_IF(RB_INSERT(job_order, &c->ready, j) != NULL);
+		return;
+	}
+	c->last_ready = j;
+	if (!last) {
+		BUG_IF(RB_INSERT(job_order, &c->ready, j) != NULL);
+		return;
+	}
+	RB_SET(j, last, by_order);
+	RB_RIGHT(last, by_order) = j;
+	job_order_RB_INSERT_COLOR(&c->ready, j);
+}
+
+static void remove_ready(struct sched_class *c, struct job *j)
+{
+	if (c->last_ready == j)
+		c->last_ready = RB_PREV(job_order, &c->ready, j);
+	RB_REMOVE(job_order, &c->ready, j);
+}
+
 void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
 {
 	struct array *of = j->parent ? j->parent->array : NULL;
 
 	if (j->wait == WAIT_READY) {
-		RB_REMOVE(job_order, &j->class->ready, j);
+		remove_ready(j->class, j);
 		if (of)
 			of->n_ready--;
 	} else if (j->wait == WAIT_BACKOFF) {
@@ -127,7 +153,7 @@ void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
 	}
 	j->wait = wait;
 	if (wait == WAIT_READY) {
-		BUG_IF(RB_INSERT(job_order, &j->class->ready, j) != NULL);
+		insert_ready(j->class, j);
 		if (of)
 			of->n_ready++;
 		w->plan_wanted = true;

@@ -256,11 +256,37 @@ static void forget_key(struct world *w, const struct job *j)
 
 /* Jobs. */
 
+/* New jobs, and stored ones in their order, belong at the right end: no way down from the root is needed. */
+static void insert_by_id(struct world *w, struct job *j)
+{
+	struct job *last = w->last_by_id;
+
+	if (last && job_id_cmp(j, last) <= 0) {
+		BUG_IF(RB_INSERT(job_ids, &w->by_id, j) != NULL);
+		return;
+	}
+	w->last_by_id = j;
+	if (!last) {
+		BUG_IF(RB_INSERT(job_ids, &w->by_id, j) != NULL);
+		return;
+	}
+	RB_SET(j, last, by_id);
+	RB_RIGHT(last, by_id) = j;
+	job_ids_RB_INSERT_COLOR(&w->by_id, j);
+}
+
+static void remove_by_id(struct world *w, struct job *j)
+{
+	if (w->last_by_id == j)
+		w->last_by_id = RB_PREV(job_ids, &w->by_id, j);
+	RB_REMOVE(job_ids, &w->by_id, j);
+}
+
 void world__add_job(struct world *w, struct job *j)
 {
 	struct blob *env = j->req->env_blob ? world_find_blob_num(w, j->req->env_blob) : NULL;
 
-	BUG_IF(RB_INSERT(job_ids, &w->by_id, j) != NULL);
+	insert_by_id(w, j);
 	if (env)
 		env->refs++;
 	remember_key(w, j);
@@ -331,7 +357,7 @@ void world__free_job(struct world *w, struct job *j)
 			w->n_living--;
 		world__unwatch_deps(w, j);
 	}
-	RB_REMOVE(job_ids, &w->by_id, j);
+	remove_by_id(w, j);
 	forget_key(w, j);
 	if (env)
 		env->refs--;

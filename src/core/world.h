@@ -55,7 +55,8 @@ struct sched_class {
 	struct sched_shape shape;
 	char *key; /* text of the shape, for the hash */
 	struct job_order ready;
-	uint64_t n_jobs; /* all jobs of this shape that live */
+	struct job *last_ready; /* its greatest, or NULL */
+	uint64_t n_jobs;        /* all jobs of this shape that live */
 	UT_hash_handle hh;
 };
 
@@ -106,6 +107,7 @@ struct world {
 	bool counters_dirty;
 
 	struct job_ids by_id;
+	struct job *last_by_id; /* its greatest, or NULL */
 	struct job_times backoff;
 	struct job_ends ended;
 	uint32_t n_ended;

@@ -83,7 +83,7 @@ struct codec_reader codec_read(const void *data, size_t len)
 	return (struct codec_reader){.p = p, .end = p + (data ? len : 0)};
 }
 
-static bool get_varint(struct codec_reader *r, uint64_t *ret)
+static bool get_long_varint(struct codec_reader *r, uint64_t *ret)
 {
 	uint64_t v = 0;
 
@@ -103,29 +103,31 @@ static bool get_varint(struct codec_reader *r, uint64_t *ret)
 	return false;
 }
 
+/* Most are one byte: tags, lengths, small numbers. */
+static inline bool get_varint(struct codec_reader *r, uint64_t *ret)
+{
+	if (r->p == r->end || *r->p & 0x80)
+		return get_long_varint(r, ret);
+	*ret = *r->p++;
+	return true;
+}
+
 bool codec_next(struct codec_reader *r, struct codec_field *ret_field)
 {
-	struct codec_field f = {0};
-	uint64_t key;
+	uint64_t key, u;
 
-	if (r->bad || r->p == r->end || !get_varint(r, &key) || !get_varint(r, &f.u))
+	if (r->bad || r->p == r->end || !get_varint(r, &key) || !get_varint(r, &u))
 		return false;
-	if (key >> 1 > UINT32_MAX) {
+	if (key >> 1 > UINT32_MAX || ((key & 1) && u > (uint64_t)(r->end - r->p))) {
 		r->bad = true;
 		return false;
 	}
-	f.tag = (uint32_t)(key >> 1);
-	f.is_bytes = key & 1;
-	if (f.is_bytes) {
-		if (f.u > (uint64_t)(r->end - r->p)) {
-			r->bad = true;
-			return false;
-		}
-		f.data = r->p;
-		f.len = (size_t)f.u;
-		r->p += f.len;
-	}
-	*ret_field = f;
+	ret_field->tag = (uint32_t)(key >> 1);
+	ret_field->is_bytes = key & 1;
+	ret_field->u = u;
+	ret_field->data = ret_field->is_bytes ? r->p : NULL;
+	ret_field->len = ret_field->is_bytes ? (size_t)u : 0;
+	r->p += ret_field->len;
 	return true;
 }
 
