@@ -30,10 +30,16 @@ static bool is_current(int fd, const char *path)
 static int take_once(const char *path, int *ret_fd, struct err *err)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct stat st;
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 
 	if (fd < 0)
 		return err_sys(err, errno, "opening %s", path);
+	/* It will be written to: in a directory of another account's it may be another file, too. */
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink > 1) {
+		close(fd);
+		return err_set(err, ERR_FORBIDDEN, "%s is not a plain file of its own", path);
+	}
 	if (fcntl(fd, F_SETLK, &lock) < 0) {
 		int sys = errno;
 		close(fd);

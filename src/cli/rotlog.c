@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,13 +12,46 @@
 
 #include "base/mem.h"
 
-/* The directory may belong to another account: nothing but a plain file of one name is opened there. */
+/*
+ * DESIGN. The directory, and the one that it stands in, may belong to another account, which must not choose where root
+ * writes: a link instead of the directory counts only if it is our own, and nothing but a plain file of one name is opened.
+ */
+static int open_dir(const struct rotlog *l, struct err *err)
+{
+	char dir[PATH_MAX], target[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(l->name - l->path - 1), l->path);
+	int fd = open(dir, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(err, errno, "opening %s", dir);
+	if (S_ISLNK(st.st_mode) && st.st_uid == geteuid()) {
+		n = readlinkat(fd, "", target, sizeof(target) - 1);
+		target[MAX(n, 0)] = '\0';
+		close(fd);
+		fd = *target == '/' ? open(target, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+		if (fd < 0)
+			return err_sys(err, *target == '/' ? errno : ENOTDIR, "%s, a link", dir);
+	} else if (!S_ISDIR(st.st_mode)) {
+		close(fd);
+		return err_set(err, ERR_FORBIDDEN, "%s is no directory", dir);
+	}
+	return fd;
+}
+
 static int open_file(struct rotlog *l, struct err *err)
 {
 	struct stat st;
-	int fd = open(
-	        l->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	int dir = open_dir(l, err);
 
+	if (dir < 0)
+		return dir;
+	int fd = openat(dir, l->name,
+	        O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	int sys = errno;
+	close(dir);
+	errno = sys;
 	if (fd < 0)
 		return err_sys(err, errno, "opening %s", l->path);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1) {
@@ -32,6 +66,8 @@ static int open_file(struct rotlog *l, struct err *err)
 int rotlog_open(struct rotlog *l, const char *path, struct err *err)
 {
 	*l = (struct rotlog){.path = mem_strdup(path), .fd = -1};
+	BUG_IF(!strrchr(l->path, '/'));
+	l->name = strrchr(l->path, '/') + 1;
 	int rc = open_file(l, err);
 	if (rc)
 		rotlog_close(l);
@@ -51,9 +87,13 @@ static void rotate(struct rotlog *l)
 {
 	struct err ignored;
 	char *old = NULL;
+	int dir = open_dir(l, &ignored);
 
-	BUG_IF(asprintf(&old, "%s.1", l->path) < 0);
-	rename(l->path, old);
+	BUG_IF(asprintf(&old, "%s.1", l->name) < 0);
+	if (dir >= 0) {
+		renameat(dir, l->name, dir, old);
+		close(dir);
+	}
 	free(old);
 	close(l->fd);
 	l->fd = -1;

@@ -11,6 +11,7 @@
 
 struct rotlog {
 	char *path;
+	const char *name; /* its last part */
 	int fd;
 	uint64_t size;
 	char tail[ROTLOG_TAIL];

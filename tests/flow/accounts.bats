@@ -312,6 +312,33 @@ made() { awk -F: -v n="$1" '$1 == "berth" { print $n }' "$T/etc/passwd"; }
   [ "$(as_nobody logs 1)" = nobody ]
 }
 
+@test "root writes no logs where the server's account would like them" {
+  up
+  b down
+  install -d "$T/roots"
+  as_games() { setpriv --reuid=games --regid=games --clear-groups -- "$@"; }
+  as_games mv "$D/logs" "$D/away"
+  as_games ln -s "$T/roots" "$D/logs"
+  run -1 b up -d --simulate 1x1GiB
+  has "$output" "$D/logs is no directory"
+  [ -z "$(ls "$T/roots")" ]
+  # Root's own link is root's will.
+  rm "$D/logs"
+  ln -s "$T/roots" "$D/logs"
+  chmod 777 "$T/roots"
+  up
+  [ -s "$T/roots/server.log" ]
+  b down
+  ln "$T/roots/server.log" "$T/other"
+  run -1 b up -d --simulate 1x1GiB
+  rm "$T/other"
+  echo untouched >"$T/target"
+  ln "$T/target" "$D/up.lock"
+  run -1 b up -d --simulate 1x1GiB
+  [ "$(cat "$T/target")" = untouched ]
+  rm "$D/up.lock"
+}
+
 @test "an account that is configured and missing is named" {
   BERTH_CONF_SERVER_USER=no-such-account run -1 b up -d --simulate 1x1GiB
   has "$output" no-such-account
