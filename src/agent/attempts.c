@@ -312,14 +312,10 @@ void attempts_set_limits(struct attempts *at, uint64_t grace_ms, uint64_t output
 
 void attempts_shutdown(struct attempts *at)
 {
-	static const enum attempt_state states[] = {
-	        ATTEMPT_QUEUED, ATTEMPT_STARTING, ATTEMPT_LIVING};
-	struct known_attempt *a, *next;
-
 	at->is_shutdown = true;
-	for (size_t i = 0; i < ARRAY_LEN(states); i++)
-		TAILQ_FOREACH_SAFE (a, &at->lists[states[i]], link, next)
-			attempts_end(at, a, SPOOL_SHUTDOWN, false);
+	/* By the table: a report moves attempts between the lists, and frees none. */
+	for (struct known_attempt *a = at->by_epoch; a; a = a->hh.next)
+		attempts_end(at, a, SPOOL_SHUTDOWN, false);
 }
 
 void attempts_note(struct attempts *at, struct known_attempt *a, const char *text)

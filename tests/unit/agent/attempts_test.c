@@ -21,6 +21,7 @@ static struct fake {
 	struct engine_request last;
 	struct engine_state state; /* what inspect tells */
 	bool has_state;
+	bool ends_at_once;       /* whatever is signalled */
 	bool again_has_begun;    /* prepare finds it living */
 	uint64_t ends_meanwhile; /* prepare finds that this one has ended */
 	const char *refusal;     /* of prepare */
@@ -88,7 +89,7 @@ static int fake_signal(struct engine *e, const struct engine_signal *s, struct e
 	fake.n_signals[s->epoch]++;
 	fake.signals[s->epoch] = *s;
 	r.cause = s->cause;
-	if (fake.has[s->epoch] && !fake.was_started[s->epoch])
+	if (fake.has[s->epoch] && (fake.ends_at_once || !fake.was_started[s->epoch]))
 		attempts_on_ended(t.attempts, &r, false);
 	return 0;
 }
@@ -409,6 +410,7 @@ static void test_shutdown(void **state)
 	say(SPOOL_STARTED, 1);
 	start(4);
 	start(5);
+	fake.ends_at_once = true;
 	attempts_shutdown(t.attempts);
 	for (uint64_t epoch = 1; epoch <= 3; epoch++)
 		assert_int_equal(fake.signals[epoch].cause, SPOOL_SHUTDOWN);

@@ -4,7 +4,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <talloc.h>
+#include <unistd.h>
 
 #include "host_kit.h"
 #include "plat/clock.h"
@@ -64,6 +70,34 @@ static void test_stop_and_force(void **state)
 	until(turns, 0);
 	assert_int_equal(count_messages(LAUNCH_STOP, 1), 2);
 	assert_true(find_message(LAUNCH_STOP, 1)->force);
+}
+
+/* Nobody is there any more to hear it. */
+static void test_stop_of_the_ended(void **state)
+{
+	start(1);
+	say(SPOOL_STARTED, 1);
+	say(SPOOL_ENDED, 1);
+	stop(1, true);
+	until(turns, 0);
+	assert_int_equal(count_messages(LAUNCH_STOP, 1), 0);
+	assert_int_equal(told(SPOOL_ENDED, 1, NULL), 1);
+}
+
+/* The first to ask is the reason, whoever asks louder. */
+static void test_first_cause(void **state)
+{
+	struct engine_signal s = {.epoch = 1, .cause = SPOOL_SHUTDOWN, .force = true};
+	struct err err;
+
+	start(1);
+	say(SPOOL_STARTED, 1);
+	stop(1, false);
+	assert_int_equal(engine_signal(t.engine, &s, &err), 0);
+	until(turns, 0);
+	assert_int_equal(count_messages(LAUNCH_STOP, 1), 2);
+	assert_true(find_message(LAUNCH_STOP, 1)->force);
+	assert_int_equal(find_message(LAUNCH_STOP, 1)->stop_cause, SPOOL_STOPPED);
 }
 
 /* The keeper of a living attempt is gone without a word. */
@@ -341,6 +375,116 @@ static void test_rotation(void **state)
 	assert_int_equal(host_find(t.host, 2)->file, 2);
 }
 
+/* Looks, and does not remember. */
+static void test_inspect(void **state)
+{
+	struct spool_record r = kit_record(SPOOL_STARTED, 1);
+	void *ctx = talloc_new(NULL);
+	struct engine_state now;
+	struct err err;
+
+	start(1);
+	assert_int_equal(engine_inspect(t.engine, ctx, 1, &now, &err), 0);
+	assert_int_equal(now.phase, ENGINE_STARTING);
+	assert_int_equal(now.pid, 0);
+	r.keeper_pid = (uint32_t)getppid();
+	r.pid = (uint32_t)getpid();
+	kit_append(kit_path("spool/000001.spool"), &r);
+	assert_int_equal(engine_inspect(t.engine, ctx, 1, &now, &err), 0);
+	assert_int_equal(told(SPOOL_STARTED, 1, NULL), 1);
+	assert_int_equal(now.phase, ENGINE_LIVING);
+	assert_int_equal(now.pid, getpid());
+	assert_int_equal(now.root_pid, getppid());
+	assert_int_equal(now.started_ms, 1000);
+	/* A process that is none of it, behind a number that was used again. */
+	assert_false(now.slices_known);
+	say(SPOOL_ENDED, 1);
+	assert_int_equal(engine_inspect(t.engine, ctx, 1, &now, &err), 0);
+	assert_int_equal(now.phase, ENGINE_ENDED);
+	assert_int_equal(now.pid, 0);
+	talloc_free(ctx);
+}
+
+/* A process with that environment, which stands there a moment after the program was begun. */
+static pid_t start_sleep(char *const *env)
+{
+	char *argv[] = {"sleep", "100", NULL}, path[32], first[13] = "";
+	pid_t pid = fork();
+	ssize_t n = 0;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execvpe(argv[0], argv, env);
+		_exit(127);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
+	for (int i = 0; i < 5000 && !(n == sizeof(first) && !memcmp(first, env[0], n)); i++) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		assert_true(fd >= 0);
+		n = read(fd, first, sizeof(first));
+		close(fd);
+		usleep(1000);
+	}
+	assert_memory_equal(first, env[0], sizeof(first));
+	return pid;
+}
+
+/* What it may use is what its own first process was told, and nobody else's. */
+static void test_slices(void **state)
+{
+	char *env[] = {"BERTH_EPOCH=1", "PATH=/bin", "CUDA_VISIBLE_DEVICES=GPU-a",
+	        "BERTH_GPU_MEM_BYTES=77", "BERTH_GPU_SHARE_MILLI=5", NULL};
+	pid_t pid = start_sleep(env);
+	void *ctx = talloc_new(NULL);
+	struct engine_state now;
+	struct err err;
+
+	for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+		struct spool_record r = kit_record(SPOOL_STARTED, epoch);
+
+		r.pid = (uint32_t)pid;
+		kit_append(kit_path("spool/000001.spool"), &r);
+	}
+	assert_int_equal(engine_inspect(t.engine, ctx, 1, &now, &err), 0);
+	assert_true(now.slices_known);
+	assert_int_equal(now.n_slices, 1);
+	assert_string_equal(now.slices[0].device, "GPU-a");
+	assert_int_equal(now.slices[0].mem_bytes, 77);
+	assert_int_equal(now.slices[0].share_milli, 5);
+	assert_int_equal(engine_inspect(t.engine, ctx, 2, &now, &err), 0);
+	assert_false(now.slices_known);
+	assert_int_equal(now.n_slices, 0);
+	kit_let_go(pid);
+	talloc_free(ctx);
+}
+
+/* Output goes; its directory, too, unless somebody has been told that it is there. */
+static void test_remove(void **state)
+{
+	struct job_id first = {.num = 1, .task = TASK_NONE}, far = {.num = 5000, .task = TASK_NONE};
+	struct err err;
+
+	prepare(1);
+	prepare(2);
+	kit_append_bytes(kit_path("logs/0/1.1.out"), "x", 1);
+	engine_remove(t.engine, first, 1);
+	assert_int_equal(access(kit_path("logs/0/1.1.out"), F_OK), -1);
+	assert_int_equal(access(kit_path("logs/0"), F_OK), 0);
+	assert_int_equal(engine_clean(t.engine, 1, &err), 0);
+	engine_remove(t.engine, first, 1);
+	assert_int_equal(access(kit_path("logs/0"), F_OK), 0);
+	assert_int_equal(engine_clean(t.engine, 2, &err), 0);
+	engine_remove(t.engine, far, 1);
+	assert_int_equal(access(kit_path("logs/0"), F_OK), 0);
+	engine_remove(t.engine, first, 1);
+	assert_int_equal(access(kit_path("logs/0"), F_OK), -1);
+	/* And it is made again. */
+	prepare(3);
+	assert_int_equal(access(kit_path("logs/0"), F_OK), 0);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, host_kit_begin, host_kit_end)
@@ -348,6 +492,8 @@ int main(void)
 	        CASE(test_a_life),
 	        CASE(test_stop_before_start),
 	        CASE(test_stop_and_force),
+	        CASE(test_first_cause),
+	        CASE(test_stop_of_the_ended),
 	        CASE(test_sweep),
 	        CASE(test_no_sweep_after_an_end),
 	        CASE(test_silent_start),
@@ -361,6 +507,9 @@ int main(void)
 	        CASE(test_stranger),
 	        CASE(test_cannot_be_prepared),
 	        CASE(test_rotation),
+	        CASE(test_inspect),
+	        CASE(test_slices),
+	        CASE(test_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
