@@ -278,6 +278,22 @@ int apply__cancel(struct apply *a, const struct event *e, struct applied *out, s
 	return 0;
 }
 
+/* The job of that id; an array's task is one from its first start on. */
+static int get_job(const struct world *w, struct job_id id, struct job **ret_job, struct err *err)
+{
+	struct unstarted_task unstarted;
+	char text[48];
+
+	*ret_job = world_find_job(w, id);
+	if (*ret_job)
+		return 0;
+	if (id.task != TASK_NONE && world_find_unstarted(w, id, &unstarted))
+		return err_set(err, ERR_CONFLICT,
+		        "task %s has not started, and until then goes with its array: job %llu",
+		        job_id_format(id, text), (unsigned long long)id.num);
+	return err_set(err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(id, text));
+}
+
 /* Whether something of it waits to be started: what may be held and edited. */
 static bool is_waiting(const struct job *j)
 {
@@ -288,13 +304,13 @@ static bool is_waiting(const struct job *j)
 
 int apply__hold(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
-	struct job *j = world_find_job(a->w, e->id);
 	bool hold = e->kind == EVENT_HOLD;
+	struct job *j;
 	char id[48];
+	int rc = get_job(a->w, e->id, &j, err);
 
-	if (!j)
-		return err_set(
-		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
+	if (rc)
+		return rc;
 	if (!is_waiting(j))
 		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
@@ -320,13 +336,12 @@ void apply__retry_one(struct apply *a, struct job *j, const char *actor)
 
 int apply__retry(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
-	struct job *j = world_find_job(a->w, e->id);
+	struct job *j;
 	char id[48];
-	int rc = 0;
+	int rc = get_job(a->w, e->id, &j, err);
 
-	if (!j)
-		return err_set(
-		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
+	if (rc)
+		return rc;
 	if (!job_state_is_final(j->state))
 		return err_set(err, ERR_CONFLICT, "job %s has not ended (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
@@ -380,12 +395,12 @@ static void set_priority(struct world *w, struct job *j, int32_t priority)
 
 int apply__edit(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
-	struct job *j = world_find_job(a->w, e->id);
+	struct job *j;
 	char id[48];
+	int rc = get_job(a->w, e->id, &j, err);
 
-	if (!j)
-		return err_set(
-		        err, ERR_NOT_FOUND, "job %s does not exist", job_id_format(e->id, id));
+	if (rc)
+		return rc;
 	if (!is_waiting(j))
 		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));

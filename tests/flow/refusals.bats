@@ -73,7 +73,7 @@ nothing_kept() { [ "$(b ps -a -o json | jq .total)" = 0 ]; }
   [ "$status" = 2 ]
   [ "$output" = $'1\n2' ]
   for line in 2:gpus 4: 5:command 6:1.5 7:command; do
-    grep -q "^berth: line ${line%%:*}: .*${line#*:}" <<<"$stderr" || { echo "$line in: $stderr"; return 1; }
+    grep -q "^berth: line ${line%%:*}[: ].*${line#*:}" <<<"$stderr" || { echo "$line in: $stderr"; return 1; }
   done
   has "$stderr" '5 of 7'
   refused 1 "$T/none" -- submit --from "$T/none"

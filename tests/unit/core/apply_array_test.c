@@ -364,6 +364,10 @@ static void test_held_arrays(void **state)
 	box_apply(&b, (struct event){.kind = EVENT_HOLD, .id = a->id});
 	assert_int_equal(a->wait, WAIT_HELD);
 	assert_int_equal(t->wait, WAIT_HELD); /* with its array */
+	box_refuse(&b, (struct event){.kind = EVENT_HOLD, .id = {a->id.num, 2}}, ERR_CONFLICT,
+	        "goes with its array");
+	box_refuse(&b, (struct event){.kind = EVENT_HOLD, .id = {a->id.num, 4}}, ERR_NOT_FOUND,
+	        "does not exist");
 	/* All that never started goes; the task that waits can still be released with its array. */
 	for (int64_t task = 1; task <= 3; task++)
 		cancel_task(&b, a, task);
