@@ -75,7 +75,28 @@ static int ask_account(const struct supervisor_options *o, const char *program, 
 	return rc;
 }
 
-static int find_account(const char *answer, const struct passwd **ret_pw, struct err *err)
+/* pw: NULL while server.user is not there yet. */
+static int check_owner(const char *data_dir, const struct passwd *pw, struct err *err)
+{
+	const struct passwd *owner;
+	struct stat st;
+
+	if (stat(data_dir, &st) < 0)
+		return err_sys(err, errno, "%s", data_dir);
+	if (st.st_uid == 0 || (pw && st.st_uid == pw->pw_uid))
+		return 0;
+	owner = getpwuid(st.st_uid);
+	(void)!err_set(err, ERR_CONFLICT,
+	        "%s belongs to %s (uid %u), but server.user is not that account", data_dir,
+	        owner ? owner->pw_name : "nobody known", (unsigned)st.st_uid);
+	/* Moved from another machine, it may be an account's number that is another's, or nobody's, here. */
+	return err_hint(err, "%s%s%sif it shall be: chown -R --from=%u root %s",
+	        owner ? "set server.user: " : "", owner ? owner->pw_name : "", owner ? ", or " : "",
+	        (unsigned)st.st_uid, data_dir);
+}
+
+static int find_account(
+        const char *answer, const char *data_dir, const struct passwd **ret_pw, struct err *err)
 {
 	const char *space = strchr(answer, ' ');
 	char name[256], shown[TEXT_SHOW_SIZE];
@@ -95,7 +116,9 @@ static int find_account(const char *answer, const struct passwd **ret_pw, struct
 		return 0;
 	/* Only the name that nobody chose: any other may be mistyped. */
 	if (strncmp(answer, "default ", 8) == 0) {
-		rc = account_make(name, err);
+		rc = check_owner(data_dir, NULL, err);
+		if (rc == 0)
+			rc = account_make(name, err);
 		*ret_pw = rc ? NULL : getpwnam(name);
 		return rc;
 	}
@@ -126,25 +149,6 @@ static int give_one(const char *path, const struct stat *st, int type, struct FT
 	if (type == FTW_D || type == FTW_SL || (type == FTW_F && st->st_nlink == 1))
 		return lchown(path, give_to_uid, give_to_gid);
 	return 0;
-}
-
-static int check_owner(const char *data_dir, const struct passwd *pw, struct err *err)
-{
-	const struct passwd *owner;
-	struct stat st;
-
-	if (stat(data_dir, &st) < 0)
-		return err_sys(err, errno, "%s", data_dir);
-	if (st.st_uid == 0 || st.st_uid == pw->pw_uid)
-		return 0;
-	owner = getpwuid(st.st_uid);
-	(void)!err_set(err, ERR_CONFLICT,
-	        "%s belongs to %s (uid %u), but server.user is not that account", data_dir,
-	        owner ? owner->pw_name : "nobody known", (unsigned)st.st_uid);
-	/* Moved from another machine, it may be an account's number that is another's, or nobody's, here. */
-	return err_hint(err, "%s%s%sif it shall be: chown -R --from=%u root %s",
-	        owner ? "set server.user: " : "", owner ? owner->pw_name : "", owner ? ", or " : "",
-	        (unsigned)st.st_uid, data_dir);
 }
 
 /* Programs that it cannot reach are handed to it open; the directory in which it makes everything must be open to it. */
@@ -275,7 +279,7 @@ int rights_assign(const struct supervisor_options *o, struct part *server, struc
 		return 0;
 	rc = ask_account(o, server->program, &answer, err);
 	if (rc == 0)
-		rc = find_account(buf_str(&answer), &pw, err);
+		rc = find_account(buf_str(&answer), o->data_dir, &pw, err);
 	if (rc == 0)
 		rc = check_owner(o->data_dir, pw, err);
 	if (rc || pw->pw_uid == 0)

@@ -156,7 +156,11 @@ left_of_jobs() { grep -lsaF -- "BERTH_KEEPER=$(stat -c %D.%i "$D")-" /proc/[0-9]
   run -1 b up -d --simulate 1x1GiB
   has "$output" "belongs to games"
   rm "$D/berth.yaml"
-  run -1 b up -d --simulate 1x1GiB
+  # Nor is the account made that has nothing here.
+  own_etc
+  run -1 in_etc "$BERTH_BUILD/berth" up -d --simulate 1x1GiB
+  has "$output" "belongs to games"
+  [ -z "$(made 1)" ]
   BERTH_CONF_SERVER_USER=games run -0 b up -d --simulate 1x1GiB
 }
 
