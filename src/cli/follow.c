@@ -41,7 +41,7 @@ static int take_frames(struct follow *f, struct buf *b, bool *ret_exit, struct e
 			*ret_exit = true;
 			break;
 		case CONSOLE_ERROR:
-			rc = err_set(err, ERR_UNAVAILABLE, "%.*s", (int)MIN(len, 300),
+			(void)!err_set(&f->trouble, ERR_IO, "%.*s", (int)MIN(len, 300),
 			        (const char *)p + FRAME_HEAD);
 			break;
 		default:

@@ -20,6 +20,8 @@ struct follow {
 	        struct err *err);
 	void *data;
 	uint64_t received; /* bytes so far, of all attempts */
+	/* Of kind ERR_NONE, or why the output of an attempt could not be read, although everything else was done. */
+	struct err trouble;
 };
 
 /* Returns when the job has ended and all of its output has come; with as_it_is, when that has come. */

@@ -99,7 +99,10 @@ static int print(const struct logs *l, struct client *c, struct err *err)
 	if (!l->follow || l->tail)
 		f.stream = l->stream;
 	f.first = MAX(last, 1U);
-	return follow_run(&f, err);
+	rc = follow_run(&f, err);
+	if (rc || f.trouble.kind == ERR_NONE)
+		return rc;
+	return err_set(err, f.trouble.kind, "%s", f.trouble.text);
 }
 
 int verb_logs(struct cli *cli, int argc, char **argv)

@@ -137,6 +137,17 @@ static int await_start(struct run *r, struct err *err)
 	}
 }
 
+/* Its end counts, not whether its output may be seen. */
+static int follow_output(struct run *r, struct err *err)
+{
+	struct follow f = {.client = r->main, .id = r->id, .first = 1, .on_output = on_output};
+	int rc = follow_run(&f, err);
+
+	if (f.trouble.kind != ERR_NONE)
+		cli_say("job %s: %s", r->id, f.trouble.text);
+	return rc;
+}
+
 static int run_terminal(struct run *r, struct err *err)
 {
 	CLEANUP_BUF struct buf path = BUF_INIT(4096);
@@ -155,15 +166,13 @@ static int run_terminal(struct run *r, struct err *err)
 	if (rc < 0 && err->kind != ERR_CONFLICT)
 		return rc;
 	/* It ended before anybody was there: what it wrote is in its output. */
-	struct follow f = {.client = r->main, .id = r->id, .first = 1, .on_output = on_output};
-	return follow_run(&f, err);
+	return follow_output(r, err);
 }
 
 static int run_job(struct run *r, const json_t *submitted, bool tty, struct err *err)
 {
 	CLEANUP_JSON json_t *job = NULL;
 	bool is_array = json_is_object(json_object_get(submitted, "array"));
-	struct follow f = {.client = r->main, .id = r->id, .first = 1, .on_output = on_output};
 	int rc = 0;
 
 	client_be_patient(r->main);
@@ -172,7 +181,7 @@ static int run_job(struct run *r, const json_t *submitted, bool tty, struct err 
 	if (tty)
 		rc = run_terminal(r, err);
 	else if (!is_array)
-		rc = follow_run(&f, err);
+		rc = follow_output(r, err);
 	if (rc == 0)
 		rc = ending_await(r->main, r->id, &job, err);
 	if (rc)

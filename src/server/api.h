@@ -82,7 +82,7 @@ MUST_CHECK int auth_account_of_uid(uint32_t uid, char *out, size_t size, struct 
 MUST_CHECK int auth_uid_of_account(
         const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err);
 
-/* api_output.c */
+/* api_console.c */
 void consoles_drop_token(struct server *s, uint64_t token);
 
 /* fetch.c: an ended job out of the store into the world; done(found) later on the loop. */

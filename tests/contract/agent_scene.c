@@ -430,7 +430,9 @@ const char *scene_built(const char *name)
 	char *path = paths[next++ % 8];
 	const char *build = getenv("BERTH_BUILD");
 
-	snprintf(path, sizeof(paths[0]), "%s/%s", build ? build : ".", name);
+	if (!build)
+		fail_msg("BERTH_BUILD does not say where the programs are");
+	snprintf(path, sizeof(paths[0]), "%s/%s", build, name);
 	return path;
 }
 

@@ -15,11 +15,13 @@ void scene_options(struct scene *s, struct engine_options *o)
 {
 	const char *build = getenv("BERTH_BUILD");
 
+	if (!build)
+		fail_msg("BERTH_BUILD does not say where the programs are");
 	o->loop = s->loop;
 	o->data_dir = s->dir;
 	o->node_name = "n1";
 	if (strcmp(s->ops->name, "host") == 0)
-		o->program = talloc_asprintf(s->ctx, "%s/berth-keeper", build ? build : ".");
+		o->program = talloc_asprintf(s->ctx, "%s/berth-keeper", build);
 	else
 		fail_msg("nobody says how engine %s is tested", s->ops->name);
 }

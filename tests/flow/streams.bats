@@ -41,3 +41,14 @@ load helper
   [ "$(b logs 1 | wc -c)" = 3000000 ]
   [ "$(cat "$D"/berth.db "$D"/berth.db-wal | wc -c)" -lt 1000000 ]
 }
+
+@test "output that cannot be read is said, and is not taken for none" {
+  up
+  as sh -c "umask 077; mkdir '$T/own'"
+  run -0 b run --output "$T/own/file" -- sh -c "echo written; exec 3>/dev/null; mv '$T/own/file' '$T/own/moved'; mkdir '$T/own/file'"
+  has "$output" "job 1: "
+  run -1 b logs 1
+  has "$output" "not kept in a file"
+  run b logs -f 1
+  [ "$status" = 1 ]
+}

@@ -125,7 +125,9 @@ static void copy_program(const struct rig *r, const char *name, char to[128])
 	struct err err;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/%s", build ? build : ".", name);
+	if (!build)
+		die("BERTH_BUILD does not say where the programs are");
+	snprintf(path, sizeof(path), "%s/%s", build, name);
 	snprintf(to, 128, "%s/%s", r->dir, name);
 	if (fs_read(path, &b, &err) < 0)
 		die("%s", err.text);
