@@ -46,7 +46,6 @@ load helper
   up
   as sh -c "umask 077; mkdir '$T/own'"
   run -0 b run --output "$T/own/file" -- sh -c "echo written; exec 3>/dev/null; mv '$T/own/file' '$T/own/moved'; mkdir '$T/own/file'"
-  has "$output" "job 1: "
   run -1 b logs 1
   has "$output" "not kept in a file"
   run b logs -f 1
