@@ -3,7 +3,7 @@ PREFIX = /usr/local
 ROOT := $(CURDIR)
 SETUP = tools/setup
 
-.PHONY: all help deps check test demo lint format tidy debug asan tsan valgrind cover bench bench-slurm torture test-rootfs install clean
+.PHONY: all help deps check test demo lint format tidy debug asan tsan valgrind fuzz cover bench bench-slurm torture test-rootfs install clean
 
 all: ## build with optimisation: build/berth and its parts beside it
 	@$(SETUP) build && ninja -C build
@@ -44,6 +44,9 @@ tsan: ## a build with the thread sanitizer: build-tsan/
 valgrind: debug ## the unit tests under valgrind
 	@tools/deps valgrind && tools/run-tests --valgrind build-debug:unit build-debug:contract
 
+fuzz: ## every parser and the core under libFuzzer, FUZZ_SECONDS (600) each, one table: build-fuzz/
+	@tools/deps fuzz && CC=clang $(SETUP) build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false && ninja -C build-fuzz fuzzers && tests/fuzz/run build-fuzz
+
 cover: ## line coverage by the unit tests; at least 90 % in the pure layers
 	@tools/deps cover && $(SETUP) build-cover -Dbuildtype=debug -Db_coverage=true && ninja -C build-cover && tools/cover build-cover
 
@@ -63,4 +66,4 @@ install: all ## PREFIX/bin/berth and PREFIX/lib/berth/
 	@meson configure build --prefix=$(PREFIX) && meson install -C build --strip
 
 clean:
-	rm -rf build build-debug build-asan build-tsan build-cover
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-cover

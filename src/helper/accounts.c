@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/text.h"
 
 enum { REMEMBERED = 32, FRESH_MS = 10000, ROOM_MAX = 1 << 20 };
 
@@ -65,25 +66,26 @@ static int look_up(const char *name, struct account *ret, struct err *err)
 	struct account a = {.home = "/"};
 	struct passwd pw, *found = NULL;
 	int n = ACCOUNT_GROUPS, rc;
-	char *room = NULL;
+	char *room = NULL, shown[TEXT_SHOW_SIZE];
 
+	(void)text_show(name, shown);
 	rc = ask_system(name, &pw, &room, &found);
 	if (rc != 0) {
-		rc = err_sys(err, rc, "looking up account '%s'", name);
+		rc = err_sys(err, rc, "looking up account '%s'", shown);
 	} else if (found) {
 		a.uid = pw.pw_uid;
 		a.gid = pw.pw_gid;
 		if (strlen(pw.pw_dir) < sizeof(a.home))
 			snprintf(a.home, sizeof(a.home), "%s", pw.pw_dir);
 		if (getgrouplist(pw.pw_name, pw.pw_gid, a.groups, &n) < 0)
-			rc = err_set(err, ERR_LIMIT, "account '%s' is in more than %d groups", name,
-			        ACCOUNT_GROUPS);
+			rc = err_set(err, ERR_LIMIT, "account '%s' is in more than %d groups",
+			        shown, ACCOUNT_GROUPS);
 		a.n_groups = (size_t)MIN(n, ACCOUNT_GROUPS);
 	} else if (parse_number(name, &a.uid)) {
 		a.gid = a.groups[0] = a.uid;
 		a.n_groups = 1;
 	} else {
-		rc = err_set(err, ERR_NOT_FOUND, "there is no account '%s'", name);
+		rc = err_set(err, ERR_NOT_FOUND, "there is no account '%s'", shown);
 	}
 	free(room);
 	if (rc < 0)
@@ -97,10 +99,12 @@ int accounts_find(struct accounts *a, const char *name, uint64_t now_ms,
         const struct account **ret_account, struct err *err)
 {
 	struct account *slot = NULL;
+	char shown[TEXT_SHOW_SIZE];
 	int rc;
 
 	if (strlen(name) >= sizeof(slot->name))
-		return err_set(err, ERR_INVALID, "'%.20s...' is no name of an account", name);
+		return err_set(
+		        err, ERR_INVALID, "'%s' is no name of an account", text_show(name, shown));
 	for (size_t i = 0; i < a->n && !slot; i++)
 		if (strcmp(a->known[i].name, name) == 0)
 			slot = &a->known[i];

@@ -56,7 +56,7 @@ static bool is_granted_variable(
 	for (char *const *e = granted->env; *e; e++)
 		if (strcmp(*e, entry) == 0)
 			return true;
-	if (launch_sets_variable(entry, key_len))
+	if (entry[key_len] && launch_sets_variable(entry, key_len))
 		return is_plain_word(entry + key_len + 1) || begins(entry, "BERTH_FAKE_GPUS=/");
 	return is_default(entry, l, home);
 }
@@ -72,23 +72,36 @@ static bool is_attempt(const char *s)
 	return !*s || (s[0] == '.' && s[1] && s[1 + strspn(s + 1, "0123456789")] == '\0');
 }
 
+/*
+ * A name stands for any characters but '/'. Only the last one is tried longer, and none once its part of the path has
+ * matched: what an earlier one could take more, a later one can take as well. So no path costs more than its square.
+ */
 static bool matches(const char *pattern, const char *path)
 {
-	for (; *pattern; pattern++, path++) {
+	const char *after = NULL,
+	           *end = NULL; /* of the last name: what follows it, where it ends */
+
+	for (;;) {
 		if (pattern[0] == '%' && is_name_pattern(pattern[1])) {
-			for (const char *rest = path;; rest++) {
-				if (matches(pattern + 2, rest))
-					return true;
-				if (!*rest || *rest == '/')
-					return false;
-			}
+			after = pattern += 2;
+			end = path;
+			continue;
 		}
+		if (!*pattern && is_attempt(path))
+			return true;
 		if (pattern[0] == '%' && pattern[1] == '%')
 			pattern++;
-		if (*pattern != *path)
+		if (*pattern && *pattern == *path) {
+			after = *pattern == '/' ? NULL : after;
+			pattern++;
+			path++;
+			continue;
+		}
+		if (!after || !*end || *end == '/')
 			return false;
+		path = ++end;
+		pattern = after;
 	}
-	return is_attempt(path);
 }
 
 /* A name put into the pattern must not lead elsewhere. */

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/text.h"
 #include "helper/accounts.h"
 #include "helper/grants.h"
 #include "plat/fs.h"
@@ -56,6 +57,7 @@ static int set_users(struct policy *p, const char *value, struct err *err)
 
 int policy_set(struct policy *p, const char *key, const char *value, struct err *err)
 {
+	char shown[TEXT_SHOW_SIZE];
 	uint64_t number;
 	int rc;
 
@@ -74,12 +76,12 @@ int policy_set(struct policy *p, const char *key, const char *value, struct err 
 
 		if (!is_yes && strcmp(value, "no") != 0 && strcmp(value, "0") != 0 &&
 		        strcmp(value, "false") != 0)
-			return err_set(
-			        err, ERR_INVALID, "allow_root: '%s' is neither yes nor no", value);
+			return err_set(err, ERR_INVALID, "allow_root: '%s' is neither yes nor no",
+			        text_show(value, shown));
 		p->allow_root = is_yes;
 		return 0;
 	}
-	return err_set(err, ERR_UNKNOWN_KEY, "there is no setting '%s'", key);
+	return err_set(err, ERR_UNKNOWN_KEY, "there is no setting '%s'", text_show(key, shown));
 }
 
 /* Blanks at both ends away. */
@@ -94,7 +96,7 @@ static char *trim(char *s)
 	return s;
 }
 
-static int read_lines(struct policy *p, char *text, struct err *err)
+int policy_parse(struct policy *p, char *text, struct err *err)
 {
 	unsigned number = 0;
 	char *line, *value;
@@ -137,7 +139,7 @@ int policy_read(struct policy *p, const char *path, struct err *err)
 	close(fd);
 	if (rc == 0) {
 		buf_add_byte(&b, '\0');
-		rc = read_lines(p, (char *)b.data, err);
+		rc = policy_parse(p, (char *)b.data, err);
 	}
 	return rc < 0 ? err_wrap(err, "configuration of the helper") : 0;
 }
@@ -160,10 +162,12 @@ static bool is_below(const struct policy *p, const char *path, const char *folde
 static int check_place(const struct policy *p, const char *what, const char *path,
         const char *folder, struct err *err)
 {
+	char shown[TEXT_SHOW_SIZE];
+
 	if (!path || is_below(p, path, folder))
 		return 0;
-	return err_set(err, ERR_FORBIDDEN, "%s '%.100s' is not below %s of Berth's directory", what,
-	        path, folder);
+	return err_set(err, ERR_FORBIDDEN, "%s '%s' is not below %s of Berth's directory", what,
+	        text_show(path, shown), folder);
 }
 
 bool policy_is_console(const struct policy *p, const char *path)
@@ -191,17 +195,18 @@ static int check_places(const struct policy *p, const struct launch *l, struct e
 static int check_command(const struct launch *l, struct err *err)
 {
 	const char *const paths[] = {l->out_path, l->err_path, l->cwd};
+	char shown[TEXT_SHOW_SIZE];
 
 	if (!l->argv[0] || !*l->argv[0])
 		return err_set(err, ERR_INVALID, "no command was given");
 	for (char *const *e = l->env; *e; e++)
 		if (**e == '=' || !strchr(*e, '='))
-			return err_set(
-			        err, ERR_INVALID, "environment: '%.40s' is no NAME=VALUE", *e);
+			return err_set(err, ERR_INVALID, "environment: '%s' is no NAME=VALUE",
+			        text_show(*e, shown));
 	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
 		if (paths[i] && *paths[i] != '/')
-			return err_set(
-			        err, ERR_INVALID, "path '%.100s' does not begin with /", paths[i]);
+			return err_set(err, ERR_INVALID, "path '%s' does not begin with /",
+			        text_show(paths[i], shown));
 	return 0;
 }
 
@@ -215,6 +220,7 @@ static bool is_named(const struct policy *p, const char *user)
 
 static int check_account(struct policy *p, struct launch *l, uint64_t now_ms, struct err *err)
 {
+	char shown[TEXT_SHOW_SIZE];
 	const struct account *a;
 	int rc;
 
@@ -230,13 +236,14 @@ static int check_account(struct policy *p, struct launch *l, uint64_t now_ms, st
 	}
 	if (a->uid == p->server_uid && a->uid != 0)
 		return err_set(err, ERR_FORBIDDEN, "account '%s' is Berth's own and runs no jobs",
-		        l->user);
+		        text_show(l->user, shown));
 	if (a->uid != 0 && a->uid < p->min_uid)
 		return err_set(err, ERR_FORBIDDEN,
-		        "account '%s' has number %u: the least that may run jobs is %u", l->user,
-		        (unsigned)a->uid, (unsigned)p->min_uid);
+		        "account '%s' has number %u: the least that may run jobs is %u",
+		        text_show(l->user, shown), (unsigned)a->uid, (unsigned)p->min_uid);
 	if (a->uid != 0 && p->n_users && !is_named(p, l->user))
-		return err_set(err, ERR_FORBIDDEN, "account '%s' may not run jobs here", l->user);
+		return err_set(err, ERR_FORBIDDEN, "account '%s' may not run jobs here",
+		        text_show(l->user, shown));
 	l->has_account = true;
 	l->uid = a->uid;
 	l->gid = a->gid;

@@ -30,6 +30,8 @@ void policy_init(struct policy *p, const char *data);
 void policy_done(struct policy *p);
 /* Settings of a file that belongs to root and that nobody else can write; absent: nothing is set. */
 MUST_CHECK int policy_read(struct policy *p, const char *path, struct err *err);
+/* The same of a text, which is written into. */
+MUST_CHECK int policy_parse(struct policy *p, char *text, struct err *err);
 MUST_CHECK int policy_set(struct policy *p, const char *key, const char *value, struct err *err);
 
 /* l as it may go on, with its account filled in: groups are borrowed, until the next check. now_ms: clock_mono_ms. */

@@ -367,8 +367,10 @@ static void on_message(void *data, struct net_ws *ws, const void *bytes, size_t 
 	int rc;
 
 	(void)is_text;
-	while ((rc = link_next(&p, end, ctx, &m, &err)) > 0)
+	while ((rc = link_next(&p, end, ctx, &m, &err)) > 0) {
 		on_link_message(u, &m);
+		talloc_free_children(ctx); /* what few bytes ask for may be much, but only once */
+	}
 	if (rc < 0) {
 		log_error("link.message", "node=\"%s\" text=\"%s\"", u->name, err.text);
 		net_ws_close(ws, 4004, "a malformed message");

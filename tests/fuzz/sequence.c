@@ -454,7 +454,8 @@ static uint32_t choose_step(struct sequence *s, uint32_t n)
 	return i;
 }
 
-int sequence_run(uint64_t seed, uint32_t steps, struct sequence_stats *stats, uint32_t *ret_step,
+/* dice: with bytes, a life is as long as they last, and leaves nothing out. */
+static int live(struct dice dice, uint32_t steps, struct sequence_stats *stats, uint32_t *ret_step,
         struct err *err)
 {
 	struct policy_model small = {.model = "small", .fgpu_per_device = 4};
@@ -465,19 +466,21 @@ int sequence_run(uint64_t seed, uint32_t steps, struct sequence_stats *stats, ui
 	        .backoff_max_ms = 20000,
 	        .silence_ms = 15000};
 	struct sequence s = {
-	        .dice = {seed}, .now = {1700000000000, 1000}, .stats = stats, .err = err};
+	        .dice = dice, .now = {1700000000000, 1000}, .stats = stats, .err = err};
 	const uint32_t kinds = 20;
+	bool has_bytes = dice_has_bytes(&dice);
 	uint32_t i = 0;
 	int rc = 0;
 
 	policy.keep_ended =
 	        dice_one_in(&s.dice, 3) ? dice_below(&s.dice, 4) : dice_below(&s.dice, 80);
 	s.w = world_new(&policy);
-	choose_weights(&s, kinds);
+	if (!has_bytes)
+		choose_weights(&s, kinds);
 	for (uint32_t k = 0; k < SEQ_NODES && rc == 0; k++)
 		rc = seq_node_up(&s, k, true);
-	for (; i < steps && rc == 0; i++)
-		rc = step(&s, choose_step(&s, kinds));
+	for (; i < steps && rc == 0 && (!has_bytes || dice_has_bytes(&s.dice)); i++)
+		rc = step(&s, has_bytes ? dice_below(&s.dice, kinds) : choose_step(&s, kinds));
 	if (rc == 0)
 		rc = shadow_verify(&s.shadow, s.w, err);
 	if (rc == 0)
@@ -488,4 +491,18 @@ int sequence_run(uint64_t seed, uint32_t steps, struct sequence_stats *stats, ui
 	effects_done(&s.fx);
 	free(s.launches);
 	return rc;
+}
+
+int sequence_run(uint64_t seed, uint32_t steps, struct sequence_stats *stats, uint32_t *ret_step,
+        struct err *err)
+{
+	return live((struct dice){.state = seed}, steps, stats, ret_step, err);
+}
+
+int sequence_run_bytes(const uint8_t *bytes, size_t size, struct sequence_stats *stats,
+        uint32_t *ret_step, struct err *err)
+{
+	struct dice dice = {.state = 1, .bytes = bytes, .end = size ? bytes + size : bytes};
+
+	return live(dice, SEQ_BYTES_STEPS, stats, ret_step, err);
 }

@@ -302,6 +302,28 @@ static void test_output_patterns(void **state)
 			fail_msg("%s as %s", cases[i].path, cases[i].pattern);
 }
 
+/* A path that an agent chose costs little, whatever the pattern of root's is. */
+static void test_pattern_of_many_names(void **state)
+{
+	static char path[100000] = "/d/";
+
+	memset(path + 3, '-', sizeof(path) - 4);
+	assert_false(grants_is_output("/d/%j-%a-%x-%u-%N-%j-%a-%x-%u-%N+", path));
+	path[sizeof(path) - 2] = '+';
+	assert_true(grants_is_output("/d/%j-%a-%x-%u-%N-%j-%a-%x-%u-%N+", path));
+}
+
+static void test_variable_without_a_value(void **state)
+{
+	static char bare[] = "BERTH_JOB_ID";
+	static char *env[] = {bare, NULL};
+	struct launch g = granted(), l = started();
+	struct err err;
+
+	l.env = env;
+	assert_int_equal(grants_compare(&g, &l, "/home/root", &err), -ERR_FORBIDDEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +335,8 @@ int main(void)
 	        TEST(test_exec),
 	        TEST(test_forgotten),
 	        cmocka_unit_test(test_output_patterns),
+	        cmocka_unit_test(test_pattern_of_many_names),
+	        cmocka_unit_test(test_variable_without_a_value),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

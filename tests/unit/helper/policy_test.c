@@ -128,6 +128,26 @@ static void test_accounts(void **state)
 	check_allowed(&l, 1);
 }
 
+/* A refusal comes to people's terminals, by the log and by `show`. */
+static void test_refusals_can_be_shown(void **state)
+{
+	static char bad_entry[] = "\033[2J";
+	static char *env[] = {bad_entry, NULL};
+	struct launch l = good();
+
+	l.user = "no\033[2J\n";
+	check_refused(&l, "'no?[2J?'");
+	l = good();
+	l.out_path = "/\xff\033]0;x";
+	check_refused(&l, "'/??]0;x'");
+	l.out_internal = false;
+	l.cwd = "\033";
+	check_refused(&l, "'?'");
+	l = good();
+	l.env = env;
+	check_refused(&l, "'?[2J'");
+}
+
 static void test_named_accounts(void **state)
 {
 	struct launch l = good();
@@ -345,6 +365,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	        TEST(test_account_is_filled_in),
 	        TEST(test_accounts),
+	        TEST(test_refusals_can_be_shown),
 	        TEST(test_named_accounts),
 	        TEST(test_places),
 	        TEST(test_commands),

@@ -1,0 +1,147 @@
+/* Messages of the link, as many as there are in the bytes of one WebSocket message. */
+#include <string.h>
+#include <talloc.h>
+
+#include "fuzz.h"
+#include "wire/link.h"
+
+static void put(struct buf *b, const struct link_message *m)
+{
+	switch (m->type) {
+	case LINK_HELLO:
+		link_put_hello(b, &m->hello);
+		break;
+	case LINK_WELCOME:
+		link_put_welcome(b, &m->welcome);
+		break;
+	case LINK_BLOB:
+		link_put_blob(b, &m->blob);
+		break;
+	case LINK_START:
+		link_put_start(b, &m->start);
+		break;
+	case LINK_STOP:
+		link_put_stop(b, &m->stop);
+		break;
+	case LINK_STARTED:
+	case LINK_ENDED:
+		link_put_record(b, &m->record);
+		break;
+	case LINK_ACK:
+		link_put_ack(b, m->ack_epoch);
+		break;
+	case LINK_DEVICES:
+		link_put_devices(b, &m->devices);
+		break;
+	case LINK_REMOVE:
+		link_put_remove(b, &m->remove);
+		break;
+	case LINK_REMOVED:
+		link_put_removed(b, m->removed_number);
+		break;
+	case LINK_DROP:
+		link_put_drop(b, m->drop_blob);
+		break;
+	case LINK_NOTE:
+		link_put_note(b, &m->note);
+		break;
+	case LINK_STREAM_OPEN:
+		link_put_stream_open(b, &m->stream_open);
+		break;
+	case LINK_STREAM_DATA:
+		link_put_stream_data(b, &m->stream_data);
+		break;
+	case LINK_STREAM_WINDOW:
+		link_put_stream_window(b, &m->stream_window);
+		break;
+	case LINK_STREAM_CLOSE:
+		link_put_stream_close(b, &m->stream_close);
+		break;
+	default:
+		link_put_empty(b, m->type);
+		break;
+	}
+}
+
+static void check_devices(const struct device_info *v, uint32_t n)
+{
+	FUZZ_MUST(n <= NODE_DEVICES_MAX);
+	for (uint32_t i = 0; i < n; i++) {
+		FUZZ_MUST(memchr(v[i].uuid, '\0', sizeof(v[i].uuid)));
+		FUZZ_MUST(memchr(v[i].model, '\0', sizeof(v[i].model)));
+		FUZZ_MUST(v[i].health <= DEVICE_LOST);
+	}
+}
+
+static void check_limits(const struct link_message *m)
+{
+	FUZZ_MUST(m->type >= LINK_HELLO && m->type < LINK_TYPE_MAX);
+	if (m->type == LINK_HELLO)
+		check_devices(m->hello.devices, m->hello.n_devices);
+	if (m->type == LINK_DEVICES)
+		check_devices(m->devices.devices, m->devices.n_devices);
+	if (m->type == LINK_START) {
+		FUZZ_MUST(m->start.argv);
+		FUZZ_MUST(m->start.n_slices <= NODE_DEVICES_MAX);
+		FUZZ_MUST(m->start.id.task >= TASK_NONE);
+	}
+	if (m->type == LINK_STOP)
+		FUZZ_MUST(m->stop.cause < SPOOL_CAUSE_MAX);
+	if (m->type == LINK_STREAM_OPEN) {
+		FUZZ_MUST(m->stream_open.argv && m->stream_open.env);
+		FUZZ_MUST(m->stream_open.kind >= LINK_STREAM_LOG &&
+		          m->stream_open.kind <= LINK_STREAM_EXEC);
+	}
+	if (m->type == LINK_STREAM_DATA) {
+		FUZZ_MUST(m->stream_data.len <= CONSOLE_FRAME_MAX);
+		FUZZ_MUST(m->stream_data.frame <= CONSOLE_ERROR);
+	}
+	if (m->type == LINK_STREAM_CLOSE)
+		FUZZ_MUST(m->stream_close.kind < ERR_MAX);
+}
+
+/* What is written comes back, and is one whole message. */
+static void check_round_trip(const struct link_message *m, void *ctx)
+{
+	CLEANUP_BUF struct buf first = BUF_INIT(16 * MIB), second = BUF_INIT(16 * MIB);
+	struct link_message again;
+	struct err err;
+	const uint8_t *p;
+
+	put(&first, m);
+	FUZZ_MUST(!first.overflow);
+	FUZZ_MUST(link_piece(first.data, first.len) == first.len);
+	p = first.data;
+	FUZZ_MUST(link_next(&p, first.data + first.len, ctx, &again, &err) == 1);
+	FUZZ_MUST(p == first.data + first.len && again.type == m->type);
+	put(&second, &again);
+	FUZZ_MUST(fuzz_is_same(&first, &second));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const uint8_t *p = data, *end = data + size, *before = p;
+	void *ctx = talloc_new(NULL);
+	struct link_message m;
+	struct err err;
+	int rc;
+
+	if (!size)
+		p = end = before = (const uint8_t *)"";
+	fuzz_err_init(&err);
+	while ((rc = link_next(&p, end, ctx, &m, &err)) > 0) {
+		FUZZ_MUST(p > before && p <= end);
+		/* A device is 0.7 KB, and is sent in two bytes when nothing is said of it. */
+		FUZZ_MUST(talloc_total_size(ctx) <= (size_t)(p - before) * 64 + 80 * KIB);
+		check_limits(&m);
+		check_round_trip(&m, ctx);
+		talloc_free_children(ctx);
+		before = p;
+	}
+	if (rc < 0) {
+		fuzz_err_check(rc, &err);
+		FUZZ_MUST(err.kind == ERR_CORRUPT);
+	}
+	talloc_free(ctx);
+	return 0;
+}
