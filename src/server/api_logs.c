@@ -105,6 +105,13 @@ static void say_unreadable(struct follower *f, const char *text)
 	(void)net_request_send(f->c->r, b.data, b.len);
 }
 
+static bool has_begun(const struct follower *f)
+{
+	const struct job *j = call_find_job(f->c, f->id);
+
+	return !j || f->attempt > j->n_attempts || j->attempts[f->attempt - 1].started_ms;
+}
+
 static void on_stream_close(void *data, enum err_kind kind, const char *text)
 {
 	struct follower *f = data;
@@ -116,7 +123,8 @@ static void on_stream_close(void *data, enum err_kind kind, const char *text)
 		loop_timer_start(f->again, 100, 0);
 		return;
 	}
-	if (kind != ERR_NONE) {
+	/* What never ran has no output; that it did not run is said elsewhere. */
+	if (kind != ERR_NONE && has_begun(f)) {
 		text = text && *text ? text : "the output cannot be read";
 		if (!f->framed) {
 			fail(f, kind, text);
