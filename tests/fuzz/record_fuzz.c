@@ -28,11 +28,20 @@ static void check_same_attempt(const struct attempt *a, const struct attempt *b)
 	FUZZ_MUST(a->pid == b->pid && a->peak_mem_bytes == b->peak_mem_bytes);
 	FUZZ_MUST(a->cpu_ms == b->cpu_ms && a->output_bytes == b->output_bytes);
 	FUZZ_MUST(a->dropped_bytes == b->dropped_bytes && a->n_slices == b->n_slices);
+	FUZZ_MUST(a->n_slices <= NODE_DEVICES_MAX);
 	for (uint32_t i = 0; i < a->n_slices; i++) {
 		FUZZ_MUST(strcmp(a->slices[i].device, b->slices[i].device) == 0);
 		FUZZ_MUST(a->slices[i].mem_bytes == b->slices[i].mem_bytes);
 		FUZZ_MUST(a->slices[i].share_milli == b->slices[i].share_milli);
 	}
+}
+
+static void check_same_array(const struct array *a, const struct array *b)
+{
+	FUZZ_MUST(a->n == b->n && a->next_pos == b->next_pos && a->cut == b->cut);
+	FUZZ_MUST(a->worst_code == b->worst_code && a->n_skip == b->n_skip);
+	FUZZ_MUST(!a->n_skip || memcmp(a->skip, b->skip, a->n_skip * sizeof(*a->skip)) == 0);
+	FUZZ_MUST(memcmp(a->by_state, b->by_state, sizeof(a->by_state)) == 0);
 }
 
 /* Nothing was lost on the way; of the request what decides about its life. */
@@ -54,6 +63,9 @@ static void check_same_job(const struct job *a, const struct job *b)
 		FUZZ_MUST(a->transitions[i].state == b->transitions[i].state);
 		FUZZ_MUST(a->transitions[i].attempt == b->transitions[i].attempt);
 	}
+	FUZZ_MUST(!a->array == !b->array);
+	if (a->array)
+		check_same_array(a->array, b->array);
 	FUZZ_MUST(
 	        !a->cpus == !b->cpus && (!a->cpus || !memcmp(a->cpus, b->cpus, sizeof(*a->cpus))));
 	FUZZ_MUST(a->req->n_argv == b->req->n_argv && a->req->n_deps == b->req->n_deps);
@@ -113,9 +125,12 @@ static int take_attempts(const uint8_t *data, size_t size, struct err *err)
 	struct job *j;
 	int rc = record_get_attempts(data, size, &j, err);
 
-	if (rc == 0)
-		world_job_free(j);
-	return rc;
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < j->n_attempts; i++)
+		FUZZ_MUST(j->attempts[i].n_slices <= NODE_DEVICES_MAX);
+	world_job_free(j);
+	return 0;
 }
 
 static int take_node(struct load *l, const uint8_t *data, size_t size, struct err *err)

@@ -80,7 +80,7 @@ static void read_one(const uint8_t *run, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (fuzz_byte(&data, &size) & 1)
-		read_one(data, MIN(size, (size_t)4000));
+		read_one(data, MIN(size, (size_t)UINT16_MAX));
 	else
 		read_all(data, size);
 	return 0;
