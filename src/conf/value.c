@@ -390,8 +390,9 @@ static void quote_always(const char *text, struct buf *out)
 	for (size_t n; *text; text += n) {
 		n = MAX(text_utf8_len(text, strnlen(text, 4)), (size_t)1);
 		if (must_escape(text, n)) {
+			const uint8_t *c = (const uint8_t *)text;
 			buf_addf(out, "\\u%04X",
-			        (text[0] & 15u) << 12 | (text[1] & 63u) << 6 | (text[2] & 63u));
+			        (c[0] & 15u) << 12 | (c[1] & 63u) << 6 | (c[2] & 63u));
 			continue;
 		}
 		if (*text == '"' || *text == '\\')

@@ -150,7 +150,8 @@ static bool is_below(const struct policy *p, const char *path, const char *folde
 	size_t n = strlen(p->data), m = strlen(folder);
 
 	if (!path || strncmp(path, p->data, n) != 0 || path[n] != '/' ||
-	        strncmp(path + n + 1, folder, m) != 0 || path[n + 1 + m] != '/' || !path[n + m + 2])
+	        strncmp(path + n + 1, folder, m) != 0 || path[n + 1 + m] != '/' ||
+	        !path[n + m + 2] || path[n + m + 2] == '/')
 		return false;
 	for (const char *at = path; (at = strstr(at, "/.")); at++)
 		if (at[2] == '/' || at[2] == '\0' ||

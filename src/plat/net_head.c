@@ -456,10 +456,14 @@ int head_parse_answer(void *ctx, http_parser *p, const uint8_t *bytes, size_t le
         struct head_fault *fault)
 {
 	struct gather g = {.h = h};
+	int rc;
 
 	http_parser_init(p, HTTP_RESPONSE);
 	h->path = NULL;
-	return parse(ctx, p, &g, bytes, len, fault);
+	rc = parse(ctx, p, &g, bytes, len, fault);
+	if (rc == 0 && p->status_code < 100)
+		return bad(fault, "the status is not of three digits");
+	return rc;
 }
 
 enum { SIZE, EXTENSION, SIZE_LF, DATA, DATA_LF, TRAILER_START, TRAILER, TRAILER_LF, END_LF, END };

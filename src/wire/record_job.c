@@ -465,6 +465,8 @@ int record_get_job(const void *data, size_t len, const struct job *parent, struc
 	        0; /* of task 0 the field is left out, as every zero is; of a job itself it is there */
 	while (ok && codec_next(&r, &f))
 		ok = get_field(&r, &f, &d);
+	/* A task has the request of its array, and none of its own. */
+	ok = ok && !(j->req && j->id.task != TASK_NONE);
 	if (ok && !j->req && parent)
 		j->req = request_ref(parent->req);
 	if (!ok || r.bad || job_check(j, &why)) {

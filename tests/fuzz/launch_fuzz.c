@@ -12,6 +12,43 @@
 /* Nobody has grants there. */
 #define DATA "/nonexistent/berth"
 
+/* An empty text and none are one. */
+static bool is_same_text(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+static void check_same_list(char *const *a, char *const *b)
+{
+	for (; *a && *b; a++, b++)
+		FUZZ_MUST(strcmp(*a, *b) == 0);
+	FUZZ_MUST(!*a && !*b);
+}
+
+/* Nothing was lost on the way. */
+static void check_same(const struct launch *a, const struct launch *b)
+{
+	FUZZ_MUST(a->kind == b->kind && a->job == b->job && a->task == b->task);
+	FUZZ_MUST(a->attempt == b->attempt && a->epoch == b->epoch && a->again == b->again);
+	FUZZ_MUST(a->console_id == b->console_id && is_same_text(a->grant, b->grant));
+	FUZZ_MUST(is_same_text(a->user, b->user) && is_same_text(a->cwd, b->cwd));
+	check_same_list(a->argv, b->argv);
+	check_same_list(a->env, b->env);
+	FUZZ_MUST(a->make_cwd == b->make_cwd && a->out_internal == b->out_internal);
+	FUZZ_MUST(is_same_text(a->out_path, b->out_path) && is_same_text(a->err_path, b->err_path));
+	FUZZ_MUST(is_same_text(a->index_path, b->index_path) && is_same_text(a->path, b->path));
+	FUZZ_MUST(is_same_text(a->console_path, b->console_path));
+	FUZZ_MUST(is_same_text(a->refusal, b->refusal) && a->output_max == b->output_max);
+	FUZZ_MUST(a->tty == b->tty && a->console == b->console && a->force == b->force);
+	FUZZ_MUST(a->rows == b->rows && a->cols == b->cols && a->grace_ms == b->grace_ms);
+	FUZZ_MUST(a->time_limit_ms == b->time_limit_ms && a->stop_cause == b->stop_cause);
+	FUZZ_MUST(memcmp(a->cpus, b->cpus, sizeof(a->cpus)) == 0);
+	FUZZ_MUST(a->has_account == b->has_account && a->uid == b->uid && a->gid == b->gid);
+	FUZZ_MUST(a->n_groups == b->n_groups);
+	for (size_t i = 0; i < a->n_groups; i++)
+		FUZZ_MUST(a->groups[i] == b->groups[i]);
+}
+
 static void check_round_trip(const struct launch *l)
 {
 	CLEANUP_BUF struct buf first = BUF_INIT(16 * MIB), second = BUF_INIT(16 * MIB);
@@ -21,6 +58,7 @@ static void check_round_trip(const struct launch *l)
 	launch_encode(l, &first);
 	FUZZ_MUST(!first.overflow && first.len >= 4);
 	FUZZ_MUST(launch_decode(first.data + 4, first.len - 4, &again, &err) == 0);
+	check_same(l, &again);
 	launch_encode(&again, &second);
 	FUZZ_MUST(fuzz_is_same(&first, &second));
 	launch_done(&again);

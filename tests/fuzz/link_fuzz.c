@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_err_init(&err);
 	while ((rc = link_next(&p, end, ctx, &m, &err)) > 0) {
 		FUZZ_MUST(p > before && p <= end);
-		/* A device is 0.7 KB, and is sent in two bytes when nothing is said of it. */
+		/* A device is half a KB, and is sent in two bytes when nothing is said of it. */
 		FUZZ_MUST(talloc_total_size(ctx) <= (size_t)(p - before) * 64 + 80 * KIB);
 		check_limits(&m);
 		check_round_trip(&m, ctx);

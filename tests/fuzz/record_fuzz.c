@@ -19,6 +19,63 @@ struct load {
 	bool is_refused; /* a job was: a server would not start */
 };
 
+static void check_same_attempt(const struct attempt *a, const struct attempt *b)
+{
+	FUZZ_MUST(a->n == b->n && a->epoch == b->epoch && a->node == b->node);
+	FUZZ_MUST(a->placed_ms == b->placed_ms && a->started_ms == b->started_ms);
+	FUZZ_MUST(a->ended_ms == b->ended_ms && a->state == b->state && a->reason == b->reason);
+	FUZZ_MUST(a->has_code == b->has_code && (!a->has_code || a->exit_code == b->exit_code));
+	FUZZ_MUST(a->pid == b->pid && a->peak_mem_bytes == b->peak_mem_bytes);
+	FUZZ_MUST(a->cpu_ms == b->cpu_ms && a->output_bytes == b->output_bytes);
+	FUZZ_MUST(a->dropped_bytes == b->dropped_bytes && a->n_slices == b->n_slices);
+	FUZZ_MUST(a->n_slices <= NODE_DEVICES_MAX);
+	for (uint32_t i = 0; i < a->n_slices; i++) {
+		FUZZ_MUST(strcmp(a->slices[i].device, b->slices[i].device) == 0);
+		FUZZ_MUST(a->slices[i].mem_bytes == b->slices[i].mem_bytes);
+		FUZZ_MUST(a->slices[i].share_milli == b->slices[i].share_milli);
+	}
+}
+
+static void check_same_array(const struct array *a, const struct array *b)
+{
+	FUZZ_MUST(a->n == b->n && a->next_pos == b->next_pos && a->cut == b->cut);
+	FUZZ_MUST(a->worst_code == b->worst_code && a->n_skip == b->n_skip);
+	FUZZ_MUST(!a->n_skip || memcmp(a->skip, b->skip, a->n_skip * sizeof(*a->skip)) == 0);
+	FUZZ_MUST(memcmp(a->by_state, b->by_state, sizeof(a->by_state)) == 0);
+}
+
+/* Nothing was lost on the way; of the request what decides about its life. */
+static void check_same_job(const struct job *a, const struct job *b)
+{
+	FUZZ_MUST(job_id_eq(a->id, b->id) && a->state == b->state && a->reason == b->reason);
+	FUZZ_MUST(a->held == b->held && a->stop_reason == b->stop_reason);
+	FUZZ_MUST(a->stop_force == b->stop_force && a->priority == b->priority);
+	FUZZ_MUST(a->order == b->order && a->submitted_ms == b->submitted_ms);
+	FUZZ_MUST(a->started_ms == b->started_ms && a->ended_ms == b->ended_ms);
+	FUZZ_MUST(a->not_before_ms == b->not_before_ms && a->failures == b->failures);
+	FUZZ_MUST(a->has_code == b->has_code && (!a->has_code || a->exit_code == b->exit_code));
+	FUZZ_MUST(a->epoch == b->epoch && a->n_attempts == b->n_attempts);
+	for (uint32_t i = 0; i < a->n_attempts; i++)
+		check_same_attempt(&a->attempts[i], &b->attempts[i]);
+	FUZZ_MUST(a->n_transitions == b->n_transitions && a->is_array == b->is_array);
+	for (uint32_t i = 0; i < a->n_transitions; i++) {
+		FUZZ_MUST(a->transitions[i].wall_ms == b->transitions[i].wall_ms);
+		FUZZ_MUST(a->transitions[i].state == b->transitions[i].state);
+		FUZZ_MUST(a->transitions[i].attempt == b->transitions[i].attempt);
+	}
+	FUZZ_MUST(!a->array == !b->array);
+	if (a->array)
+		check_same_array(a->array, b->array);
+	FUZZ_MUST(
+	        !a->cpus == !b->cpus && (!a->cpus || !memcmp(a->cpus, b->cpus, sizeof(*a->cpus))));
+	FUZZ_MUST(a->req->n_argv == b->req->n_argv && a->req->n_deps == b->req->n_deps);
+	FUZZ_MUST(a->req->cpus == b->req->cpus && a->req->mem_bytes == b->req->mem_bytes);
+	FUZZ_MUST(memcmp(&a->req->gpu, &b->req->gpu, offsetof(struct gpu_ask, model)) == 0);
+	FUZZ_MUST(request_n_tasks(a->req) == request_n_tasks(b->req));
+	FUZZ_MUST(a->req->throttle == b->req->throttle && a->req->retry_max == b->req->retry_max);
+	FUZZ_MUST(a->req->no_retry == b->req->no_retry && a->req->uid == b->req->uid);
+}
+
 static void check_job_again(const struct job *j, const struct job *parent)
 {
 	CLEANUP_BUF struct buf first = BUF_INIT(RECORD_MAX), second = BUF_INIT(RECORD_MAX);
@@ -28,6 +85,7 @@ static void check_job_again(const struct job *j, const struct job *parent)
 	record_put_job(&first, j);
 	FUZZ_MUST(!first.overflow);
 	FUZZ_MUST(record_get_job(first.data, first.len, parent, &again, &err) == 0);
+	check_same_job(j, again);
 	record_put_job(&second, again);
 	FUZZ_MUST(fuzz_is_same(&first, &second));
 	world_job_free(again);
@@ -67,9 +125,12 @@ static int take_attempts(const uint8_t *data, size_t size, struct err *err)
 	struct job *j;
 	int rc = record_get_attempts(data, size, &j, err);
 
-	if (rc == 0)
-		world_job_free(j);
-	return rc;
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < j->n_attempts; i++)
+		FUZZ_MUST(j->attempts[i].n_slices <= NODE_DEVICES_MAX);
+	world_job_free(j);
+	return 0;
 }
 
 static int take_node(struct load *l, const uint8_t *data, size_t size, struct err *err)

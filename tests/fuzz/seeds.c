@@ -82,6 +82,9 @@ static void make_spool(struct buf *b)
 	memmove(b->data + 1, b->data, b->len);
 	b->data[0] = 1;
 	save("spool", "run", b);
+	buf_add_byte(b, 1);
+	codec_add_bytes(b, 99, (char[SPOOL_RECORD_MAX]){0}, SPOOL_RECORD_MAX);
+	save("spool", "too-long", b);
 }
 
 static void make_link_to_agent(struct buf *b)
@@ -205,6 +208,27 @@ static void make_launch(struct buf *b)
 		put_launch(b, &granted);
 		save("launch", names[i], b);
 	}
+}
+
+static void make_refused_launch(struct buf *b)
+{
+	struct launch l = {.kind = LAUNCH_START,
+	        .epoch = 99,
+	        .user = "1000",
+	        .argv = argv_x,
+	        .env = env_x,
+	        .cwd = "/",
+	        .out_internal = true,
+	        .out_path = "/nonexistent/berth/logs/a/../../../x"};
+
+	buf_add_byte(b, 0);
+	put_launch(b, &l);
+	save("launch", "step-back", b);
+	l.user = "999";
+	l.out_path = "/nonexistent/berth/logs/a/b";
+	buf_add_byte(b, 0);
+	put_launch(b, &l);
+	save("launch", "small-uid", b);
 	l = (struct launch){.kind = LAUNCH_SWEEP,
 	        .epoch = 99,
 	        .user = "1000",
@@ -269,6 +293,14 @@ static void make_records(struct buf *b)
 	box_submit(&x, r);
 	save_world(&x, "dependent", b);
 	open_box(&x);
+	r = box_request();
+	r.retry_max = 2;
+	box_exit(&x, box_run(&x, box_submit(&x, r)), 1);
+	j = box_submit_array(&x, 0, 4, 0);
+	box_run(&x, j);
+	box_cancel(&x, j->id);
+	save_world(&x, "retried-and-cut", b);
+	open_box(&x);
 	box_job_in(&x, JOB_FAILED);
 	box_lose(&x, box_run(&x, box_submit_plain(&x)), REASON_NODE_LOST);
 	save_world(&x, "ended", b);
@@ -308,6 +340,22 @@ static void make_small_records(struct buf *b)
 	save("record", "small", b);
 }
 
+/* An attempt with a slice more than a node has devices. */
+static void make_refused_record(struct buf *b)
+{
+	CLEANUP_BUF struct buf one = BUF_INIT(RECORD_MAX);
+	size_t mark;
+
+	codec_put_u64(&one, 1, 17);
+	mark = codec_begin(&one, 17);
+	for (int i = 0; i <= NODE_DEVICES_MAX; i++)
+		codec_add_bytes(&one, 16, "", 0);
+	codec_end(&one, mark);
+	buf_add_byte(b, 1);
+	put_piece(b, one.data, one.len);
+	save("record", "too-many-slices", b);
+}
+
 static void make_worlds(struct buf *b)
 {
 	for (uint64_t seed = 1; seed <= 6; seed++) {
@@ -328,8 +376,10 @@ static void test_make(void **state)
 	make_link_to_agent(&b);
 	make_link_to_server(&b);
 	make_launch(&b);
+	make_refused_launch(&b);
 	make_records(&b);
 	make_small_records(&b);
+	make_refused_record(&b);
 	make_worlds(&b);
 }
 

@@ -169,9 +169,9 @@ static void test_named_accounts(void **state)
 static void test_places(void **state)
 {
 	static const char *const bad[] = {"/etc/passwd", "/data/logs", "/data/logs/",
-	        "/data/logsx/1", "/data/logs/../../etc/passwd", "/data/logs/..", "/data/logs/./x",
-	        "/data/logs/a/../b", "logs/1", "/data/../data/logs/1", "/dat/logs/1", "/data/run/1",
-	        ""};
+	        "/data/logs//", "/data/logsx/1", "/data/logs/../../etc/passwd", "/data/logs/..",
+	        "/data/logs/./x", "/data/logs/a/../b", "logs/1", "/data/../data/logs/1",
+	        "/dat/logs/1", "/data/run/1", ""};
 	struct launch l;
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

@@ -237,6 +237,7 @@ static void test_answer(void **state)
 	        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
 	static const char folded[] = "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n";
 	static const char noise[] = "SSH-2.0-x\r\n\r\n";
+	static const char two_digits[] = "HTTP/1.1 20 OK\r\n\r\n";
 	void *ctx = talloc_new(NULL);
 	http_parser p;
 
@@ -248,6 +249,8 @@ static void test_answer(void **state)
 	                    ctx, &p, (const uint8_t *)folded, strlen(folded), &head, &fault) < 0);
 	assert_true(head_parse_answer(
 	                    ctx, &p, (const uint8_t *)noise, strlen(noise), &head, &fault) < 0);
+	assert_true(head_parse_answer(ctx, &p, (const uint8_t *)two_digits, strlen(two_digits),
+	                    &head, &fault) < 0);
 	talloc_free(ctx);
 }
 

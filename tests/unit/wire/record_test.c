@@ -233,6 +233,27 @@ static void test_task_zero(void **state)
 	box_done(&b);
 }
 
+/* Written again it would have none, and would be lost with the next start. */
+static void test_task_with_a_request_of_its_own(void **state)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(RECORD_MAX);
+	struct request q = whole_request();
+	struct job *j = world_job_new(), *read;
+	struct err err;
+
+	q.n_ranges = 0;
+	q.throttle = 0;
+	j->id = (struct job_id){77, TASK_NONE};
+	j->req = request_pack(&q);
+	record_put_job(&b, j);
+	assert_int_equal(record_get_job(b.data, b.len, NULL, &read, &err), 0);
+	world_job_free(read);
+	codec_put_i64(&b, 2, 3);
+	assert_int_equal(record_get_job(b.data, b.len, NULL, &read, &err), -ERR_CORRUPT);
+	assert_int_equal(record_get_job(b.data, b.len, j, &read, &err), -ERR_CORRUPT);
+	world_job_free(j);
+}
+
 static void test_too_many_dependencies(void **state)
 {
 	static struct dep deps[RECORD_DEPS_MAX + 1];
@@ -472,6 +493,7 @@ int main(void)
 	        cmocka_unit_test(test_one_job_field_by_field),
 	        cmocka_unit_test(test_an_attempt_field_by_field),
 	        cmocka_unit_test(test_task_zero),
+	        cmocka_unit_test(test_task_with_a_request_of_its_own),
 	        cmocka_unit_test(test_too_many_dependencies),
 	        cmocka_unit_test(test_small_records),
 	        cmocka_unit_test(test_small_records_refused),
