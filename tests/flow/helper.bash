@@ -114,7 +114,9 @@ up() {
 # Processes of this test's directory, one per line; jobs carry its device and inode in their environment.
 left_pids() {
   local mark
-  mark="BERTH_KEEPER=$(stat -c %D.%i "$D" 2>/dev/null || echo none)-"
+  mark=BERTH_KEEPER=none
+  # In hexadecimal, as stat prints the first, but not the second.
+  [ ! -e "$D" ] || mark=$(printf 'BERTH_KEEPER=%s.%x-' "$(stat -c %D "$D")" "$(stat -c %i "$D")")
   { grep -lsF -- "$D" /proc/[0-9]*/cmdline; grep -lsaF -- "$mark" /proc/[0-9]*/environ; } |
     cut -d / -f 3 | sort -u | grep -vx "$$" || true
 }
