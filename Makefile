@@ -18,7 +18,7 @@ check: all ## unit tests and lint, before every commit
 	@tools/run-tests build:unit build:contract build:lint
 
 test: ## everything, from a bare machine: packages, build, all tests, sanitizers, a short torture
-	@tools/deps build test demo && $(MAKE) --no-print-directory all asan tsan && tools/run-tests build:unit build:contract build:lint build:flow build-asan:unit build-asan:contract build-asan:flow build-tsan:contract build:torture
+	@tools/deps build test demo && $(MAKE) --no-print-directory all asan && tools/run-tests build:unit build:contract build:lint build:flow build-asan:unit build-asan:contract build-asan:flow build:torture
 
 demo: ## install, build, and show the program at work; leaves nothing running
 	@tools/deps build demo && $(MAKE) --no-print-directory all && tools/demo
@@ -38,8 +38,8 @@ debug: ## a build without optimisation, in which warnings are errors: build-debu
 asan: ## a build with address and undefined-behaviour sanitizers, warnings are errors: build-asan/
 	@$(SETUP) build-asan -Dbuildtype=debug -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-O1 && ninja -C build-asan
 
-tsan: ## a build with the thread sanitizer: build-tsan/
-	@$(SETUP) build-tsan -Dbuildtype=debug -Db_sanitize=thread -Db_lundef=false -Dc_args=-O1 && ninja -C build-tsan
+tsan: ## build with the thread sanitizer in build-tsan/, and run the contract suites in it
+	@$(SETUP) build-tsan -Dbuildtype=debug -Db_sanitize=thread -Db_lundef=false -Dc_args=-O1 && ninja -C build-tsan && tools/run-tests build-tsan:contract
 
 valgrind: debug ## the unit tests under valgrind
 	@tools/deps valgrind && tools/run-tests --valgrind build-debug:unit build-debug:contract
