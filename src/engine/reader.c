@@ -228,16 +228,23 @@ static int open_files(struct reader *r, struct err *err)
 	return rc;
 }
 
+/* Its keeper has put the output in order: what the old index says of the files holds no more, and the end is near. */
+static bool is_replaced(const struct reader *r)
+{
+	struct stat st;
+
+	return r->index_fd >= 0 && stat(r->index_path, &st) == 0 && st.st_ino != r->index_ino;
+}
+
 /* The attempt is over: whether its index was replaced, and then goes on by the new one. */
 static int take_final_index(struct reader *r, struct err *err)
 {
-	struct stat st;
 	struct spool_chunk c;
 	uint64_t totals[N_FILES];
 
 	r->is_final = true;
 	scan(r);
-	if (r->index_fd < 0 || stat(r->index_path, &st) < 0 || st.st_ino == r->index_ino)
+	if (!is_replaced(r))
 		return 0;
 	if (r->within && get_entry(r, r->next, &c) && !is_gap(&c))
 		source_of(r, &c)->at += r->within;
@@ -452,7 +459,7 @@ int reader_next(struct reader *r, void *out, size_t max, enum console_frame *ret
 
 	if (rc == 0 && r->is_over && !r->is_final)
 		rc = take_final_index(r, err);
-	if (rc < 0)
+	if (rc < 0 || (!r->is_over && is_replaced(r)))
 		return rc;
 	scan(r);
 	n = read_entries(r, out, max, ret_frame);
