@@ -14,8 +14,6 @@
 #include "plat/net_ws.h"
 
 #define BACKLOG 511
-/* Of the connections without a whole request, younger ones are let be: their request may lie in the socket already. */
-#define FRESH_MS 200
 
 struct listener {
 	union {
@@ -63,6 +61,7 @@ int net_server_new(struct loop *loop, const struct net_limits *limits,
 	fill_size(&s->limits.ws_message_bytes, 16 * MIB);
 	fill(&s->limits.connections, 1024);
 	fill(&s->limits.head_ms, 10000);
+	fill(&s->limits.body_ms, 30000);
 	fill(&s->limits.idle_ms, 75000);
 	fill(&s->limits.stall_ms, 30000);
 	fill(&s->limits.ws_ping_ms, 15000);
@@ -70,8 +69,9 @@ int net_server_new(struct loop *loop, const struct net_limits *limits,
 	s->limits.head_bytes = MIN(s->limits.head_bytes, 64 * KIB);
 	s->handlers = *handlers;
 	s->data = data;
-	TAILQ_INIT(&s->fresh);
-	TAILQ_INIT(&s->idle);
+	s->limits.connections = server_max_connections(&s->limits);
+	for (int i = 0; i < CONN_N_WAITS; i++)
+		TAILQ_INIT(&s->waits[i]);
 	*ret_server = s;
 	return 0;
 }
@@ -84,55 +84,10 @@ static void free_when_unused(struct net_server *s)
 	free(s);
 }
 
-void server_set_wait(struct conn *c, enum conn_wait wait)
-{
-	struct net_server *s = c->server;
-
-	if (c->wait == CONN_FRESH) {
-		TAILQ_REMOVE(&s->fresh, c, wait_link);
-		s->n_fresh--;
-	} else if (c->wait == CONN_IDLE) {
-		TAILQ_REMOVE(&s->idle, c, wait_link);
-	}
-	c->wait = c->is_closing ? CONN_BUSY : wait;
-	c->wait_ms = hub_now_ms(c->hub);
-	if (c->wait == CONN_FRESH) {
-		TAILQ_INSERT_TAIL(&s->fresh, c, wait_link);
-		s->n_fresh++;
-	} else if (c->wait == CONN_IDLE) {
-		TAILQ_INSERT_TAIL(&s->idle, c, wait_link);
-	}
-}
-
-void server_conn_lost(struct conn *c)
-{
-	server_set_wait(c, CONN_BUSY);
-	c->server->n_conns--;
-}
-
 void server_conn_gone(struct conn *c)
 {
 	c->server->n_users--;
 	free_when_unused(c->server);
-}
-
-/* Beyond a ceiling the oldest one without a whole request goes, then the oldest one that is only kept alive. */
-static void make_room(struct net_server *s)
-{
-	struct conn *oldest = TAILQ_FIRST(&s->fresh);
-	struct err why;
-
-	if (s->n_conns < s->limits.connections) {
-		if (!oldest || s->n_fresh < MAX(s->limits.connections / 4, 1u) ||
-		        hub_now_ms(s->hub) < oldest->wait_ms + FRESH_MS)
-			return;
-	} else if (!oldest) {
-		oldest = TAILQ_FIRST(&s->idle);
-	}
-	if (!oldest)
-		return;
-	(void)!err_set(&why, ERR_LIMIT, "too many connections");
-	conn_lose(oldest, &why);
 }
 
 static struct conn *new_conn(struct net_server *s, bool is_pipe)
@@ -147,22 +102,32 @@ static struct conn *new_conn(struct net_server *s, bool is_pipe)
 	return c;
 }
 
+/* On a socket the peer is told; elsewhere it might speak TLS, which is not worth beginning. */
+static void turn_away(struct conn *c, const char *text)
+{
+	if (c->peer.is_unix)
+		http_refuse(c->up, &(struct head_fault){.status = 429,
+		                           .kind = ERR_LIMIT,
+		                           .text = text,
+		                           .hint = "close some, or try again in a moment"});
+	conn_lose(c, NULL);
+}
+
 static void take_connection(struct listener *l)
 {
-	struct net_server *s = l->server;
-	struct conn *c;
-	bool is_full;
+	struct conn *c = new_conn(l->server, l->is_pipe);
+	const char *text;
 	int fd;
 
-	make_room(s);
-	is_full = s->n_conns >= s->limits.connections;
-	c = new_conn(s, l->is_pipe);
-	if (uv_accept(&l->uv.stream, &c->uv.stream) < 0 || is_full ||
-	        uv_fileno(&c->uv.handle, &fd) < 0) {
+	if (uv_accept(&l->uv.stream, &c->uv.stream) < 0 || uv_fileno(&c->uv.handle, &fd) < 0) {
 		conn_lose(c, NULL);
 		return;
 	}
 	addr_peer(fd, &c->peer);
+	if (!server_admit(c, &text)) {
+		turn_away(c, text);
+		return;
+	}
 	if (!l->is_pipe)
 		uv_tcp_nodelay(&c->uv.tcp, 1);
 	if (l->tls_ctx) {
@@ -289,7 +254,9 @@ int net_server_listen_tcp(struct net_server *s, const struct net_tcp_options *o,
 	l->is_plain = o->plain || !o->cert_path;
 	snprintf(what, sizeof(what), "%.200s port %u", o->host, o->port);
 	if (o->cert_path) {
-		rc = tls_ctx_new_server(o->cert_path, o->key_path, &l->tls_ctx, err);
+		rc = tls_ctx_new_server(
+		        &(struct tls_server_options){o->cert_path, o->key_path, o->needs_tls_1_3},
+		        &l->tls_ctx, err);
 		if (rc < 0) {
 			listener_close(l);
 			return rc;

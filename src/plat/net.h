@@ -29,15 +29,26 @@ struct net_peer {
 	char addr[64]; /* "127.0.0.1", "::1", or "unix" */
 };
 
+/* What counts as one peer where peers are counted: an address (IPv6: its /64), or an account on the sockets. */
+void net_peer_group(const struct net_peer *p, char out[64]);
+
 /* 0 means the default in brackets. */
 struct net_limits {
 	size_t head_bytes; /* request line and headers [32 KiB] */
 	size_t body_bytes; /* of a request read whole [8 MiB]; a streamed body has no limit */
 	size_t send_bytes; /* unsent bytes of one connection above which net_request_send reports it [256 KiB] */
-	/* All together; beyond it the oldest one without a whole request goes, then the oldest that is only kept alive. A quarter of
-	 * it may be without a whole request. [1024] */
+	/* All together; beyond it the oldest one without a whole request goes, then the oldest that has its answer, then the oldest
+	 * that still sends a body that is wanted; nobody who waits for an answer. A quarter of it may be without a whole request.
+	 * As many as the process may have files open, at most. [1024] */
 	unsigned connections;
-	unsigned head_ms; /* to send a whole head [10 s] */
+	/* From one address (IPv6: from one /64), or of one account on the sockets: of these the same goes first, and if nothing can
+	 * go, the newcomer. Not for root and our own account on a socket. [no ceiling of its own] */
+	unsigned connections_per_peer;
+	unsigned reserve; /* more, for root and our own account on a socket [0] */
+	unsigned
+	        head_ms; /* from the first byte, or from connecting on, to send a whole head [10 s] */
+	/* To send a body that is read whole, or thrown away, and beside that a second for each KiB of it. [30 s] */
+	unsigned body_ms;
 	unsigned idle_ms; /* kept alive without a request [75 s] */
 	/* A peer that takes no bytes of an answer, or sends none of a body. [30 s] */
 	unsigned stall_ms;
@@ -56,7 +67,8 @@ struct net_tcp_options {
 	const char *host;      /* "127.0.0.1", "0.0.0.0", "::", a name */
 	uint16_t port;         /* 0: any; ask net_server_port */
 	const char *cert_path; /* PEM; NULL: no TLS here */
-	const char *key_path;
+	const char *key_path;  /* its owner's alone, and he is we or root; else FORBIDDEN */
+	bool needs_tls_1_3;    /* else 1.2 will do */
 	/* Plain HTTP is served too: the first byte decides. Without it a plain request gets 400 with a hint. */
 	bool plain;
 };

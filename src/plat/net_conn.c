@@ -393,6 +393,8 @@ void conn_end(struct conn *c, bool linger)
 	if (c->is_ending || c->is_closing)
 		return;
 	c->is_ending = true;
+	if (c->server)
+		server_set_wait(c, CONN_LEAVING);
 	c->wants_linger = linger;
 	c->sent_ms = hub_now_ms(c->hub);
 	conn_set_deadline(c, c->sent_ms + c->stall_ms);

@@ -57,21 +57,36 @@ static bool is_version(const uint8_t *s)
 	return memcmp(s, "HTTP/", 5) == 0 && isdigit(s[5]) && s[6] == '.' && isdigit(s[7]);
 }
 
-static const char *check_first_line(const uint8_t *line, size_t len, bool is_request)
+static int bad_version(struct head_fault *f)
 {
+	return fault_set(f, 505, ERR_UNSUPPORTED, "the version is not HTTP/1.0 or HTTP/1.1");
+}
+
+static int check_first_line(const uint8_t *line, size_t len, bool is_request, struct head_fault *f)
+{
+	const uint8_t *version;
 	unsigned spaces = 0;
 
 	for (size_t i = 0; i < len; i++) {
 		if (line[i] < 0x20 || line[i] == 0x7f)
-			return "the first line has a control character";
+			return bad(f, "the first line has a control character");
 		if (line[i] == ' ')
 			spaces++;
 	}
-	if (is_request &&
-	        (spaces != 2 || len <= VERSION_LEN || line[len - VERSION_LEN - 1] != ' ' ||
-	                !is_version(line + len - VERSION_LEN)))
-		return "the first line is not METHOD TARGET HTTP/1.1";
-	return NULL;
+	if (!is_request)
+		return 0;
+	version = len > VERSION_LEN ? line + len - VERSION_LEN : NULL;
+	if (spaces != 2 || !version || version[-1] != ' ' || !is_version(version))
+		return bad(f, "the first line is not METHOD TARGET HTTP/1.1");
+	return version[5] == '1' && version[7] <= '1' ? 0 : bad_version(f);
+}
+
+int head_check_first(const uint8_t *bytes, size_t len, struct head_fault *fault)
+{
+	const uint8_t *lf = memchr(bytes, '\n', len);
+
+	return lf && lf > bytes ? check_first_line(bytes, (size_t)(lf - bytes) - 1, true, fault)
+	                        : 0;
 }
 
 static const char *check_field_line(const uint8_t *line, size_t len)
@@ -91,7 +106,7 @@ static const char *check_field_line(const uint8_t *line, size_t len)
 }
 
 /* head_scan has seen that every line ends in CR LF. */
-static const char *check_lines(const uint8_t *head, size_t len, bool is_request)
+static int check_lines(const uint8_t *head, size_t len, bool is_request, struct head_fault *f)
 {
 	const uint8_t *end = head + len - 2; /* the empty line */
 	const uint8_t *line = head;
@@ -99,14 +114,15 @@ static const char *check_lines(const uint8_t *head, size_t len, bool is_request)
 	while (line < end) {
 		const uint8_t *lf = memchr(line, '\n', (size_t)(end - line));
 		size_t n = (size_t)(lf - line) - 1;
-		const char *fault = line == head ? check_first_line(line, n, is_request)
-		                                 : check_field_line(line, n);
+		const char *fault = line == head ? NULL : check_field_line(line, n);
 
 		if (fault)
-			return fault;
+			return bad(f, fault);
+		if (line == head && check_first_line(line, n, is_request, f) < 0)
+			return -(int)f->kind;
 		line = lf + 1;
 	}
-	return NULL;
+	return 0;
 }
 
 /* Where the parser's callbacks put what they find: places in the copy, which becomes strings when the parser is done with it. */
@@ -354,17 +370,31 @@ static int parse_query(void *ctx, struct head *h, char *text, struct head_fault 
 	return 0;
 }
 
+/* What a proxy is sent: a whole address. Who is meant must be said alike in both places. Returns the path, NULL: refused. */
+static char *skip_authority(const struct head *h, char *target, struct head_fault *f)
+{
+	const char *host = head_find(h, "host");
+	char *name = strchr(target, ':') + 3;
+	char *slash = strchr(name, '/');
+	size_t n = slash ? (size_t)(slash - name) : 0;
+
+	if (n == 0)
+		(void)bad(f, "the target has no host or no path");
+	else if (!host || strlen(host) != n || strncasecmp(host, name, n) != 0)
+		(void)bad(f, "the target names another host than Host");
+	else
+		return slash;
+	return NULL;
+}
+
 static int parse_target(void *ctx, struct head *h, char *target, struct head_fault *f)
 {
 	char *query;
 
-	/* What a proxy is sent: the rest of the address before the path says nothing new. */
 	if (strncasecmp(target, "http://", 7) == 0 || strncasecmp(target, "https://", 8) == 0) {
-		char *slash = strchr(strchr(target, ':') + 3, '/');
-
-		if (!slash)
-			return bad(f, "the target has no path");
-		target = slash;
+		target = skip_authority(h, target, f);
+		if (!target)
+			return -(int)f->kind;
 	}
 	if (target[0] != '/')
 		return bad(f, "the target is not a path");
@@ -398,8 +428,7 @@ static int run_parser(
 	case HPE_INVALID_METHOD:
 		return fault_set(f, 501, ERR_UNSUPPORTED, "the method is not known");
 	case HPE_INVALID_VERSION:
-		return fault_set(
-		        f, 505, ERR_UNSUPPORTED, "the version is not HTTP/1.0 or HTTP/1.1");
+		return bad_version(f);
 	case HPE_HEADER_OVERFLOW:
 		return fault_set(f, 431, ERR_TOO_LARGE, "the head is too large");
 	default:
@@ -408,8 +437,7 @@ static int run_parser(
 	if (n != len)
 		return bad(f, "the head is not well-formed");
 	if (p->http_major != 1 || p->http_minor > 1)
-		return fault_set(
-		        f, 505, ERR_UNSUPPORTED, "the version is not HTTP/1.0 or HTTP/1.1");
+		return bad_version(f);
 	g->h->minor = p->http_minor;
 	cut_fields(g);
 	return check_framing(g->h, f);
@@ -418,14 +446,13 @@ static int run_parser(
 static int parse(void *ctx, http_parser *p, struct gather *g, const uint8_t *bytes, size_t len,
         struct head_fault *f)
 {
-	const char *fault = check_lines(bytes, len, p->type == HTTP_REQUEST);
 	char *copy;
 
 	g->h->n_fields = g->h->n_query = 0;
 	g->h->has_length = g->h->is_chunked = false;
 	g->h->length = 0;
-	if (fault)
-		return bad(f, fault);
+	if (check_lines(bytes, len, p->type == HTTP_REQUEST, f) < 0)
+		return -(int)f->kind;
 	copy = talloc_size(ctx, len + 1);
 	BUG_IF(!copy);
 	memcpy(copy, bytes, len);
@@ -466,7 +493,8 @@ int head_parse_answer(void *ctx, http_parser *p, const uint8_t *bytes, size_t le
 	return rc;
 }
 
-enum { SIZE, EXTENSION, SIZE_LF, DATA, DATA_LF, TRAILER_START, TRAILER, TRAILER_LF, END_LF, END };
+/* Extensions of chunks are refused: nobody sends them but to be read in two ways, or to make many bytes of few. */
+enum { SIZE, SIZE_LF, DATA, DATA_LF, TRAILER_START, TRAILER, TRAILER_LF, END_LF, END };
 
 static int chunk_check_step(struct chunk_check *k, uint8_t c)
 {
@@ -479,13 +507,7 @@ static int chunk_check_step(struct chunk_check *k, uint8_t c)
 			k->is_more |= c != '0';
 			return SIZE;
 		}
-		if (k->n_digits == 0)
-			return -1;
-		/* fall through */
-	case EXTENSION:
-		if (c == '\r')
-			return SIZE_LF;
-		return is_text && (k->state == EXTENSION || c == ';') ? EXTENSION : -1;
+		return k->n_digits && c == '\r' ? SIZE_LF : -1;
 	case SIZE_LF:
 		return c != '\n' ? -1 : k->is_more ? DATA : TRAILER_START;
 	case DATA:

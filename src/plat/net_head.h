@@ -43,6 +43,9 @@ enum head_state { HEAD_MORE, HEAD_WHOLE, HEAD_BAD };
  * CR LF are bad as soon as they are seen. */
 enum head_state head_scan(const uint8_t *bytes, size_t len, size_t *scanned, size_t *ret_len);
 
+/* The first line of a request alone, as soon as head_scan has seen its end: who speaks another HTTP does not wait for the rest. 0 as long
+ * as it is not whole. */
+MUST_CHECK int head_check_first(const uint8_t *bytes, size_t len, struct head_fault *fault);
 /* bytes[0..len) is a whole head. On success the parser stands where the body begins; p->data is the caller's to set. */
 MUST_CHECK int head_parse_request(void *ctx, http_parser *p, const uint8_t *bytes, size_t len,
         struct head *h, struct head_fault *fault);

@@ -11,6 +11,8 @@
 
 /* Beside the strings of the head: what a handler hangs on a request comes from the same block. */
 #define POOL_BYTES 1024
+/* Beside the time that every body has: so fast at least. */
+#define BODY_BYTES_PER_S 1024
 
 static enum net_method method_of(const http_parser *p)
 {
@@ -96,7 +98,6 @@ static void begin_request(struct http *h, const uint8_t *bytes, size_t len)
 	r->http = h;
 	r->body = BUF_INIT(s->limits.body_bytes);
 	r->fields = BUF_INIT(64 * KIB);
-	server_set_wait(h->c, CONN_BUSY);
 	if (head_parse_request(r, &h->parser, bytes, len, &r->head, &fault) < 0) {
 		http_request_free(r);
 		http_refuse(h, &fault);
@@ -108,6 +109,9 @@ static void begin_request(struct http *h, const uint8_t *bytes, size_t len)
 	r->method = method_of(&h->parser);
 	r->keeps_alive = http_should_keep_alive(&h->parser);
 	r->has_body_arrived = !r->head.is_chunked && r->head.length == 0;
+	if (r->has_body_arrived)
+		server_set_wait(h->c, CONN_BUSY);
+	h->body_since_ms = hub_now_ms(h->c->hub);
 	h->r = r;
 	if (expectation(r, &fault) < 0) {
 		http_refuse(h, &fault);
@@ -117,9 +121,24 @@ static void begin_request(struct http *h, const uint8_t *bytes, size_t len)
 	tell_end(h);
 }
 
+/* The head is not whole; up to `seen` it was looked at before. */
+static bool is_first_line_bad(struct http *h, const uint8_t *bytes, size_t len, size_t seen)
+{
+	struct head_fault fault;
+
+	if (h->is_first_checked || !memchr(bytes + seen, '\n', len - seen))
+		return false;
+	h->is_first_checked = true;
+	if (head_check_first(bytes, len, &fault) == 0)
+		return false;
+	http_refuse(h, &fault);
+	return true;
+}
+
 static size_t take_head(struct http *h, const uint8_t *bytes, size_t len)
 {
 	struct conn *c = h->c;
+	size_t seen = h->scanned;
 	size_t max = c->server->limits.head_bytes;
 	size_t n = 0;
 
@@ -144,18 +163,21 @@ static size_t take_head(struct http *h, const uint8_t *bytes, size_t len)
 		refuse_as(h, 400, ERR_INVALID, "a line of the head does not end in CR LF", NULL);
 		return len;
 	case HEAD_MORE:
+		if (len <= max)
+			return is_first_line_bad(h, bytes, len, seen) ? len : 0;
 		n = len;
-		if (n <= max)
-			return 0;
 		break;
 	case HEAD_WHOLE:
 		break;
 	}
 	h->scanned = 0;
-	if (n > max)
+	h->is_first_checked = false;
+	if (n <= max)
+		begin_request(h, bytes, n);
+	else if (memchr(bytes, '\n', max))
 		refuse_as(h, 431, ERR_TOO_LARGE, "the head is too large", NULL);
 	else
-		begin_request(h, bytes, n);
+		refuse_as(h, 414, ERR_TOO_LARGE, "the address is too long", NULL);
 	return n;
 }
 
@@ -196,6 +218,7 @@ static int on_body_end(http_parser *p)
 	struct http *h = p->data;
 
 	h->r->has_body_arrived = true;
+	server_set_wait(h->c, CONN_BUSY);
 	http_parser_pause(p, 1);
 	return 0;
 }
@@ -290,6 +313,7 @@ static bool on_settle(struct conn *c)
 			return false;
 		r->keeps_alive = false;
 	} else if (r->keeps_alive && conn_unsent(c) > c->server->limits.send_bytes) {
+		server_set_wait(c, CONN_LEAVING); /* it waits for its peer to take the answer */
 		return false;
 	}
 	finish(h);
@@ -315,6 +339,18 @@ static bool waits_for_body(const struct http *h)
 	       (h->r->mode != BODY_UNCHOSEN || h->r->is_ended);
 }
 
+/* A stream may come as it pleases, as long as something comes. */
+static uint64_t body_deadline_ms(const struct http *h)
+{
+	const struct net_limits *limits = &h->c->server->limits;
+	uint64_t stall_ms = h->active_ms + limits->stall_ms;
+
+	return h->r->mode == BODY_STREAM
+	               ? stall_ms
+	               : MIN(stall_ms, h->body_since_ms + limits->body_ms +
+	                                       h->r->n_body * 1000 / BODY_BYTES_PER_S);
+}
+
 static void update_deadline(struct http *h)
 {
 	struct conn *c = h->c;
@@ -326,7 +362,7 @@ static void update_deadline(struct http *h)
 	else if (conn_unsent(c))
 		c->deadline_ms = c->sent_ms + c->stall_ms;
 	else
-		c->deadline_ms = waits_for_body(h) ? h->active_ms + limits->stall_ms : 0;
+		c->deadline_ms = waits_for_body(h) ? body_deadline_ms(h) : 0;
 	conn_set_deadline(c, c->deadline_ms);
 }
 
@@ -358,11 +394,11 @@ static void on_deadline(struct conn *c)
 			return;
 		}
 	} else if (c->server->is_paused) {
-		h->active_ms = now_ms; /* it is we who do not read */
+		h->active_ms = h->body_since_ms = now_ms; /* it is we who do not read */
 	} else if (!h->r && (c->wait == CONN_IDLE || c->held.len == 0)) {
 		conn_lose(c, NULL);
 		return;
-	} else if (!h->r || (waits_for_body(h) && now_ms >= h->active_ms + c->stall_ms)) {
+	} else if (!h->r || (waits_for_body(h) && now_ms >= body_deadline_ms(h))) {
 		refuse_as(h, 408, ERR_TIMEOUT, "the request did not arrive in time", NULL);
 		return;
 	}

@@ -52,6 +52,8 @@ struct http {
 	const uint8_t *mark; /* what is being read: up to here it was looked at */
 	bool is_framing_bad;
 	size_t scanned;
+	bool is_first_checked;  /* the first line of the head is whole, and well */
+	uint64_t body_since_ms; /* when we began to wait for the body */
 	uint64_t
 	        active_ms; /* when the head began, or bytes of the body came, or the last exchange ended */
 };

@@ -64,7 +64,17 @@ struct conn_ops {
 	void (*on_gone)(struct conn *c, const struct err *why); /* once, last */
 };
 
-enum conn_wait { CONN_BUSY, CONN_FRESH, CONN_IDLE };
+/* What a connection of a server waits for: BUSY is waited for by its peer. */
+enum conn_wait {
+	CONN_BUSY,
+	CONN_FRESH, /* no whole request since it came or began one; also with a body that nobody wants */
+	CONN_IDLE,    /* kept alive, not a byte of a request */
+	CONN_LEAVING, /* answered, and closed as soon as the peer has taken it */
+	CONN_BODY,    /* of a body that is wanted some is missing */
+	CONN_N_WAITS
+};
+
+struct peer_count;
 
 struct conn {
 	union {
@@ -107,7 +117,8 @@ struct conn {
 	bool is_tls_ended;
 	bool is_socketless; /* fed by a test */
 	enum conn_wait wait;
-	uint64_t wait_ms; /* since when */
+	uint64_t wait_ms;           /* since when */
+	struct peer_count *counted; /* where it counts, or NULL */
 	TAILQ_ENTRY(conn) link;
 	TAILQ_ENTRY(conn) dirty_link;
 	TAILQ_ENTRY(conn) wait_link;
@@ -141,18 +152,21 @@ struct net_server {
 	struct net_handlers handlers;
 	void *data;
 	struct listener *listeners;
-	struct conn_list
-	        fresh; /* without a whole request since they came or began one; oldest first */
-	struct conn_list idle; /* kept alive, not a byte of a request; oldest first */
-	unsigned n_conns;      /* that are not being closed */
-	unsigned n_fresh;
+	struct conn_list waits[CONN_N_WAITS]; /* oldest first; none is BUSY */
+	unsigned n_waits[CONN_N_WAITS];
+	struct peer_count *peers;
+	unsigned n_conns; /* that are not being closed */
 	unsigned n_users; /* connections and listeners whose handles are not closed yet */
 	bool is_paused;
 	bool is_closing;
 };
+void server_conn_gone(struct conn *c); /* is closed */
+/* net_room.c. Nothing happens when it waits so already; else its age begins anew. */
 void server_set_wait(struct conn *c, enum conn_wait wait);
 void server_conn_lost(struct conn *c); /* is being closed */
-void server_conn_gone(struct conn *c); /* is closed */
+/* A newcomer whose peer is known: may it stay? Another one may have gone for it. */
+MUST_CHECK bool server_admit(struct conn *c, const char **ret_text);
+unsigned server_max_connections(const struct net_limits *limits);
 /* Without a socket: conn_feed is its network, its answers vanish at the end of each turn. For fuzzing. */
 MUST_CHECK struct conn *server_conn_new_socketless(struct net_server *s);
 

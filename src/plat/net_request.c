@@ -71,7 +71,9 @@ static bool choose(struct net_request *r, enum body_mode mode, void *data)
 	BUG_IF(r->mode != BODY_UNCHOSEN);
 	r->mode = mode;
 	r->on_body_data = data;
-	r->http->active_ms = hub_now_ms(r->c->hub);
+	r->http->active_ms = r->http->body_since_ms = hub_now_ms(r->c->hub);
+	if (!r->has_body_arrived)
+		server_set_wait(r->c, CONN_BODY);
 	conn_touch(r->c);
 	return true;
 }

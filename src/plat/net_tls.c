@@ -1,14 +1,19 @@
 #include "plat/net_tls.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
@@ -117,21 +122,65 @@ void tls_ctx_free(struct tls_ctx *ctx)
 	free(ctx);
 }
 
+/* A key is its owner's, and he is we or root; root's may be read by a group, too. */
+static int check_key_file(int fd, const char *path, struct err *err)
+{
+	struct stat st;
+	int rc;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, errno, "the key '%s'", path);
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, ERR_INVALID, "the key '%s' is not a file", path);
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return err_set(err, ERR_FORBIDDEN,
+		        "the key '%s' belongs to user id %u, neither to us nor to root", path,
+		        st.st_uid);
+	if (!(st.st_mode & (st.st_uid == 0 ? 037 : 077)))
+		return 0;
+	rc = err_set(err, ERR_FORBIDDEN, "the key '%s' is open to others: its mode is %04o", path,
+	        st.st_mode & 07777);
+	return rc ? err_hint(err, "chmod 600 '%s', and if others could read it, make a new key",
+	                    path)
+	          : rc;
+}
+
+/* What was checked is what is read. */
+static int use_key(SSL_CTX *ssl, const char *path, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	BIO *bio = fd < 0 ? NULL : BIO_new_fd(fd, BIO_CLOSE);
+	EVP_PKEY *key = NULL;
+	int rc;
+
+	if (fd < 0)
+		return err_sys(err, errno, "the key '%s'", path);
+	BUG_IF(!bio);
+	rc = check_key_file(fd, path, err);
+	if (rc == 0)
+		key = PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)"");
+	if (rc == 0 && (!key || SSL_CTX_use_PrivateKey(ssl, key) != 1))
+		rc = err_set(err, ERR_INVALID, "the key '%s': %s", path, reason());
+	EVP_PKEY_free(key);
+	BIO_free(bio);
+	return rc;
+}
+
 int tls_ctx_new_server(
-        const char *cert_path, const char *key_path, struct tls_ctx **ret_ctx, struct err *err)
+        const struct tls_server_options *o, struct tls_ctx **ret_ctx, struct err *err)
 {
 	struct tls_ctx *ctx;
 	int rc;
 
-	if (!key_path)
-		key_path = cert_path;
 	rc = ctx_new(TLS_server_method(), &ctx, err);
 	if (rc < 0)
 		return rc;
-	if (SSL_CTX_use_certificate_chain_file(ctx->ssl, cert_path) != 1)
-		rc = err_set(err, ERR_INVALID, "the certificate '%s': %s", cert_path, reason());
-	else if (SSL_CTX_use_PrivateKey_file(ctx->ssl, key_path, SSL_FILETYPE_PEM) != 1)
-		rc = err_set(err, ERR_INVALID, "the key '%s': %s", key_path, reason());
+	if (o->needs_1_3)
+		SSL_CTX_set_min_proto_version(ctx->ssl, TLS1_3_VERSION);
+	if (SSL_CTX_use_certificate_chain_file(ctx->ssl, o->cert_path) != 1)
+		rc = err_set(err, ERR_INVALID, "the certificate '%s': %s", o->cert_path, reason());
+	else
+		rc = use_key(ctx->ssl, o->key_path ? o->key_path : o->cert_path, err);
 	if (rc < 0) {
 		tls_ctx_free(ctx);
 		return rc;

@@ -19,8 +19,14 @@ struct tls {
 	size_t raw_len;
 };
 
+struct tls_server_options {
+	const char *cert_path;
+	const char *key_path; /* NULL: it is in cert_path */
+	bool needs_1_3;       /* else 1.2 will do */
+};
+/* FORBIDDEN: the file of the key is open to others. */
 MUST_CHECK int tls_ctx_new_server(
-        const char *cert_path, const char *key_path, struct tls_ctx **ret_ctx, struct err *err);
+        const struct tls_server_options *o, struct tls_ctx **ret_ctx, struct err *err);
 /* NULL, NULL: the system's authorities. A pin alone trusts this one certificate and nothing else; with ca_path both must hold. */
 MUST_CHECK int tls_ctx_new_client(
         const char *ca_path, const char *pin_sha256_hex, struct tls_ctx **ret_ctx, struct err *err);

@@ -19,6 +19,7 @@
 #define HELD_BYTES   65536
 #define MASK_BYTES   256
 #define REASON_BYTES 123
+#define PONGS_MAX    64 /* for a peer that asks and does not read */
 #define BROKEN       "the peer broke the WebSocket protocol"
 
 struct net_ws {
@@ -39,6 +40,7 @@ struct net_ws {
 	bool is_closed; /* no message is sent or handed on any more */
 	bool wants_drain;
 	bool has_why;
+	unsigned n_unread_pongs; /* since our output last went out */
 	uint64_t heard_ms;
 	uint64_t pinged_ms;
 	struct err why;
@@ -169,6 +171,11 @@ static void on_message(
 
 	if (arg->opcode == WSLAY_CONNECTION_CLOSE)
 		on_peer_close(ws, arg);
+	if (arg->opcode == WSLAY_PING && conn_unsent(ws->c) > ws->o.send_bytes &&
+	        ++ws->n_unread_pongs > PONGS_MAX) {
+		set_why(ws, ERR_TIMEOUT, "the peer takes no bytes");
+		conn_lose(ws->c, NULL);
+	}
 	if (wslay_is_ctrl_frame(arg->opcode) || ws->is_closed)
 		return;
 	if (!bytes) {
@@ -296,6 +303,8 @@ static void on_flushed(struct conn *c)
 {
 	struct net_ws *ws = c->up;
 
+	if (conn_unsent(c) <= ws->o.send_bytes)
+		ws->n_unread_pongs = 0;
 	if (!ws->wants_drain || ws->is_closed || conn_unsent(c) > ws->o.send_bytes / 2)
 		return;
 	ws->wants_drain = false;

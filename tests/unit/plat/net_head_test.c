@@ -97,7 +97,8 @@ static void test_targets(void **state)
 	} rows[] = {{"/", "/"}, {"/a", "/a"}, {"/a/", "/a/"}, {"//a///b", "/a/b"},
 	        {"/./a/./b/.", "/a/b/"}, {"/.", "/"}, {"/a%20b", "/a b"}, {"/%61", "/a"},
 	        {"/...", "/..."}, {"/..a", "/..a"}, {"/caf%C3%a9", "/caf\xc3\xa9"},
-	        {"/a%2Fb", "/a/b"}, {"http://other/x?y=z", "/x"}, {"/?a=b", "/"}, {"/a+b", "/a+b"}};
+	        {"/a%2Fb", "/a/b"}, {"http://berth/x?y=z", "/x"}, {"HTTPS://Berth/x", "/x"},
+	        {"/?a=b", "/"}, {"/a+b", "/a+b"}};
 	void *ctx = talloc_new(NULL);
 	char text[256];
 
@@ -157,6 +158,13 @@ static const struct {
         {"OPTIONS * HTTP/1.1\r\n" HOST "\r\n", 400},
         {"CONNECT a:1 HTTP/1.1\r\n" HOST "\r\n", 400},
         {"GET http://berth HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET http://other/ HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET http://berth.other/ HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET http://x@berth/ HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET http://berth:80/ HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET http:///x HTTP/1.1\r\n" HOST "\r\n", 400},
+        {"GET http://berth/ HTTP/1.0\r\n\r\n", 400},
+        {"PRI * HTTP/2.0\r\n\r\n", 505},
         {"GET /#a HTTP/1.1\r\n" HOST "\r\n", 400},
         {"GET /.. HTTP/1.1\r\n" HOST "\r\n", 400},
         {"GET /a/../b HTTP/1.1\r\n" HOST "\r\n", 400},
@@ -203,6 +211,23 @@ static void test_faults(void **state)
 		assert_non_null(fault.text);
 	}
 	talloc_free(ctx);
+}
+
+static void test_first_line(void **state)
+{
+	static const struct {
+		const char *text;
+		int status; /* 0: nothing wrong so far */
+	} rows[] = {{"GET / HT", 0}, {"GET /\r\n", 400}, {"GET / HTTP/1.1\r\nA", 0},
+	        {"PRI * HTTP/2.0\r\n", 505}, {"GET / HTTP/0.9\r\n", 505}, {"\r\n", 400}};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		fault.status = 0;
+		assert_int_equal(head_check_first((const uint8_t *)rows[i].text,
+		                         strlen(rows[i].text), &fault) < 0,
+		        rows[i].status != 0);
+		assert_int_equal(fault.status, rows[i].status);
+	}
 }
 
 static void test_too_many(void **state)
@@ -269,7 +294,9 @@ static bool framing_is_good(const char *text)
 static void test_chunks(void **state)
 {
 	assert_true(framing_is_good("5\r\n|\r\n0\r\n\r\n"));
-	assert_true(framing_is_good("a;name=value\r\n|\r\n00;x\r\n\r\n"));
+	assert_true(framing_is_good("a\r\n|\r\n00\r\n\r\n"));
+	assert_false(framing_is_good("a;name=value\r\n|"));
+	assert_false(framing_is_good("0;x\r\n"));
 	assert_true(framing_is_good("5\r\n||\r\nFFF\r\n|\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\n"));
 	assert_false(framing_is_good("5\n|"));
 	assert_false(framing_is_good("5\r|"));
@@ -298,6 +325,7 @@ int main(void)
 	        cmocka_unit_test(test_targets),
 	        cmocka_unit_test(test_query),
 	        cmocka_unit_test(test_faults),
+	        cmocka_unit_test(test_first_line),
 	        cmocka_unit_test(test_too_many),
 	        cmocka_unit_test(test_answer),
 	        cmocka_unit_test(test_chunks),

@@ -120,7 +120,7 @@ static void test_many_pipelined(void **state)
 static void test_byte_by_byte(void **state)
 {
 	static const char text[] = "POST /echo HTTP/1.1\r\n" HOST CHUNKED
-	                           "5;x=y\r\nhello\r\n6\r\n again\r\n0\r\nT: x\r\n\r\n"
+	                           "5\r\nhello\r\n6\r\n again\r\n0\r\nT: x\r\n\r\n"
 	                           "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nend";
 
 	begin(NULL);
@@ -273,8 +273,29 @@ static void test_head_too_large(void **state)
 	buf_done(&text);
 }
 
+static void test_address_too_long(void **state)
+{
+	struct buf text = BUF_INIT(MIB);
+
+	buf_add_str(&text, "GET /");
+	for (int i = 0; i < 1000; i++)
+		buf_add_byte(&text, 'x');
+	begin(&(struct net_limits){.head_bytes = 1000});
+	peer_ask(&p, buf_str(&text), "HTTP/1.1 414 ");
+	peer_expect_eof(&p);
+	end();
+	buf_add_str(&text, " HTTP/1.1\r\n" HOST "\r\n");
+	begin(&(struct net_limits){.head_bytes = 1000});
+	peer_ask(&p, buf_str(&text), "HTTP/1.1 414 ");
+	peer_expect_eof(&p);
+	end();
+	buf_done(&text);
+}
+
 static void test_not_http(void **state)
 {
+	expect_refusal("GET /\r\n", "HTTP/1.1 400 "); /* who speaks 0.9 waits for an answer now */
+	expect_refusal("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 505 ");
 	expect_refusal("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 ");
 	expect_refusal("GET / HTTP/1.1\nHost: a\n\n", "HTTP/1.1 400 ");
 	expect_refusal("hello", "HTTP/1.1 400 ");
@@ -523,6 +544,7 @@ int main(void)
 	        cmocka_unit_test(test_unread_body),
 	        cmocka_unit_test(test_body_too_large),
 	        cmocka_unit_test(test_head_too_large),
+	        cmocka_unit_test(test_address_too_long),
 	        cmocka_unit_test(test_not_http),
 	        cmocka_unit_test(test_nothing_behind_a_fault),
 	        cmocka_unit_test(test_fail),

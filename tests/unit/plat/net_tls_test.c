@@ -140,6 +140,14 @@ static void tls_expect(struct tls_peer *tp, const char *text)
 	buf_consume(&tp->plain, (size_t)(at - tp->plain.data) + strlen(text));
 }
 
+static int listen_with(const char *key_path, struct err *err)
+{
+	return net_server_listen_tcp(k.server,
+	        &(struct net_tcp_options){
+	                .host = "127.0.0.1", .cert_path = cert, .key_path = key_path},
+	        err);
+}
+
 static void test_certificate(void **state)
 {
 	static const char *const bad[] = {"a,IP:1.2.3.4"};
@@ -157,11 +165,37 @@ static void test_certificate(void **state)
 	assert_int_equal(net_make_certificate(cert, key, NULL, 0, &err), -ERR_INVALID);
 	assert_int_equal(net_certificate_pin(key, other, &err), -ERR_INVALID);
 	assert_int_equal(net_certificate_pin("/nowhere", other, &err), -ERR_NOT_FOUND);
-	assert_int_equal(net_server_listen_tcp(k.server,
-	                         &(struct net_tcp_options){
-	                                 .host = "127.0.0.1", .cert_path = cert, .key_path = cert},
-	                         &err),
-	        -ERR_INVALID);
+	assert_int_equal(chmod(cert, 0600), 0);
+	assert_int_equal(listen_with(cert, &err), -ERR_INVALID);
+	end();
+}
+
+static void test_key_file(void **state)
+{
+	static const struct {
+		mode_t mode;
+		int rc; /* for root's files */
+	} rows[] = {{0600, 0}, {0400, 0}, {0640, 0}, {0644, -ERR_FORBIDDEN}, {0660, -ERR_FORBIDDEN},
+	        {0604, -ERR_FORBIDDEN}, {0602, -ERR_FORBIDDEN}};
+	struct err err;
+
+	begin(NULL, false);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(chmod(key, rows[i].mode), 0);
+		if (geteuid() == 0 || rows[i].mode != 0640)
+			assert_int_equal(listen_with(key, &err), rows[i].rc);
+		else
+			assert_int_equal(listen_with(key, &err), -ERR_FORBIDDEN);
+		if (rows[i].rc)
+			assert_non_null(strstr(err.hint, "chmod 600"));
+	}
+	assert_int_equal(listen_with(k.dir, &err), -ERR_INVALID);
+	assert_int_equal(listen_with("/nowhere.pem", &err), -ERR_NOT_FOUND);
+	assert_int_equal(chmod(key, 0600), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(key, 1, (gid_t)-1), 0);
+		assert_int_equal(listen_with(key, &err), -ERR_FORBIDDEN);
+	}
 	end();
 }
 
@@ -424,6 +458,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_certificate),
+	        cmocka_unit_test(test_key_file),
 	        cmocka_unit_test(test_two_on_one_port),
 	        cmocka_unit_test(test_plain_refused),
 	        cmocka_unit_test(test_big_both_ways),

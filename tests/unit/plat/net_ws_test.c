@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/mem.h"
 
@@ -442,6 +443,34 @@ static void test_slow_reader(void **state)
 	kit_done(&k);
 }
 
+/* Who asks whether we live and does not read the answers is not answered without end. */
+static void test_pings_unread(void **state)
+{
+	struct buf pings = BUF_INIT(MIB);
+	struct peer p;
+
+	for (int i = 0; i < 500; i++)
+		buf_add(&pings,
+		        "\x89\xfd\0\0\0\0" /* 125 bytes */
+		        "0123456789012345678901234567890123456789012345678901234567890123456789"
+		        "0123456789012345678901234567890123456789012345678901234",
+		        131);
+	start(&(struct net_limits){.send_bytes = 10000});
+	upgrade(&p, "");
+	peer_stop_reading(&p);
+	for (int i = 0; i < 200 && !server.is_closed; i++) {
+		(void)!send(p.fd, pings.data, pings.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		kit_turns(&k, 1);
+		if (!server.is_closed)
+			assert_in_range(net_ws_unsent(server.ws), 0, 200000);
+	}
+	assert_true(server.is_closed);
+	assert_int_equal(server.why.kind, ERR_TIMEOUT);
+	peer_close(&p);
+	buf_done(&pings);
+	kit_done(&k);
+}
+
 static void test_pause(void **state)
 {
 	static char piece[1000];
@@ -557,6 +586,7 @@ int main(void)
 	        cmocka_unit_test(test_peer_goes),
 	        cmocka_unit_test(test_server_closes),
 	        cmocka_unit_test(test_slow_reader),
+	        cmocka_unit_test(test_pings_unread),
 	        cmocka_unit_test(test_pause),
 	        cmocka_unit_test(test_cannot_connect),
 	        cmocka_unit_test(test_given_up),

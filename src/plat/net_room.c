@@ -1,0 +1,186 @@
+#include "plat/net_http.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "base/mem.h"
+
+/*
+ * DESIGN. Every connection of a server stands in the list of what it waits for. A newcomer that finds no room takes the place of the
+ * oldest whose own doing it is that it is still there; whoever waits for an answer of ours is never sent away. So who floods us, or says
+ * half a request and no more, stands in the way of himself: an honest request is whole in a turn or two, long before its turn to go.
+ */
+
+/* Of the connections without a whole request, younger ones are let be: their request may lie in the socket already. */
+#define FRESH_MS 200
+/* Files that the process needs for other things than connections. */
+#define OTHER_FILES 128
+
+struct peer_count {
+	char group[64];
+	unsigned n;
+	UT_hash_handle hh;
+};
+
+void net_peer_group(const struct net_peer *p, char out[64])
+{
+	struct in6_addr in6;
+	char text[INET6_ADDRSTRLEN];
+
+	if (p->is_unix) {
+		snprintf(out, 64, "uid %u", p->uid);
+	} else if (inet_pton(AF_INET6, p->addr, &in6) == 1) {
+		memset(&in6.s6_addr[8], 0, 8);
+		inet_ntop(AF_INET6, &in6, text, sizeof(text));
+		snprintf(out, 64, "%s/64", text);
+	} else {
+		snprintf(out, 64, "%s", p->addr);
+	}
+}
+
+unsigned server_max_connections(const struct net_limits *limits)
+{
+	struct rlimit files;
+	rlim_t other = OTHER_FILES + limits->reserve;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur == RLIM_INFINITY)
+		return limits->connections;
+	if (files.rlim_cur < 2 * other)
+		return (unsigned)MAX(MIN(limits->connections, files.rlim_cur / 2), 1);
+	return (unsigned)MIN(limits->connections, files.rlim_cur - other);
+}
+
+void server_set_wait(struct conn *c, enum conn_wait wait)
+{
+	struct net_server *s = c->server;
+
+	if (c->is_closing)
+		wait = CONN_BUSY;
+	if (wait == c->wait)
+		return;
+	if (c->wait != CONN_BUSY) {
+		TAILQ_REMOVE(&s->waits[c->wait], c, wait_link);
+		s->n_waits[c->wait]--;
+	}
+	c->wait = wait;
+	c->wait_ms = hub_now_ms(c->hub);
+	if (wait != CONN_BUSY) {
+		TAILQ_INSERT_TAIL(&s->waits[wait], c, wait_link);
+		s->n_waits[wait]++;
+	}
+}
+
+static bool is_trusted(const struct net_peer *p)
+{
+	return p->is_unix && (p->uid == 0 || p->uid == geteuid());
+}
+
+static void count(struct conn *c)
+{
+	struct net_server *s = c->server;
+	char group[64];
+
+	net_peer_group(&c->peer, group);
+	HASH_FIND_STR(s->peers, group, c->counted);
+	if (!c->counted) {
+		c->counted = mem_zalloc(sizeof(*c->counted));
+		memcpy(c->counted->group, group, sizeof(group));
+		HASH_ADD_STR(s->peers, group, c->counted);
+	}
+	c->counted->n++;
+}
+
+static void uncount(struct conn *c)
+{
+	struct peer_count *p = STEAL(c->counted);
+
+	if (!p || --p->n)
+		return;
+	HASH_DEL(c->server->peers, p);
+	free(p);
+}
+
+void server_conn_lost(struct conn *c)
+{
+	server_set_wait(c, CONN_BUSY);
+	uncount(c);
+	c->server->n_conns--;
+}
+
+static bool are_fresh_many(const struct net_server *s)
+{
+	return s->n_waits[CONN_FRESH] > MAX(s->limits.connections / 4, 1u);
+}
+
+/* The oldest that waits so, of this group alone unless that is NULL; not the newcomer. */
+static struct conn *oldest(const struct net_server *s, enum conn_wait wait,
+        const struct peer_count *group, const struct conn *newcomer)
+{
+	struct conn *c;
+
+	TAILQ_FOREACH (c, &s->waits[wait], wait_link)
+		if (c != newcomer && (!group || c->counted == group))
+			return c;
+	return NULL;
+}
+
+/* Who goes first when somebody has to go, or NULL. */
+static struct conn *choose(
+        const struct net_server *s, const struct peer_count *group, const struct conn *newcomer)
+{
+	static const enum conn_wait order[] = {CONN_LEAVING, CONN_IDLE, CONN_BODY};
+	struct conn *fresh = oldest(s, CONN_FRESH, group, newcomer);
+	struct conn *c;
+
+	/* Few that are young are not to blame. */
+	if (fresh && (are_fresh_many(s) || hub_now_ms(s->hub) >= fresh->wait_ms + FRESH_MS))
+		return fresh;
+	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+		c = oldest(s, order[i], group, newcomer);
+		if (c)
+			return c;
+	}
+	return fresh;
+}
+
+static bool send_away(struct conn *c, const char *text)
+{
+	struct err why;
+
+	if (!c)
+		return false;
+	(void)!err_set(&why, ERR_LIMIT, "%s", text);
+	conn_lose(c, &why);
+	return true;
+}
+
+bool server_admit(struct conn *c, const char **ret_text)
+{
+	struct net_server *s = c->server;
+	const struct net_limits *limits = &s->limits;
+	bool trusted = is_trusted(&c->peer);
+	struct conn *fresh;
+
+	count(c);
+	if (!trusted && limits->connections_per_peer &&
+	        c->counted->n > limits->connections_per_peer &&
+	        !send_away(choose(s, c->counted, c), "too many connections of one peer")) {
+		*ret_text = "too many connections from here are open already";
+		return false;
+	}
+	if (s->n_conns > limits->connections) {
+		if (send_away(choose(s, NULL, c), "too many connections"))
+			return true;
+		*ret_text = "the server has as many connections as it may have";
+		return trusted && s->n_conns <= limits->connections + limits->reserve;
+	}
+	fresh = oldest(s, CONN_FRESH, NULL, c);
+	if (fresh && are_fresh_many(s) && hub_now_ms(s->hub) >= fresh->wait_ms + FRESH_MS)
+		send_away(fresh, "too many connections without a request");
+	return true;
+}
