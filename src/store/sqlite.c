@@ -62,8 +62,10 @@ static int connect(struct sqlite *q, struct err *err)
 	        "PRAGMA synchronous = FULL; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;"
 	        "PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 8388608;"
 	        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
-	int rc =
-	        sqlite3_open_v2(q->path, &q->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	/* A reader's first read fixes the moment that it sees. */
+	const char *const more = q->is_reader ? "BEGIN" : "";
+	int flags = q->is_reader ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+	int rc = sqlite3_open_v2(q->path, &q->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
 
 	BUG_IF(!q->db);
 	if (rc != SQLITE_OK) {
@@ -73,7 +75,7 @@ static int connect(struct sqlite *q, struct err *err)
 	sqlite3_extended_result_codes(q->db, 1);
 	sqlite3_busy_timeout(q->db, BUSY_MS);
 	sqlite3_db_config(q->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-	if (sqlite3_db_readonly(q->db, "main") == 1) {
+	if (!q->is_reader && sqlite3_db_readonly(q->db, "main") == 1) {
 		rc = err_set(
 		        err, ERR_FORBIDDEN, "opening '%s': it is read-only for this user", q->path);
 		goto fail;
@@ -85,7 +87,8 @@ static int connect(struct sqlite *q, struct err *err)
 	if (rc < 0)
 		goto fail;
 	errno = 0;
-	if (sqlite3_exec(q->db, settings, NULL, NULL, NULL) != SQLITE_OK) {
+	if (sqlite3_exec(q->db, settings, NULL, NULL, NULL) != SQLITE_OK ||
+	        sqlite3_exec(q->db, more, NULL, NULL, NULL) != SQLITE_OK) {
 		rc = sqlite_err(q, "opening", err);
 		goto fail;
 	}
@@ -98,13 +101,16 @@ fail:
 int sqlite_ready(struct sqlite *q, struct err *err)
 {
 	uint64_t epoch, seq;
-	int rc;
+	int rc = 0;
 
 	if (!q->is_broken)
 		return 0;
 	if (q->db)
 		disconnect(q);
-	rc = connect(q, err);
+	if (q->lock_fd >= 0)
+		rc = sqlite_log_renew(q, err);
+	if (rc == 0)
+		rc = connect(q, err);
 	if (rc < 0)
 		return rc;
 	rc = sqlite_state(q, &epoch, &seq, err);
@@ -408,20 +414,22 @@ static int make_file(const char *path, struct err *err)
 	return fs_sync_parent(path, err);
 }
 
-int sqlite_open(const char *path, struct store **ret_store, struct err *err)
+int sqlite_open(const char *path, bool is_reader, struct store **ret_store, struct err *err)
 {
 	struct sqlite *q = mem_zalloc(sizeof(*q));
 	uint64_t epoch;
-	int rc;
+	int rc = 0;
 
 	q->base.ops = &sqlite_ops;
 	q->lock_fd = -1;
 	q->events = BUF_INIT(EVENTS_MAX);
 	q->path = sqlite_path(path);
-	rc = make_file(q->path, err);
+	q->is_reader = is_reader;
+	if (!is_reader)
+		rc = make_file(q->path, err);
 	if (rc == 0)
 		rc = connect(q, err);
-	if (rc == 0)
+	if (rc == 0 && !is_reader)
 		rc = sqlite_migrate(q, err);
 	if (rc == 0)
 		rc = sqlite_state(q, &epoch, &q->last_seq, err);

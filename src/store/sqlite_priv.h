@@ -45,6 +45,7 @@ struct sqlite {
 	char *path;
 	sqlite3 *db;    /* NULL while broken */
 	bool is_broken; /* the connection is of no more use; the next call makes a new one */
+	bool is_reader;
 	int lock_fd;    /* -1: this handle does not lead */
 	uint64_t epoch; /* of its own leadership */
 	uint64_t last_seq;
@@ -100,8 +101,10 @@ MUST_CHECK int sqlite_state(
 MUST_CHECK int sqlite_check_file(struct sqlite *q, struct err *err);
 /* The schema, made or brought up to date. */
 MUST_CHECK int sqlite_migrate(struct sqlite *q, struct err *err);
-/* Takes PATH.lock; fs_unlock(q->lock_fd) gives it back. */
+/* Takes PATH.lock, and renews the log; fs_unlock(q->lock_fd) gives it back. */
 MUST_CHECK int sqlite_lock(struct sqlite *q, struct err *err);
+/* Before anything is appended to a log that another process or connection has written. Under the leader's lock. */
+MUST_CHECK int sqlite_log_renew(struct sqlite *q, struct err *err);
 /* The connection goes; the copy can only be ended from now on. */
 void sqlite_copy_lose(struct sqlite_copy *copy);
 

@@ -73,6 +73,13 @@ int sqlite_lock(struct sqlite *q, struct err *err)
 	if (rc == -ERR_CONFLICT)
 		(void)!err_hint(err,
 		        "one server at a time has this data directory; stop the other one, or use another directory");
+	if (rc == 0) {
+		rc = sqlite_log_renew(q, err);
+		if (rc < 0) {
+			fs_unlock(q->lock_fd);
+			q->lock_fd = -1;
+		}
+	}
 	return rc < 0 ? err_wrap(err, "leading the store") : 0;
 }
 

@@ -40,17 +40,27 @@ int store_err_no_row(struct err *err, enum row_kind kind, uint64_t key, int64_t 
 	        row_kind_table(kind), key, sub);
 }
 
-int store_open(const char *url, struct store **ret_store, struct err *err)
+static int open_url(const char *url, bool is_reader, struct store **ret_store, struct err *err)
 {
 	const char *rest = strchr(url, ':');
 	size_t n = rest ? (size_t)(rest - url) : 0;
 
 	if (n == 6 && memcmp(url, "sqlite", n) == 0 && rest[1] != '\0')
-		return sqlite_open(rest + 1, ret_store, err);
+		return sqlite_open(rest + 1, is_reader, ret_store, err);
 	if (n == 6 && memcmp(url, "memory", n) == 0)
 		return memory_open(rest + 1, ret_store, err);
 	return err_set(err, ERR_INVALID,
 	        "'%s' names no store; this build knows sqlite:PATH and memory:", url);
+}
+
+int store_open(const char *url, struct store **ret_store, struct err *err)
+{
+	return open_url(url, false, ret_store, err);
+}
+
+int store_open_reader(const char *url, struct store **ret_store, struct err *err)
+{
+	return open_url(url, true, ret_store, err);
 }
 
 void store_close(struct store *s)

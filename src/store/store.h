@@ -45,6 +45,10 @@ struct store_event {
  * "memory:" or "memory:NAME", whose content is shared by all of that name in the process and goes with the last of them.
  * Refuses a schema newer than this program with VERSION, and what is no store of ours with CORRUPT. */
 MUST_CHECK int store_open(const char *url, struct store **ret_store, struct err *err);
+/* A handle beside the leader's, for a thread of its own: it only reads, and finds what had been committed when it was opened, also while
+ * a commit is under way or cannot be done. Nothing is made or upgraded, and it cannot lead. Not for long: the log grows meanwhile.
+ * Of a store in memory it finds what is there. */
+MUST_CHECK int store_open_reader(const char *url, struct store **ret_store, struct err *err);
 void store_close(struct store *s);
 
 /* Become the one writer: durable before it returns. A second holder of the same store as leader: CONFLICT, naming its process.

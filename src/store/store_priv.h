@@ -45,7 +45,8 @@ struct store_copy {
 };
 
 MUST_CHECK int memory_open(const char *name, struct store **ret_store, struct err *err);
-MUST_CHECK int sqlite_open(const char *path, struct store **ret_store, struct err *err);
+MUST_CHECK int sqlite_open(
+        const char *path, bool is_reader, struct store **ret_store, struct err *err);
 
 /* "job" */
 const char *row_kind_table(enum row_kind kind);

@@ -55,14 +55,14 @@ static void test_nothing_before_durable(void **state)
 	ask_begin(&g, &a, "GET", "/v1/jobs/1", NULL, "", 0);
 	ask_begin(&g, &b, "GET", "/v1/jobs/1/wait", NULL, "", 0);
 	/* New work is refused at once; who asks how the server is hears it. */
-	rig_refused(&g, "POST", "/v1/jobs", SLEEP, 500, "io");
+	rig_refused(&g, "POST", "/v1/jobs", SLEEP, 503, "unavailable");
 	assert_int_equal(rig_do(&g, "GET", "/readyz", NULL), 503);
 	assert_int_equal(rig_do(&g, "GET", "/v1/server", NULL), 200);
 	assert_at(&g, "ready", "false");
 	assert_string_not_equal(rig_at(&g, "store_trouble"), "(absent)");
-	/* Who asks for what is not durable hears that; who waits for it waits. */
+	/* Who looks sees what is durable; who waits for more waits. */
 	ask_wait(&a);
-	assert_int_equal(a.status, 503);
+	assert_int_equal(a.status, 503); /* the disk cannot be read, either */
 	assert_false(b.is_over);
 	assert_false(agent_has(&g, "ACK"));
 	fault = (struct fault){0};

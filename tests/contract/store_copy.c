@@ -177,3 +177,21 @@ void case_backup_given_up(void **state)
 	assert_int_equal(store_backup(sc->s, target_path(sc, "copy.db"), &sc->err), 0);
 	assert_int_equal(access(target_path(sc, "copy.db.part"), F_OK), -1);
 }
+
+void case_reader_beside_leader(void **state)
+{
+	struct scene *sc = *state, second = {0};
+	struct store_row row = row_of(ROW_JOB, 1, 0, 0, 9);
+
+	put(sc, ROW_JOB, 1, 0, 0, 1);
+	assert_int_equal(store_open_reader(sc->url, &second.s, &sc->err), 0);
+	assert_string_equal(list(&second, ROW_JOB, STORE_ALL), "1.0@0=1 ");
+	put(sc, ROW_JOB, 2, 0, 5, 1);
+	assert_string_equal(list(&second, ROW_JOB, STORE_ALL),
+	        sc->make == MAKE_MEMORY ? "1.0@0=1 2.0@5=1 " : "1.0@0=1 ");
+	assert_int_equal(
+	        store_commit(second.s, sc->epoch, 3, NULL, 0, &row, 1, &sc->err), -ERR_CONFLICT);
+	store_close(second.s);
+	put(sc, ROW_JOB, 1, 0, 0, 2);
+	assert_string_equal(list(sc, ROW_JOB, STORE_ALL), "1.0@0=2 2.0@5=1 ");
+}
