@@ -21,6 +21,7 @@ struct client {
 	struct http *http; /* NULL: not connected */
 	bool patient;
 	bool said_away;
+	bool said_old;
 	void (*on_idle)(void *data);
 	void *on_idle_data;
 };
@@ -280,6 +281,17 @@ int client_start(
 	return rc;
 }
 
+/* The server says of /v1/server's own trouble under the same name: that is for doctor. */
+static void say_if_old(struct client *c, const struct client_call *call, const json_t *answer)
+{
+	const char *why = json_string_value(json_object_get(answer, "store_trouble"));
+
+	if (!why || c->said_old || strcmp(call->path, "/v1/server") == 0)
+		return;
+	c->said_old = true;
+	cli_say("only what is durable is shown, because %s; see: berth doctor", why);
+}
+
 int client_call(
         struct client *c, const struct client_call *call, json_t **ret_json, struct err *err)
 {
@@ -305,6 +317,7 @@ int client_call(
 			return err_set(err, ERR_CORRUPT, "the server's answer is not JSON: %s",
 			        where.text);
 	}
+	say_if_old(c, call, answer);
 	if (ret_json)
 		*ret_json = answer;
 	else

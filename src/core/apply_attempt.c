@@ -30,6 +30,7 @@ static enum job_state state_of_end(enum reason reason, bool has_code, int32_t co
 	case REASON_EXITED:
 		return has_code && code == 0 ? JOB_COMPLETED : JOB_FAILED;
 	case REASON_CANCELLED:
+	case REASON_WITHDRAWN:
 		return JOB_CANCELLED;
 	case REASON_TIME_LIMIT:
 		return JOB_TIMEOUT;

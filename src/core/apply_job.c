@@ -270,6 +270,8 @@ int apply__cancel(struct apply *a, const struct event *e, struct applied *out, s
 	if (job_state_is_final(j->state))
 		return err_set(err, ERR_CONFLICT, "job %s has ended already (%s)",
 		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
+	if (e->reason == REASON_WITHDRAWN)
+		world__forget_key(a->w, j);
 	if (j->is_array)
 		array__cancel(a, j, e->reason, e->actor, e->force);
 	else

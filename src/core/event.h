@@ -12,8 +12,9 @@ enum event_kind {
 	EVENT_STARTED, /* the command runs */
 	EVENT_ENDED,   /* the attempt is over, all its processes are gone */
 	EVENT_LOST,    /* the attempt is gone without an end of its own */
-	EVENT_NOTE,   /* reason and text go into the history of the attempt, which lives on; once */
-	EVENT_CANCEL, /* reason: CANCELLED by a user, GPU_MEMORY_LIMIT, DEVICE_LOST, SHUTDOWN, ... */
+	EVENT_NOTE, /* reason and text go into the history of the attempt, which lives on; once */
+	/* reason: CANCELLED by a user, GPU_MEMORY_LIMIT, DEVICE_LOST, SHUTDOWN, ...; WITHDRAWN: its idempotency key is free, too */
+	EVENT_CANCEL,
 	EVENT_HOLD,
 	EVENT_RELEASE,
 	EVENT_RETRY, /* a user wants an ended job run again */

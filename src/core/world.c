@@ -225,7 +225,7 @@ static void remember_key(struct world *w, const struct job *j)
 	struct idem *i;
 	char text[512];
 
-	if (!j->req->idempotency_key || j->parent)
+	if (!j->req->idempotency_key || j->parent || j->reason == REASON_WITHDRAWN)
 		return;
 	snprintf(text, sizeof(text), "%s\x1f%s", j->req->user, j->req->idempotency_key);
 	HASH_FIND_STR(w->idems, text, i);
@@ -237,7 +237,7 @@ static void remember_key(struct world *w, const struct job *j)
 	HASH_ADD_KEYPTR(hh, w->idems, i->key, strlen(i->key), i);
 }
 
-static void forget_key(struct world *w, const struct job *j)
+void world__forget_key(struct world *w, const struct job *j)
 {
 	struct idem *i;
 	char text[512];
@@ -358,7 +358,7 @@ void world__free_job(struct world *w, struct job *j)
 		world__unwatch_deps(w, j);
 	}
 	remove_by_id(w, j);
-	forget_key(w, j);
+	world__forget_key(w, j);
 	if (env)
 		env->refs--;
 	world_job_free(j);

@@ -18,6 +18,8 @@ void world__mark_dirty(struct world *w, struct job *j);
 void world__add_job(
         struct world *w, struct job *j); /* into by_id, its class, dependencies, idempotency */
 void world__free_job(struct world *w, struct job *j); /* out of every index, and freed */
+void world__forget_key(
+        struct world *w, const struct job *j); /* its idempotency key makes a new job */
 void world__set_wait(struct world *w, struct job *j, enum job_wait wait);
 /* Puts a job where it has to wait now, by all that is known. */
 void world__settle(struct world *w, struct job *j, struct now now);

@@ -1,11 +1,26 @@
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/kept.h"
 #include "server/links.h"
+#include "server/submit.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
+
+/* What only looks, and can look at the world as the store has it. */
+static const struct look {
+	void (*route)(struct call *c), (*again)(struct call *c);
+} looks[] = {
+        {api_jobs_list, api_jobs_list},
+        {api_job_show, api_job_show},
+        {api_job_wait, api_job_now},
+        {api_devices, api_devices},
+        {api_nodes, api_nodes},
+        {api_queues, api_queues},
+        {api_tokens, api_tokens},
+};
 
 struct route {
 	enum net_method method;
@@ -134,6 +149,20 @@ static void on_close(void *data, struct net_request *r)
 	call_drop(c);
 }
 
+static void begin_call(struct call *c, const struct route *route)
+{
+	struct err ignored;
+
+	for (size_t i = 0; i < ARRAY_LEN(looks); i++)
+		if (looks[i].route == route->fn)
+			c->again = looks[i].again;
+	/* Who waits is told by memory that there is something to look at. */
+	if (c->again == route->fn && server_is_stuck(c->s, &ignored))
+		kept_ask(c, route->fn);
+	else
+		route->fn(c);
+}
+
 void api_on_request(void *server, struct net_request *r)
 {
 	struct server *s = server;
@@ -160,11 +189,11 @@ void api_on_request(void *server, struct net_request *r)
 		return;
 	}
 	c = talloc_zero(NULL, struct call);
-	*c = (struct call){.s = s, .r = r, .who = who, .ctx = c, .refs = 1};
+	*c = (struct call){.s = s, .world = s->world, .r = r, .who = who, .ctx = c, .refs = 1};
 	memcpy(c->arg, arg, sizeof(arg));
 	LIST_INSERT_HEAD(&s->calls, c, link);
 	net_request_on_close(r, on_close, c);
-	route->fn(c);
+	begin_call(c, route);
 }
 
 void call_taken_over(struct call *c)
@@ -194,14 +223,17 @@ void call_hold(struct call *c)
 
 void call_drop(struct call *c)
 {
-	if (--c->refs == 0)
-		talloc_free(c);
+	if (--c->refs)
+		return;
+	kept_drop(c->kept);
+	talloc_free(c);
 }
 
 /* Answers wait at the barrier. */
 struct answer {
 	struct call *c;
-	bool is_read;            /* may be given up */
+	bool is_read;
+	bool is_new;             /* the job was made for it */
 	const struct job_id *id; /* of this job alone; NULL: of more; on the call */
 	int status;
 	const char *type;
@@ -217,13 +249,24 @@ static bool is_durable(const struct server *s, const struct job_id *id)
 	return j && !batch_has_job(s, j);
 }
 
+/* Early, and of something that is not durable. */
+static void give_up_answer(struct server *s, struct answer *a, struct err *err)
+{
+	if (a->is_new)
+		submit_withdraw(s, *a->id, err);
+	if (a->is_read && a->c->again && a->c->r)
+		kept_ask(a->c, a->c->again);
+	else
+		call_fail(a->c, err);
+}
+
 static void give_answer(struct server *s, void *data)
 {
 	struct answer *a = data;
 	struct err err;
 
-	if (a->is_read && server_is_stuck(s, &err) && !is_durable(s, a->id))
-		call_fail(a->c, &err);
+	if (server_is_stuck(s, &err) && (a->is_new || !is_durable(s, a->id)))
+		give_up_answer(s, a, &err);
 	else if (a->c->r)
 		net_request_reply(a->c->r, a->status, a->type, a->body, strlen(a->body));
 	free(a->body);
@@ -234,17 +277,6 @@ static void give_answer(struct server *s, void *data)
 static bool is_read(enum net_method m)
 {
 	return m == NET_GET || m == NET_HEAD;
-}
-
-static void answer(
-        struct call *c, int status, const char *type, char *take_body, const struct job_id *id)
-{
-	struct answer *a = mem_zalloc(sizeof(*a));
-
-	call_hold(c);
-	*a = (struct answer){.c = c, .status = status, .type = type, .body = take_body, .id = id};
-	a->is_read = c->r && is_read(net_request_method(c->r));
-	(a->is_read ? batch_after_read : batch_after)(c->s, give_answer, a);
 }
 
 static char *json_line(json_t *take_json)
@@ -259,9 +291,44 @@ static char *json_line(json_t *take_json)
 	return text;
 }
 
+/* What is from the store while memory is ahead of it says so. */
+static char *shown_line(struct call *c, json_t *take_json)
+{
+	struct err why;
+
+	if (c->kept && server_is_stuck(c->s, &why))
+		json_object_set_new(take_json, "store_trouble", json_string(why.text));
+	return json_line(take_json);
+}
+
+static struct answer *answer_new(struct call *c, int status, const char *type, char *take_body)
+{
+	struct answer *a = mem_zalloc(sizeof(*a));
+
+	call_hold(c);
+	*a = (struct answer){.c = c, .status = status, .type = type, .body = take_body};
+	a->is_read = c->r && is_read(net_request_method(c->r));
+	return a;
+}
+
+static void answer(struct answer *a)
+{
+	struct call *c = a->c;
+
+	if (!c->kept) {
+		(a->is_read ? batch_after_read : batch_after_change)(c->s, give_answer, a);
+		return;
+	}
+	if (c->r)
+		net_request_reply(c->r, a->status, a->type, a->body, strlen(a->body));
+	free(a->body);
+	free(a);
+	call_drop(c);
+}
+
 void call_reply_json(struct call *c, int status, json_t *take_json)
 {
-	answer(c, status, "application/json", json_line(take_json), NULL);
+	answer(answer_new(c, status, "application/json", shown_line(c, take_json)));
 }
 
 void call_reply_json_now(struct call *c, int status, json_t *take_json)
@@ -275,13 +342,24 @@ void call_reply_json_now(struct call *c, int status, json_t *take_json)
 
 void call_reply_job(struct call *c, const struct job *j, json_t *take_json)
 {
-	answer(c, 200, "application/json", json_line(take_json),
-	        talloc_memdup(c->ctx, &j->id, sizeof(j->id)));
+	struct answer *a = answer_new(c, 200, "application/json", shown_line(c, take_json));
+
+	a->id = talloc_memdup(c->ctx, &j->id, sizeof(j->id));
+	answer(a);
+}
+
+void call_reply_new_job(struct call *c, const struct job *j, json_t *take_json)
+{
+	struct answer *a = answer_new(c, 201, "application/json", json_line(take_json));
+
+	a->id = talloc_memdup(c->ctx, &j->id, sizeof(j->id));
+	a->is_new = true;
+	answer(a);
 }
 
 void call_reply_text(struct call *c, int status, const char *type, const char *text)
 {
-	answer(c, status, type, mem_strdup(text), NULL);
+	answer(answer_new(c, status, type, mem_strdup(text)));
 }
 
 void call_fail(struct call *c, const struct err *err)
@@ -374,13 +452,13 @@ static void fail_no_job(struct call *c, struct job_id id)
 
 struct job *call_find_job(struct call *c, struct job_id id)
 {
-	struct job *j = world_find_job(c->s->world, id);
+	struct job *j = world_find_job(c->world, id);
 	struct unstarted_task *t;
 
 	if (j || id.task == TASK_NONE)
 		return j;
 	t = talloc(c->ctx, struct unstarted_task);
-	if (world_find_unstarted(c->s->world, id, t))
+	if (world_find_unstarted(c->world, id, t))
 		return &t->job;
 	talloc_free(t);
 	return NULL;
@@ -403,13 +481,25 @@ static void on_fetched(struct server *s, void *data, int rc, const struct err *e
 	call_drop(w->c);
 }
 
+/* Not in the world as the store has it: too new to be shown, or so long ended that it is read by itself. */
+static bool may_fetch(struct call *c, struct job_id id, struct err *err)
+{
+	c->world = c->s->world;
+	return !server_is_stuck(c->s, err) || (!call_find_job(c, id) && !c->s->store_is_slow);
+}
+
 void call_with_job(struct call *c, struct job_id id, void (*fn)(struct call *c, struct job *j))
 {
 	struct job *j = call_find_job(c, id);
 	struct job_wait_for *w;
+	struct err err;
 
 	if (j) {
 		fn(c, j);
+		return;
+	}
+	if (!may_fetch(c, id, &err)) {
+		call_fail(c, &err);
 		return;
 	}
 	w = talloc(c->ctx, struct job_wait_for);

@@ -25,7 +25,10 @@ struct caller {
 
 struct call {
 	struct server *s;
-	struct net_request *r; /* NULL: the peer has gone */
+	struct world *world; /* what is shown: the server's own, or the one that the store has */
+	struct kept *kept;   /* then that, or NULL */
+	void (*again)(struct call *c); /* asks kept->world the same; NULL: it cannot be asked */
+	struct net_request *r;         /* NULL: the peer has gone */
 	struct caller who;
 	char arg[128]; /* what stood for {id} or {name} */
 	void *ctx;     /* talloc, lives as long as the call */
@@ -48,6 +51,8 @@ void call_taken_over(struct call *c); /* by a WebSocket: instead of the last cal
 void call_reply_json(struct call *c, int status, json_t *take_json);
 /* Of one job: when nothing becomes durable it is shown all the same if it is so already. */
 void call_reply_job(struct call *c, const struct job *j, json_t *take_json);
+/* Of one that was made by this call: when that does not become durable in time it is withdrawn, and the call fails. */
+void call_reply_new_job(struct call *c, const struct job *j, json_t *take_json);
 /* Not held back: for what says nothing about jobs. */
 void call_reply_json_now(struct call *c, int status, json_t *take_json);
 void call_reply_text(struct call *c, int status, const char *type, const char *text);
@@ -65,13 +70,16 @@ void call_read_json(
         struct call *c, const struct body_key *keys, void (*fn)(struct call *c, json_t *body));
 /* The {id} of the path; answered here when it is none. */
 bool call_job_id(struct call *c, struct job_id *ret_id);
-/* In memory; or a task that has not become a job of its own, as if it had, as long as the call. NULL: neither. */
+/* In c->world; or a task that has not become a job of its own, as if it had, as long as the call. NULL: neither. */
 struct job *call_find_job(struct call *c, struct job_id id);
 /* The same, brought back from the store when it has left memory; fn is not called when there is none (answered 404). */
 void call_with_job(struct call *c, struct job_id id, void (*fn)(struct call *c, struct job *j));
 /* Own jobs and administrators only; answered here otherwise. */
 bool call_may_touch(struct call *c, const struct job *j);
 bool caller_owns(const struct caller *who, const struct job *j);
+
+/* api_jobs.c: the job as it is, without waiting */
+void api_job_now(struct call *c);
 
 /* auth.c */
 MUST_CHECK int auth_identify(

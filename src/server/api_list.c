@@ -3,6 +3,7 @@
  * store, latest first. A cursor names the last entry that was shown, by the keys of its order, so that it may itself be gone.
  */
 #include "server/batch.h"
+#include "server/kept.h"
 #include "server/view.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -98,13 +99,13 @@ static bool fits(const struct list *l, const struct job *j)
 
 static void append(struct list *l, const struct job *j)
 {
-	json_array_append_new(l->jobs, view_job(l->c->s, j));
+	json_array_append_new(l->jobs, view_job(l->c->world, j));
 	l->last = place_of(j);
 }
 
 static void list_living(struct list *l)
 {
-	struct world *w = l->c->s->world;
+	struct world *w = l->c->world;
 	const struct job *from = NULL;
 	struct job **v = NULL, key = {.id = {l->array, TASK_NONE}};
 	uint32_t n = 0, cap = 0;
@@ -185,9 +186,19 @@ static int take_parent(void *data, const struct store_row *row, struct err *err)
 	return record_get_job(row->data, row->len, NULL, &((struct list *)data)->parent, err);
 }
 
+static struct store *store_of(const struct list *l)
+{
+	return l->c->kept ? kept_store(l->c->kept) : l->c->s->store;
+}
+
+static struct worker *thread_of(const struct list *l)
+{
+	return l->c->kept ? l->c->s->reader : l->c->s->worker;
+}
+
 static void read_tasks(struct list *l)
 {
-	struct store *s = l->c->s->store;
+	struct store *s = store_of(l);
 
 	l->rc = l->parent ? 0 : store_get(s, ROW_JOB, l->array, -1, take_parent, l, &l->err);
 	if (l->rc == 0)
@@ -203,7 +214,7 @@ static void read_page(void *data)
 	if (l->array)
 		read_tasks(l);
 	else
-		l->rc = store_each_ended(l->c->s->store, ROW_JOB, l->read.ended_ms, l->read.num,
+		l->rc = store_each_ended(store_of(l), ROW_JOB, l->read.ended_ms, l->read.num,
 		        l->read.task, l->page, take_ended, l, &l->err);
 }
 
@@ -212,7 +223,7 @@ static void show_page(struct list *l)
 	for (uint32_t i = 0; i < l->n_found; i++) {
 		struct job *j = l->found[i];
 		/* A retry may have brought it back to life since it was read. */
-		const struct job *now = world_find_job(l->c->s->world, j->id);
+		const struct job *now = world_find_job(l->c->world, j->id);
 		bool lives = now && !job_state_is_final(now->state);
 		/* It may have lived when the living ones were listed. */
 		if (!l->more && l->rc == 0 && !lives && j->ended_ms <= l->at_ms) {
@@ -246,7 +257,7 @@ static void page_done(void *data)
 	show_page(l);
 	if (l->rc || l->more || l->n_read < l->page || !l->c->r) {
 		end(l);
-	} else if (!worker_submit(l->c->s->worker, read_page, page_done, l)) {
+	} else if (!worker_submit(thread_of(l), read_page, page_done, l)) {
 		l->rc = err_set(&l->err, ERR_UNAVAILABLE, "the store is busy; try again");
 		end(l);
 	}
@@ -304,10 +315,8 @@ static int parse_list(struct list *l, struct err *err)
 }
 
 /* Behind the barrier: whatever did not live any more when the living ones were listed is in the store now. */
-static void read_ended(struct server *s, void *data)
+static void read_ended(struct list *l)
 {
-	struct list *l = data;
-	bool is_stuck = server_is_stuck(s, &l->err);
 	bool goes_on = l->has_after && l->after.phase == 2;
 	bool is_filtered = l->array || l->queue || l->user || l->state >= 0;
 	size_t want = l->limit - json_array_size(l->jobs) + 1;
@@ -317,15 +326,26 @@ static void read_ended(struct server *s, void *data)
 	                  : (struct place){.ended_ms = INT64_MAX,
 	                            .num = UINT64_MAX,
 	                            .task = l->array ? -1 : INT64_MAX};
-	if (is_stuck) {
-		l->rc = -(int)l->err.kind;
-		end(l);
-		return;
-	}
-	if (worker_submit(s->worker, read_page, page_done, l))
+	if (worker_submit(thread_of(l), read_page, page_done, l))
 		return;
 	l->rc = err_set(&l->err, ERR_UNAVAILABLE, "the store is busy; try again");
 	end(l);
+}
+
+static void at_barrier(struct server *s, void *data)
+{
+	struct list *l = data;
+	struct call *c = l->c;
+	struct err err;
+
+	if (!server_is_stuck(s, &err)) {
+		read_ended(l);
+		return;
+	}
+	json_decref(l->jobs);
+	if (c->r)
+		kept_ask(c, c->again);
+	call_drop(c);
 }
 
 void api_jobs_list(struct call *c)
@@ -348,5 +368,8 @@ void api_jobs_list(struct call *c)
 		return;
 	}
 	call_hold(c);
-	batch_after_read(c->s, read_ended, l);
+	if (c->kept)
+		read_ended(l);
+	else
+		batch_after_read(c->s, at_barrier, l);
 }

@@ -19,7 +19,7 @@ void api_devices(struct call *c)
 	json_t *list = json_array();
 	const struct node *n;
 
-	TAILQ_FOREACH (n, &c->s->world->nodes, link)
+	TAILQ_FOREACH (n, &c->world->nodes, link)
 		for (uint32_t i = 0; i < n->n_devices; i++)
 			if (!n->devices[i].absent || n->devices[i].n_slices)
 				json_array_append_new(list, view_device(n, &n->devices[i], i));
@@ -31,7 +31,7 @@ void api_nodes(struct call *c)
 	json_t *list = json_array();
 	const struct node *n;
 
-	TAILQ_FOREACH (n, &c->s->world->nodes, link)
+	TAILQ_FOREACH (n, &c->world->nodes, link)
 		json_array_append_new(list, view_node(c->s, n));
 	reply_list(c, "nodes", list);
 }
@@ -41,9 +41,9 @@ void api_queues(struct call *c)
 	json_t *list = json_array();
 	const struct queue *q, *next;
 
-	HASH_ITER (hh, c->s->world->queues, q, next)
+	HASH_ITER (hh, c->world->queues, q, next)
 		if (q->configured)
-			json_array_append_new(list, view_queue(c->s, q));
+			json_array_append_new(list, view_queue(c->world, q));
 	reply_list(c, "queues", list);
 }
 
@@ -53,7 +53,7 @@ static bool apply_named(struct call *c, enum event_kind kind)
 	struct applied out;
 	struct err err;
 
-	if (server_apply(c->s, &e, &out, &err)) {
+	if (batch_check_room(c->s, &err) || server_apply(c->s, &e, &out, &err)) {
 		call_fail(c, &err);
 		return false;
 	}
@@ -86,7 +86,7 @@ static void queue_command(struct call *c, enum event_kind kind)
 	if (!apply_named(c, kind))
 		return;
 	batch_add_queue(c->s, c->arg);
-	call_reply_json(c, 200, view_queue(c->s, world_find_queue(c->s->world, c->arg)));
+	call_reply_json(c, 200, view_queue(c->world, world_find_queue(c->world, c->arg)));
 }
 
 void api_queue_pause(struct call *c)
@@ -104,7 +104,7 @@ void api_tokens(struct call *c)
 	json_t *list = json_array();
 	const struct token *t;
 
-	TAILQ_FOREACH (t, &c->s->world->tokens, link)
+	TAILQ_FOREACH (t, &c->world->tokens, link)
 		json_array_append_new(list, view_token(t));
 	reply_list(c, "tokens", list);
 }
@@ -196,7 +196,7 @@ static void on_token(struct call *c, json_t *body)
 		        (unsigned long long)c->s->world->next_token);
 	auth_token_make(secret);
 	auth_token_hash(secret, t.hash);
-	if (server_apply(c->s, &e, &out, &err)) {
+	if (batch_check_room(c->s, &err) || server_apply(c->s, &e, &out, &err)) {
 		call_fail(c, &err);
 		return;
 	}
@@ -229,7 +229,7 @@ void api_token_revoke(struct call *c)
 	struct err err;
 	uint64_t *revoked;
 
-	if (server_apply(c->s, &e, &out, &err)) {
+	if (batch_check_room(c->s, &err) || server_apply(c->s, &e, &out, &err)) {
 		call_fail(c, &err);
 		return;
 	}

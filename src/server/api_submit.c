@@ -73,9 +73,12 @@ static void single_try(struct single *one)
 	} else if (out.dry_run) {
 		call_reply_json(c, 200, out.dry_run);
 	} else {
-		o = view_job(c->s, out.job);
-		json_object_set_new(o, "resolved", view_resolved(c->s, &out.job->req->gpu));
-		call_reply_json(c, out.is_repeat ? 200 : 201, o);
+		o = view_job(c->world, out.job);
+		json_object_set_new(o, "resolved", view_resolved(c->world, &out.job->req->gpu));
+		if (out.is_repeat)
+			call_reply_job(c, out.job, o);
+		else
+			call_reply_new_job(c, out.job, o);
 	}
 	json_decref(one->json);
 }
@@ -93,10 +96,20 @@ static void on_single(struct call *c, json_t *body)
 
 #define ANSWER_MAX (1 * MIB)
 
+/* A job that a line stands for, and where in the answers that is said. */
+struct line_job {
+	uint64_t line;
+	struct job_id id;
+	size_t at;
+	bool is_repeat; /* another one made it */
+};
+
 struct lines {
 	struct call *c;
 	struct buf in;      /* the line that is not whole yet */
 	struct buf answers; /* of the lines since the last barrier */
+	struct line_job *made;
+	uint32_t n_made, cap_made;
 	uint64_t line;
 	unsigned unsent; /* pieces at the barrier */
 	bool ended;
@@ -113,12 +126,15 @@ struct lines {
 struct piece {
 	struct lines *l;
 	struct buf bytes;
+	struct line_job *made;
+	uint32_t n_made;
 };
 
 static int lines_free(struct lines *l)
 {
 	buf_done(&l->in);
 	buf_done(&l->answers);
+	free(l->made);
 	return 0;
 }
 
@@ -139,13 +155,39 @@ static void lines_pace(struct lines *l)
 		net_request_pause(l->c->r, must_wait(l) || l->unsent >= 4);
 }
 
+static void add_error(struct buf *b, uint64_t line, const struct err *err);
+
+/* It does not become durable in time: the jobs that these lines made are withdrawn, and the answers are errors. */
+static void withdraw(struct server *s, struct piece *p)
+{
+	struct buf all = BUF_INIT(256 * MIB);
+	struct err why;
+	size_t at = 0;
+
+	for (uint32_t i = 0; i < p->n_made && server_is_stuck(s, &why); i++) {
+		const struct line_job *m = &p->made[i];
+		const uint8_t *end = memchr(p->bytes.data + m->at, '\n', p->bytes.len - m->at);
+
+		if (!m->is_repeat)
+			submit_withdraw(s, m->id, &why);
+		buf_add(&all, p->bytes.data + at, m->at - at);
+		add_error(&all, m->line, &why);
+		at = (size_t)(end - p->bytes.data) + 1;
+	}
+	buf_add(&all, p->bytes.data + at, p->bytes.len - at);
+	buf_done(&p->bytes);
+	p->bytes = all;
+}
+
 static void lines_send(struct server *s, void *data)
 {
 	struct piece *p = data;
 	struct lines *l = p->l;
+	struct err ignored;
 
-	(void)s;
 	l->unsent--;
+	if (server_is_stuck(s, &ignored))
+		withdraw(s, p);
 	if (l->c->r) {
 		l->is_unread |= !net_request_send(l->c->r, p->bytes.data, p->bytes.len);
 		lines_pace(l);
@@ -153,6 +195,7 @@ static void lines_send(struct server *s, void *data)
 	}
 	buf_done(&p->bytes);
 	call_drop(l->c);
+	free(p->made);
 	free(p);
 }
 
@@ -167,28 +210,36 @@ static void lines_push(struct lines *l)
 	p->l = l;
 	p->bytes = l->answers;
 	l->answers = BUF_INIT(64 * MIB);
+	p->made = STEAL(l->made);
+	p->n_made = l->n_made;
+	l->n_made = l->cap_made = 0;
 	l->unsent++;
 	call_hold(l->c);
 	lines_pace(l);
-	batch_after(l->c->s, lines_send, p);
+	batch_after_change(l->c->s, lines_send, p);
 }
 
-static void line_error(struct lines *l, const struct err *err)
+static void add_error(struct buf *b, uint64_t line, const struct err *err)
 {
 	json_t *o = json_pack("{s:{s:s, s:s}, s:I}", "error", "code", err_code(err->kind),
-	        "message", err->text, "line", (json_int_t)l->line);
+	        "message", err->text, "line", (json_int_t)line);
 	char *text;
 
 	if (!o)
 		o = json_pack("{s:{s:s, s:s}, s:I}", "error", "code", err_code(err->kind),
-		        "message", "not UTF-8", "line", (json_int_t)l->line);
+		        "message", "not UTF-8", "line", (json_int_t)line);
 	if (err->hint[0])
 		json_object_set_new(json_object_get(o, "error"), "hint", json_string(err->hint));
 	text = json_dumps(o, JSON_COMPACT | JSON_ENSURE_ASCII);
-	buf_add_str(&l->answers, text);
-	buf_add_byte(&l->answers, '\n');
+	buf_add_str(b, text);
+	buf_add_byte(b, '\n');
 	free(text);
 	json_decref(o);
+}
+
+static void line_error(struct lines *l, const struct err *err)
+{
+	add_error(&l->answers, l->line, err);
 }
 
 static void lines_work(struct lines *l);
@@ -256,6 +307,9 @@ static bool line_submit(struct lines *l, const char *text, size_t len)
 		free(dumped);
 		json_decref(out.dry_run);
 	} else {
+		MEM_GROW(l->made, l->n_made, l->cap_made);
+		l->made[l->n_made++] =
+		        (struct line_job){l->line, out.job->id, l->answers.len, out.is_repeat};
 		buf_addf(&l->answers, "{\"id\":\"%s\"}\n", job_id_format(out.job->id, id));
 	}
 	return true;
@@ -277,12 +331,14 @@ static void lines_in_time(struct server *s, void *data)
 /* While the store is in trouble, lines are refused instead. */
 static bool wait_for_room(struct lines *l)
 {
-	if (l->c->s->store_trouble != ERR_NONE || !batch_is_full(l->c->s))
+	struct err ignored;
+
+	if (server_is_stuck(l->c->s, &ignored) || !batch_is_full(l->c->s))
 		return false;
 	l->is_late = true;
 	lines_pace(l);
 	call_hold(l->c);
-	batch_after(l->c->s, lines_in_time, l);
+	batch_after_change(l->c->s, lines_in_time, l);
 	return true;
 }
 

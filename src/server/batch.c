@@ -1,4 +1,5 @@
 #include "server/batch.h"
+#include "server/kept.h"
 #include "server/links.h"
 #include "server/watch.h"
 #include "base/mem.h"
@@ -10,6 +11,7 @@
 #define BATCH_BYTES_FULL (64 * MIB)
 #define PLAN_MAX         256
 #define BLOB_AHEAD_MS    (60 * 60 * 1000)
+#define RETRY_MS         500
 
 struct batch_row {
 	enum row_kind kind;
@@ -20,10 +22,13 @@ struct batch_row {
 	size_t at, len; /* in bytes */
 };
 
+enum batch_patience { WAITS, READ, CHANGE };
+
 struct batch_call {
 	barrier_fn *fn; /* NULL: it was called early */
 	void *data;
-	bool is_read;
+	enum batch_patience patience;
+	uint64_t since_ms;
 };
 
 struct batch {
@@ -105,8 +110,11 @@ static void add_call(struct batch *b, struct batch_call call)
 	b->calls[b->n_calls++] = call;
 }
 
-static void after(struct server *s, struct batch_call call)
+static void after(struct server *s, barrier_fn *fn, void *data, enum batch_patience patience)
 {
+	struct batch_call call = {
+	        .fn = fn, .data = data, .patience = patience, .since_ms = loop_mono_ms(s->loop)};
+
 	if (has_changes(s) || s->gathering->n_calls) {
 		add_call(s->gathering, call);
 		loop_wake(s->loop);
@@ -119,7 +127,12 @@ static void after(struct server *s, struct batch_call call)
 
 void batch_after(struct server *s, barrier_fn *fn, void *data)
 {
-	after(s, (struct batch_call){.fn = fn, .data = data});
+	after(s, fn, data, WAITS);
+}
+
+void batch_after_change(struct server *s, barrier_fn *fn, void *data)
+{
+	after(s, fn, data, CHANGE);
 }
 
 void batch_after_read(struct server *s, barrier_fn *fn, void *data)
@@ -129,14 +142,28 @@ void batch_after_read(struct server *s, barrier_fn *fn, void *data)
 	if (server_is_stuck(s, &ignored))
 		fn(s, data);
 	else
-		after(s, (struct batch_call){.fn = fn, .data = data, .is_read = true});
+		after(s, fn, data, READ);
 }
 
-static void give_up_reads(struct server *s, struct batch *b)
+static void give_up_in(struct server *s, struct batch *b)
 {
-	for (size_t i = 0; b && i < b->n_calls; i++)
-		if (b->calls[i].is_read && b->calls[i].fn)
-			STEAL(b->calls[i].fn)(s, b->calls[i].data);
+	uint64_t now_ms = loop_mono_ms(s->loop);
+
+	for (size_t i = 0; b && i < b->n_calls; i++) {
+		const struct batch_call *c = &b->calls[i];
+
+		if (c->patience == READ ||
+		        (c->patience == CHANGE && now_ms - c->since_ms >= s->answer_ms))
+			if (c->fn)
+				STEAL(b->calls[i].fn)(s, b->calls[i].data);
+	}
+}
+
+/* Nothing becomes durable now: who has waited long enough is told. */
+static void give_up(struct server *s)
+{
+	give_up_in(s, s->in_flight);
+	give_up_in(s, s->gathering);
 }
 
 bool batch_has_job(const struct server *s, const struct job *j)
@@ -171,6 +198,8 @@ int batch_check_room(struct server *s, struct err *err)
 {
 	int rc;
 
+	if (server_is_stuck(s, err))
+		return -(int)err->kind;
 	if (!batch_is_full(s))
 		return 0;
 	rc = err_set(err, ERR_UNAVAILABLE, "more waits for the disk than may wait");
@@ -352,6 +381,20 @@ static void commit_run(void *data)
 	}
 }
 
+static void drop_effects(struct effects *fx, uint64_t epoch)
+{
+	for (size_t i = fx->n; i-- > 0;)
+		if (fx->v[i].epoch == epoch && fx->v[i].kind != EFFECT_CHANGED)
+			fx->v[i].kind = EFFECT_CHANGED;
+}
+
+void batch_drop_effects(struct server *s, uint64_t epoch)
+{
+	if (s->in_flight)
+		drop_effects(&s->in_flight->fx, epoch);
+	drop_effects(&s->gathering->fx, epoch);
+}
+
 static void release(struct server *s, struct batch *b)
 {
 	for (size_t i = 0; i < b->fx.n; i++)
@@ -369,6 +412,7 @@ static void on_committed(void *data);
 
 static void hand_over(struct server *s)
 {
+	loop_timer_start(s->patience_timer, s->patience_ms, 0);
 	if (!worker_submit(s->worker, commit_run, on_committed, s->in_flight))
 		loop_timer_start(s->retry_timer, 50, 0);
 }
@@ -377,10 +421,11 @@ void batch_is_late(void *server)
 {
 	struct server *s = server;
 
-	log_error("store.late", "waited_ms=%llu", (unsigned long long)s->patience_ms);
+	if (!s->store_is_slow)
+		log_error("store.late", "waited_ms=%llu", (unsigned long long)s->patience_ms);
 	s->store_is_slow = true;
-	give_up_reads(s, s->in_flight);
-	give_up_reads(s, s->gathering);
+	give_up(s);
+	loop_timer_start(s->patience_timer, MIN(s->patience_ms, RETRY_MS), 0);
 }
 
 static void on_trouble(struct server *s, struct batch *b)
@@ -393,17 +438,16 @@ static void on_trouble(struct server *s, struct batch *b)
 		return;
 	}
 	if (s->store_trouble == ERR_NONE)
-		log_error("store.commit", "text=\"%s\" retrying_ms=500", b->err.text);
+		log_error("store.commit", "text=\"%s\" retrying_ms=%d", b->err.text, RETRY_MS);
 	s->store_trouble = b->err.kind;
 	memcpy(s->store_trouble_text, b->err.text, sizeof(s->store_trouble_text) - 1);
-	give_up_reads(s, b);
-	give_up_reads(s, s->gathering);
+	give_up(s);
 	if (s->stop_asked) {
 		s->stopped = true;
 		loop_stop(s->loop);
 	}
 	if (!s->stopped) /* the timers are gone then */
-		loop_timer_start(s->retry_timer, 500, 0);
+		loop_timer_start(s->retry_timer, RETRY_MS, 0);
 }
 
 static void on_committed(void *data)
@@ -413,6 +457,8 @@ static void on_committed(void *data)
 
 	if (s->patience_timer)
 		loop_timer_stop(s->patience_timer);
+	if (s->store_is_slow && b->rc == 0)
+		log_info("store.late", "text=\"answers again\"");
 	s->store_is_slow = false;
 	if (b->rc) {
 		on_trouble(s, b);
@@ -422,6 +468,7 @@ static void on_committed(void *data)
 		log_info("store.commit", "text=\"works again\"");
 		s->store_trouble = ERR_NONE;
 	}
+	kept_forget(s);
 	s->in_flight = NULL;
 	release(s, b);
 	batch_free(b);
@@ -483,6 +530,5 @@ void batch_turn_end(void *server)
 		return;
 	}
 	s->in_flight->seq = ++s->seq;
-	loop_timer_start(s->patience_timer, s->patience_ms, 0);
 	hand_over(s);
 }

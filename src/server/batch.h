@@ -10,8 +10,12 @@ typedef void barrier_fn(struct server *s, void *data);
 
 /* Calls fn when everything applied so far is durable: at once when it is already. */
 void batch_after(struct server *s, barrier_fn *fn, void *data);
-/* The same for who only reads; also called when that cannot be now: server_is_stuck() says so then. */
+/*
+ * The same for who is to be answered in bounded time: called early when that cannot be now, and server_is_stuck() says so
+ * then. Who only reads, as soon as that is known; who asked for a change, after s->answer_ms.
+ */
 void batch_after_read(struct server *s, barrier_fn *fn, void *data);
+void batch_after_change(struct server *s, barrier_fn *fn, void *data);
 /* What memory has of this job is not durable yet. */
 bool batch_has_job(const struct server *s, const struct job *j);
 /*
@@ -19,8 +23,10 @@ bool batch_has_job(const struct server *s, const struct job *j);
  * taken all the same: there are not more of them than of jobs that run.
  */
 bool batch_is_full(struct server *s);
-MUST_CHECK int batch_check_room(
-        struct server *s, struct err *err); /* UNAVAILABLE when it is full */
+/* Before anything is changed for somebody: UNAVAILABLE when it is full; as server_is_stuck() says when nothing can be kept now. */
+MUST_CHECK int batch_check_room(struct server *s, struct err *err);
+/* Nobody was told yet of this attempt, and nobody will be. */
+void batch_drop_effects(struct server *s, uint64_t epoch);
 /* The effects of the batch that gathers, for core_apply(). */
 struct effects *batch_effects(struct server *s);
 /* Rows beside those of jobs, which the world lists by itself. */
@@ -41,7 +47,7 @@ uint64_t idem_row_key(const char *text);
 void batch_use_blob(struct server *s, uint64_t num);
 /* End of a turn of the loop: plan, then hand over if the store is free. */
 void batch_turn_end(void *server);
-/* Timer: the store has not answered for too long. */
+/* Timer: the store has not answered for too long, and still does not. */
 void batch_is_late(void *server);
 /* Timer: hands a batch that failed to the store again. */
 void batch_retry(void *server);

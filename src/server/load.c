@@ -1,7 +1,9 @@
 /* The world as the store has it, before the first request is taken. */
+#include "server/load.h"
 #include "server/batch.h"
 #include "server/removals.h"
 #include "base/mem.h"
+#include "plat/clock.h"
 #include "wire/record.h"
 
 #include <stdlib.h>
@@ -9,11 +11,22 @@
 #include <talloc.h>
 
 struct loader {
-	struct server *s;
+	struct server *s; /* NULL: only the world is wanted */
+	struct store *store;
+	const struct conf *conf;
 	struct world *w;
+	struct effects fx;
 	struct job **ended; /* latest first */
 	uint32_t n_ended, cap_ended;
 };
+
+static int apply(struct loader *l, const struct event *e, struct err *err)
+{
+	const struct now now = {.wall_ms = clock_wall_ms(), .mono_ms = (int64_t)clock_mono_ms()};
+	struct applied out;
+
+	return core_apply(l->w, e, now, l->s ? batch_effects(l->s) : &l->fx, &out, err);
+}
 
 static int take_meta(void *data, const struct store_row *row, struct err *err)
 {
@@ -38,12 +51,11 @@ static int take_node(void *data, const struct store_row *row, struct err *err)
 	struct node n;
 	struct event e = {.kind = EVENT_NODE_UP, .node = &n, .force = true};
 	struct device_info *devices = NULL;
-	struct applied out;
 	int rc = record_get_node(row->data, row->len, ctx, &n, &devices, &e.n_devices, err);
 
 	e.devices = devices;
 	if (rc == 0)
-		rc = server_apply(l->s, &e, &out, err);
+		rc = apply(l, &e, err);
 	talloc_free(ctx);
 	return rc;
 }
@@ -53,13 +65,12 @@ static int take_queue(void *data, const struct store_row *row, struct err *err)
 	struct loader *l = data;
 	struct queue q;
 	struct event e = {.kind = EVENT_QUEUE_PAUSE};
-	struct applied out;
 	int rc = record_get_queue(row->data, row->len, &q, err);
 
 	if (rc || !q.paused || !world_find_queue(l->w, q.name))
 		return rc;
 	e.name = q.name;
-	return server_apply(l->s, &e, &out, err);
+	return apply(l, &e, err);
 }
 
 static int take_token(void *data, const struct store_row *row, struct err *err)
@@ -67,10 +78,9 @@ static int take_token(void *data, const struct store_row *row, struct err *err)
 	struct loader *l = data;
 	struct token t;
 	struct event e = {.kind = EVENT_TOKEN_ADD, .token = &t};
-	struct applied out;
 	int rc = record_get_token(row->data, row->len, &t, err);
 
-	return rc ? rc : server_apply(l->s, &e, &out, err);
+	return rc ? rc : apply(l, &e, err);
 }
 
 static int take_removal(void *data, const struct store_row *row, struct err *err)
@@ -113,7 +123,7 @@ static int load_ended(struct loader *l, struct err *err)
 {
 	uint32_t most = MIN(l->w->policy.keep_ended, 1000);
 	int rc = store_each_ended(
-	        l->s->store, ROW_JOB, INT64_MAX, UINT64_MAX, INT64_MAX, most, take_ended, l, err);
+	        l->store, ROW_JOB, INT64_MAX, UINT64_MAX, INT64_MAX, most, take_ended, l, err);
 
 	l->w->keys_are_away = l->n_ended == most;
 	while (l->n_ended) {
@@ -127,13 +137,12 @@ static int load_ended(struct loader *l, struct err *err)
 	return rc;
 }
 
-static int load_queues(struct server *s, struct err *err)
+static int load_queues(struct loader *l, struct err *err)
 {
-	struct applied out;
 	int rc = 0;
 
-	for (size_t i = 0; i < s->conf->queues.n && rc == 0; i++) {
-		const struct conf_queue *c = &s->conf->queues.v[i];
+	for (size_t i = 0; i < l->conf->queues.n && rc == 0; i++) {
+		const struct conf_queue *c = &l->conf->queues.v[i];
 		struct queue q = {.priority = c->priority,
 		        .default_cpus = c->default_cpus,
 		        .time_limit_ms = (uint64_t)c->time_limit_ms,
@@ -142,33 +151,48 @@ static int load_queues(struct server *s, struct err *err)
 		        .configured = true};
 		struct event e = {.kind = EVENT_QUEUE_SET, .queue = &q};
 		memcpy(q.name, c->name, strlen(c->name));
-		rc = server_apply(s, &e, &out, err);
+		rc = apply(l, &e, err);
 	}
 	return rc;
 }
 
-int server_load(struct server *s, struct err *err)
+static int load(struct loader *l, struct err *err)
 {
-	struct loader l = {.s = s, .w = s->world};
-	int rc = load_queues(s, err);
+	int rc = load_queues(l, err);
 
 	if (rc == 0)
-		rc = store_each(s->store, ROW_META, STORE_LIVING, take_meta, &l, err);
+		rc = store_each(l->store, ROW_META, STORE_LIVING, take_meta, l, err);
 	if (rc == 0)
-		rc = store_each(s->store, ROW_BLOB, STORE_LIVING, take_blob, &l, err);
+		rc = store_each(l->store, ROW_BLOB, STORE_LIVING, take_blob, l, err);
 	if (rc == 0)
-		rc = store_each(s->store, ROW_NODE, STORE_LIVING, take_node, &l, err);
+		rc = store_each(l->store, ROW_NODE, STORE_LIVING, take_node, l, err);
 	if (rc == 0)
-		rc = store_each(s->store, ROW_QUEUE, STORE_LIVING, take_queue, &l, err);
+		rc = store_each(l->store, ROW_QUEUE, STORE_LIVING, take_queue, l, err);
 	if (rc == 0)
-		rc = store_each(s->store, ROW_TOKEN, STORE_LIVING, take_token, &l, err);
+		rc = store_each(l->store, ROW_TOKEN, STORE_LIVING, take_token, l, err);
+	if (rc == 0 && l->s)
+		rc = store_each(l->store, ROW_REMOVAL, STORE_LIVING, take_removal, l, err);
 	if (rc == 0)
-		rc = store_each(s->store, ROW_REMOVAL, STORE_LIVING, take_removal, &l, err);
+		rc = store_each(l->store, ROW_JOB, STORE_LIVING, take_job, l, err);
 	if (rc == 0)
-		rc = store_each(s->store, ROW_JOB, STORE_LIVING, take_job, &l, err);
+		rc = store_each(l->store, ROW_TASK, STORE_LIVING, take_job, l, err);
 	if (rc == 0)
-		rc = store_each(s->store, ROW_TASK, STORE_LIVING, take_job, &l, err);
-	if (rc == 0)
-		rc = load_ended(&l, err);
-	return rc ? rc : world_adopted(l.w, err);
+		rc = load_ended(l, err);
+	return rc ? rc : world_adopted(l->w, err);
+}
+
+int server_load(struct server *s, struct err *err)
+{
+	struct loader l = {.s = s, .store = s->store, .conf = s->conf, .w = s->world};
+
+	return load(&l, err);
+}
+
+int load_world(struct store *store, const struct conf *conf, struct world *w, struct err *err)
+{
+	struct loader l = {.store = store, .conf = conf, .w = w};
+	int rc = load(&l, err);
+
+	effects_done(&l.fx);
+	return rc;
 }

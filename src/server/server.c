@@ -1,6 +1,7 @@
 #include "server/server.h"
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/kept.h"
 #include "server/links.h"
 #include "server/prune.h"
 #include "server/removals.h"
@@ -23,6 +24,7 @@
 #define STORE_QUEUE_MAX 64 /* jobs of the store thread at once: one batch, and reads */
 #define TICK_MS         1000
 #define PATIENCE_MS     5000
+#define ANSWER_MS       10000
 #define LEAD_TRIES \
 	100 /* a server that was just killed may hold its lock a moment longer than its name */
 #define LEAD_WAIT_MS 20
@@ -55,13 +57,12 @@ bool server_is_stuck(const struct server *s, struct err *err)
 		return false;
 	if (s->store_trouble == ERR_NONE)
 		(void)!err_set(err, ERR_UNAVAILABLE,
-		        "the disk has not answered for %llu s, so what is durable is not known",
+		        "nothing can be kept now: the disk has not answered for %llu s",
 		        (unsigned long long)(s->patience_ms + 999) / 1000);
 	else
 		(void)!err_set(err,
 		        s->store_trouble == ERR_NO_SPACE ? ERR_NO_SPACE : ERR_UNAVAILABLE,
-		        "something changed that cannot be kept now, and may not be shown before: %s",
-		        s->store_trouble_text);
+		        "nothing can be kept now: %s", s->store_trouble_text);
 	(void)!err_hint(err, "it is tried again all the time; see: berth doctor");
 	return true;
 }
@@ -266,6 +267,7 @@ static int open_world(struct server *s, struct err *err)
 	s->tick_timer = loop_timer_new(s->loop, on_tick, s);
 	s->patience_timer = loop_timer_new(s->loop, batch_is_late, s);
 	s->patience_ms = PATIENCE_MS;
+	s->answer_ms = ANSWER_MS;
 	s->prune_timer = loop_timer_new(s->loop, prune_begin, s);
 	rc = open_store(s, err);
 	if (rc == 0)
@@ -324,6 +326,8 @@ void server_close(struct server *s)
 		loop_run(s->loop);
 	}
 	worker_free(s->worker);
+	worker_free(s->reader);
+	kept_forget(s);
 	loop_timer_free(s->retry_timer);
 	loop_timer_free(s->patience_timer);
 	loop_timer_free(s->tick_timer);

@@ -19,6 +19,7 @@
 #include "store/store.h"
 
 struct batch;
+struct kept;
 struct prune;
 struct removals;
 struct uplink;
@@ -49,8 +50,11 @@ struct server {
 	enum err_kind store_trouble; /* ERR_NONE: the last commit succeeded */
 	char store_trouble_text[200];
 	struct loop_timer *patience_timer;
-	uint64_t patience_ms; /* a commit may take so long before who only reads is told */
-	bool store_is_slow;   /* it took longer, and is not back yet */
+	uint64_t patience_ms;  /* a commit may take so long before who only reads is told */
+	uint64_t answer_ms;    /* and who asked for a change waits no longer than that */
+	bool store_is_slow;    /* it took longer, and is not back yet */
+	struct kept *kept;     /* what readers see meanwhile, or NULL */
+	struct worker *reader; /* the thread that reads it, or NULL: never needed so far */
 
 	struct uplink *uplinks; /* connected agents */
 	LIST_HEAD(, call) calls;

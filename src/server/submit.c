@@ -257,7 +257,7 @@ static json_t *dry_run(const struct server *s, const struct request *r)
 		                        (int)p.slices[i].share_milli));
 	return json_pack("{s:i, s:b, s:s?, s:o, s:s, s:o}", "schema", 1, "dry_run", 1, "node",
 	        n ? n->name : NULL, "slices", slices, "starts", n ? "now" : "later", "resolved",
-	        view_resolved(s, &r->gpu));
+	        view_resolved(s->world, &r->gpu));
 }
 
 static int prepare(struct server *s, const struct caller *who, struct job_spec *spec, void *ctx,
@@ -329,11 +329,6 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 
 	if (s->shutting_down)
 		return err_set(err, ERR_UNAVAILABLE, "Berth is going down");
-	if (s->store_trouble != ERR_NONE) {
-		rc = err_set(err, s->store_trouble == ERR_NO_SPACE ? ERR_NO_SPACE : ERR_IO,
-		        "nothing can be kept now: %s", s->store_trouble_text);
-		return rc;
-	}
 	rc = batch_check_room(s, err);
 	if (rc == 0)
 		rc = job_spec_from_json(json, ctx, &spec, err);
@@ -378,4 +373,34 @@ int submit_one(struct server *s, const struct caller *who, json_t *json,
 	rc = submit_in(s, who, json, with, ctx, ret, err);
 	talloc_free(ctx);
 	return rc;
+}
+
+/* An attempt that no agent was told of ends as one that has not begun. */
+static void end_untold(struct server *s, const struct job *j)
+{
+	const struct attempt_end end = {.reason = REASON_CANCELLED};
+	struct event e = {.kind = EVENT_ENDED, .id = j->id, .epoch = j->epoch, .end = &end};
+
+	if (!job_state_holds(j->state) || j->is_array)
+		return;
+	batch_drop_effects(s, j->epoch);
+	server_apply_or_log(s, &e);
+}
+
+void submit_withdraw(struct server *s, struct job_id id, struct err *err)
+{
+	struct job *j = world_find_job(s->world, id), *t;
+	struct event e = {.kind = EVENT_CANCEL, .id = id, .reason = REASON_WITHDRAWN};
+
+	if (!j)
+		return;
+	if (!job_state_is_final(j->state)) {
+		server_apply_or_log(s, &e);
+		end_untold(s, j);
+		for (t = j->is_array ? world_next_job(s->world, j) : NULL; t && t->id.num == id.num;
+		        t = world_next_job(s->world, t))
+			end_untold(s, t);
+	}
+	batch_remove_idem(s, j->req, id.num);
+	(void)!err_wrap(err, "the job was withdrawn");
 }

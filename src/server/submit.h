@@ -24,5 +24,7 @@ struct submit_with {
 /* Returns 0 also when something is to be fetched. */
 MUST_CHECK int submit_one(struct server *s, const struct caller *who, json_t *json,
         const struct submit_with *with, struct submitted *ret, struct err *err);
+/* A job that its submitter was not told of, and is not to be: it never runs, and its idempotency key is free. err: why, is told so. */
+void submit_withdraw(struct server *s, struct job_id id, struct err *err);
 /* Keeps an environment (object of strings), leaving out what job.env_exclude says; its number. */
 MUST_CHECK int submit_keep_env(struct server *s, json_t *env, uint64_t *ret_num, struct err *err);

@@ -117,10 +117,10 @@ static bool tells_why(const struct job *j)
 	       (j->state == JOB_RUNNING && j->reason == REASON_GPU_MEMORY_LIMIT);
 }
 
-static json_t *view_reasons(const struct server *s, const struct job *j)
+static json_t *view_reasons(const struct world *w, const struct job *j)
 {
 	struct sched_reason v[SCHED_REASONS_MAX];
-	size_t n = sched_reasons(s->world, j, v);
+	size_t n = sched_reasons(w, j, v);
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < n; i++)
@@ -161,7 +161,7 @@ static json_t *exit_code(const struct job *j)
 	                                                   : json_null();
 }
 
-json_t *view_job(const struct server *s, const struct job *j)
+json_t *view_job(const struct world *w, const struct job *j)
 {
 	const struct attempt *last = j->n_attempts ? &j->attempts[j->n_attempts - 1] : NULL;
 	const struct attempt *now = job_attempt(j);
@@ -174,7 +174,7 @@ json_t *view_job(const struct server *s, const struct job *j)
 	json_object_set_new(o, "queue", json_string(j->req->queue));
 	json_object_set_new(o, "user", json_string(j->req->user));
 	json_object_set_new(o, "state", json_string(strtab_name(job_state_names, j->state)));
-	json_object_set_new(o, "reasons", view_reasons(s, j));
+	json_object_set_new(o, "reasons", view_reasons(w, j));
 	json_object_set_new(o, "priority", json_integer(j->priority));
 	json_object_set_new(o, "slices",
 	        now ? view_slices(now->node_name, now->slices, now->n_slices) : json_array());
@@ -188,9 +188,9 @@ json_t *view_job(const struct server *s, const struct job *j)
 	return o;
 }
 
-static json_t *view_env(const struct server *s, const struct request *r)
+static json_t *view_env(const struct world *w, const struct request *r)
 {
-	const struct blob *b = r->env_blob ? world_find_blob_num(s->world, r->env_blob) : NULL;
+	const struct blob *b = r->env_blob ? world_find_blob_num(w, r->env_blob) : NULL;
 	json_t *o = json_object();
 	const char *p, *end;
 
@@ -253,7 +253,7 @@ static json_t *view_deps(const struct job *j)
 	return list;
 }
 
-static json_t *view_request(const struct server *s, const struct job *j, bool with_env)
+static json_t *view_request(const struct world *w, const struct job *j, bool with_env)
 {
 	const struct request *r = j->req;
 	json_t *command = json_array(), *o = json_object();
@@ -263,7 +263,7 @@ static json_t *view_request(const struct server *s, const struct job *j, bool wi
 		        command, r->argv[i][0] ? text_or_null(r->argv[i]) : json_string(""));
 	json_object_set_new(o, "command", command);
 	json_object_set_new(o, "gpu", view_gpu_ask(&r->gpu));
-	json_object_set_new(o, "resolved", view_resolved(s, &r->gpu));
+	json_object_set_new(o, "resolved", view_resolved(w, &r->gpu));
 	json_object_set_new(o, "cpus", json_integer(r->cpus));
 	json_object_set_new(o, "mem", json_integer((json_int_t)r->mem_bytes));
 	json_object_set_new(o, "time",
@@ -278,7 +278,7 @@ static json_t *view_request(const struct server *s, const struct job *j, bool wi
 	json_object_set_new(o, "error", text_or_null(r->error));
 	json_object_set_new(o, "dependencies", view_deps(j));
 	if (with_env)
-		json_object_set_new(o, "env", view_env(s, r));
+		json_object_set_new(o, "env", view_env(w, r));
 	return o;
 }
 
@@ -304,9 +304,9 @@ static json_t *view_attempt(const struct attempt *a)
 	return o;
 }
 
-json_t *view_job_whole(const struct server *s, const struct job *j, bool with_env)
+json_t *view_job_whole(const struct world *w, const struct job *j, bool with_env)
 {
-	json_t *o = view_job(s, j), *transitions = json_array(), *attempts = json_array();
+	json_t *o = view_job(w, j), *transitions = json_array(), *attempts = json_array();
 
 	for (uint32_t i = 0; i < j->n_transitions; i++) {
 		const struct transition *t = &j->transitions[i];
@@ -318,7 +318,7 @@ json_t *view_job_whole(const struct server *s, const struct job *j, bool with_en
 	}
 	for (uint32_t i = 0; i < j->n_attempts; i++)
 		json_array_append_new(attempts, view_attempt(&j->attempts[i]));
-	json_object_set_new(o, "request", view_request(s, j, with_env));
+	json_object_set_new(o, "request", view_request(w, j, with_env));
 	json_object_set_new(o, "transitions", transitions);
 	json_object_set_new(o, "attempts", attempts);
 	return o;
@@ -388,12 +388,11 @@ json_t *view_node(const struct server *s, const struct node *n)
 	        view_time(now.wall_ms - (now.mono_ms - n->seen_mono_ms)));
 }
 
-json_t *view_queue(const struct server *s, const struct queue *q)
+json_t *view_queue(const struct world *w, const struct queue *q)
 {
 	uint64_t waiting = 0;
 
-	for (const struct job *j = world_next_job(s->world, NULL); j;
-	        j = world_next_job(s->world, j)) {
+	for (const struct job *j = world_next_job(w, NULL); j; j = world_next_job(w, j)) {
 		if (job_state_is_final(j->state) || strcmp(j->req->queue, q->name) != 0)
 			continue;
 		waiting += j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
@@ -419,14 +418,14 @@ json_t *view_token(const struct token *t)
 	        view_time(t->made_ms), "expires_at", view_time(t->expires_ms));
 }
 
-json_t *view_resolved(const struct server *s, const struct gpu_ask *ask)
+json_t *view_resolved(const struct world *w, const struct gpu_ask *ask)
 {
 	json_t *list = json_array();
 	const struct node *n;
 
 	if (!gpu_ask_any(ask))
 		return list;
-	TAILQ_FOREACH (n, &s->world->nodes, link)
+	TAILQ_FOREACH (n, &w->nodes, link)
 		for (uint32_t i = 0; i < n->n_devices; i++) {
 			const struct device *d = &n->devices[i];
 			struct slice x;

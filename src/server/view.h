@@ -5,13 +5,13 @@
 
 #include "server/api.h"
 
-json_t *view_job(const struct server *s, const struct job *j);
+json_t *view_job(const struct world *w, const struct job *j);
 /* The same with request, transitions and attempts; env only for those who may see it. */
-json_t *view_job_whole(const struct server *s, const struct job *j, bool with_env);
+json_t *view_job_whole(const struct world *w, const struct job *j, bool with_env);
 json_t *view_device(const struct node *n, const struct device *d, uint32_t place);
 json_t *view_node(const struct server *s, const struct node *n);
-json_t *view_queue(const struct server *s, const struct queue *q);
+json_t *view_queue(const struct world *w, const struct queue *q);
 json_t *view_token(const struct token *t);
 /* What a request with GPUs comes to on each model that is there. */
-json_t *view_resolved(const struct server *s, const struct gpu_ask *ask);
+json_t *view_resolved(const struct world *w, const struct gpu_ask *ask);
 json_t *view_time(int64_t wall_ms); /* null for 0 */
