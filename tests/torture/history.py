@@ -56,7 +56,7 @@ class Checker:
         self.runs = {}  # epoch -> Run
         self.by_job = {}  # id -> {epoch: Run}
         self.epochs = {}  # epoch -> id
-        self.n_attempts = self.n_disturbed = 0
+        self.n_attempts = self.n_disturbed = self.n_not_begun = self.n_dropped = 0
 
     def wrong(self, text):
         self.found.append(text)
@@ -93,6 +93,8 @@ class Checker:
                 self.wrong(f"job {name} stands there more than once: {its}")
             elif job.id and job.id != its[0]:
                 self.wrong(f"job {name} was acknowledged as {job.id} and is {its[0]}")
+            elif job.is_refused:
+                self.wrong(f"NOT TAKEN: job {name} was refused, and it is there as {its[0]}")
             elif not job.id:
                 job.id = its[0]  # no answer came, but it was taken
 
@@ -159,7 +161,11 @@ class Checker:
             if (a["reason"] == "signalled") != (job.kind == "signal"):
                 self.wrong(f"{what}: {a['reason']}")
         elif a["reason"] == "exec_failed":
-            if job.kind != "missing" or a["exit_code"] != job.natural_code:
+            by_disk = self.storm.disk and a["exit_code"] == 125
+            self.n_not_begun += bool(by_disk)
+            if by_disk and run:
+                self.wrong(f"{what}: it could not begin, and has run")
+            elif not by_disk and (job.kind != "missing" or a["exit_code"] != job.natural_code):
                 self.wrong(f"{what}: exec_failed with {a['exit_code']}")
         elif a["reason"] == "time_limit":
             if not job.runs_into_limit:
@@ -182,6 +188,12 @@ class Checker:
             expected = (expected[0] + expected[1], b"")
         # A keeper that was killed leaves bytes without an entry in the index; they count as stdout.
         if a["reason"] == "keeper_killed":
+            return
+        if a["dropped_bytes"] and not self.storm.disk:
+            self.wrong(f"{what}: {a['dropped_bytes']} bytes of its output were not kept")
+        # Where the disk took not all, nothing but the number is sure.
+        if a["dropped_bytes"]:
+            self.n_dropped += 1
             return
         for stream, want in zip(("stdout", "stderr"), expected):
             path = job.body.get("error" if stream == "stderr" else "output")

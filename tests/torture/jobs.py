@@ -1,9 +1,6 @@
 """Jobs of all kinds, from a random source; and what may become of each when nothing disturbs it."""
 import os
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-PROGRAM = os.path.join(HERE, "job")
-
 
 class Job:
     """One submit. `ids` are those that were answered; a job without a key may stand there more than once."""
@@ -11,7 +8,7 @@ class Job:
     def __init__(self, key, kind, words, body):
         self.key, self.kind, self.words, self.body = key, kind, words, body
         self.id = None  # as acknowledged
-        self.in_doubt = False  # sent without a key, and no answer came
+        self.is_refused = False  # sent without a key, and the answer said that it was not taken
         self.cancels = []  # (what was answered: a state, "refused" or None: no answer came)
         self.seen_final = {}  # id -> (state, exit code), as a client was shown it
         self.tasks = tasks_of(body.get("array"))
@@ -67,9 +64,9 @@ def throttle_of(text):
 class Maker:
     """Makes jobs; one per client, each with its own random source."""
 
-    def __init__(self, random, client, where, mark, may_clear, test_run):
+    def __init__(self, random, client, where, mark, may_clear, more, env):
         self.random, self.client, self.where, self.mark = random, client, where, mark
-        self.may_clear, self.test_run = may_clear, test_run
+        self.may_clear, self.more, self.env = may_clear, more, env
         self.made = 0
 
     def seconds(self, most):
@@ -83,7 +80,7 @@ class Maker:
         words = {
             "code": lambda: [self.seconds(1) if r.random() < 0.5 else "0", str(r.choice([0, 0, 0, 1, 2, 7, 126, 255]))],
             "lines": lambda: [str(r.choice([0, 1, 100, 5000, r.randint(1, 60000)]))],
-            "ticks": lambda: [str(r.randint(1, 50))],
+            "ticks": lambda: [str(r.randint(1, 20))],
             "stubborn": lambda: [self.seconds(2)],
             "daemon": lambda: [self.seconds(0.6), str(r.choice([0, 0, 5]))],
             "tree": lambda: [self.seconds(1)],
@@ -124,18 +121,19 @@ class Maker:
         self.made += 1
         key = f"{self.client}-{self.made}"
         kind, words = self.pick_kind()
-        command = [PROGRAM, kind, *words] if kind != "missing" else [f"/nowhere/{key}"]
+        is_array = r.random() < 0.08
+        # Many long tasks, a few at a time, would only make the round long.
+        if is_array and kind in ("ticks", "stubborn", "tree"):
+            kind, words = "code", ["0.2", "0"]
+        command = [os.path.join(self.where, "job"), kind, *words] if kind != "missing" else [f"/nowhere/{key}"]
         env = {"TORTURE_LOG": os.path.join(self.where, "ran", key), "TORTURE_MARK": self.mark}
-        if self.test_run:
-            env["BERTH_TEST_RUN"] = self.test_run
-        body = {"command": command, "name": key, "env": env}
+        body = {"command": command, "name": key, "env": {**env, **self.env}, **self.more}
         if r.random() < 0.8:
             body["chdir"] = "/"
         self.ask_resources(body)
         self.ask_ends(body, kind, words)
-        if r.random() < 0.08:
-            body["array"] = r.choice(["0-9%3", "1-12", "0-20:4%2", "3,5,7-9", "0-29%4"])
-            # Thirty tasks one after the other on a whole device would only make the round long.
+        if is_array:
+            body["array"] = r.choice(["0-9%3", "1-12", "0-20:4%2", "3,5,7-9", "0-19%8"])
             if "gpu" in body:
                 body["gpu"] = "0.2"
             elif "gpu_mem" in body:

@@ -12,7 +12,7 @@ AT = "2026-01-01T00:00:0{}.000Z"
 
 def attempt(n, epoch, reason, state, code, at=1):
     return {"attempt": n, "epoch": epoch, "state": state, "reason": reason, "exit_code": code, "placed_at": AT.format(at),
-            "started_at": AT.format(at), "ended_at": AT.format(at + 1), "slices": []}
+            "started_at": AT.format(at), "ended_at": AT.format(at + 1), "dropped_bytes": 0, "slices": []}
 
 
 def shown(jid, name, path, attempts, code, array=None):
@@ -49,6 +49,7 @@ class World:
                     "c0-4": "start 6 1 4 4.0 0 0\nend 6 0 4.0\n"}
         self.logs = b"1\n2\n"
         self.wrong, self.trouble, self.kills = [], [], {}
+        self.disk = None
         self.rig = self
 
     def call_until(self, method, path, raw=False):
@@ -88,7 +89,26 @@ def other_states(w):
     w.shown["3"]["array"]["states"] = {"COMPLETED": 1, "CANCELLED": 1}
 
 
+def on_bad_disk(plant):
+    """The same in a round whose disk goes bad: what it must not excuse."""
+    def do(w):
+        w.disk = object()
+        plant(w)
+    return do
+
+
+def refuse(w):
+    w.jobs[1].id, w.jobs[1].is_refused = None, True
+
+
 FAULTS = {
+    "a refused job that is there": (refuse, "NOT TAKEN"),
+    "bytes lost without a bad disk": (lambda w: set_attempt(w, "2", 0, dropped_bytes=2), "were not kept"),
+    "a disk that cuts output short unseen": (on_bad_disk(lambda w: setattr(w, "logs", b"1\n")), "in place of"),
+    "a disk that kills a running job": (on_bad_disk(lambda w: set_attempt(w, "2", 0, reason="signalled", exit_code=137)), "in place of 0"),
+    "a start that failed without a bad disk": (lambda w: set_attempt(w, "1", 0, reason="exec_failed", exit_code=125), "exec_failed"),
+    "a disk that fails a job that ran": (on_bad_disk(lambda w: set_attempt(w, "1", 0, reason="exec_failed", exit_code=125)), "and has run"),
+    "a job lost on a bad disk": (on_bad_disk(lambda w: w.shown.pop("2")), "LOST"),
     "a job that is gone": (lambda w: w.shown.pop("2"), "LOST"),
     "a job that stands there twice": (lambda w: w.shown.update({"9": dict(w.shown["2"], id="9")}), "more than once"),
     "a task that is gone": (lambda w: w.shown.pop("3_1"), "LOST"),

@@ -12,7 +12,16 @@ DEVICE_MEM = 8 << 30
 ROLES = ("up", "server", "agent", "helper", "keeper")
 # Root's own server in a temporary directory that is closed to others: no account is made for it.
 os.environ.setdefault("BERTH_CONF_SERVER_USER", "root")
+# A server that is not ready, or a disk that takes nothing: what was asked for is not done, and may be asked for again.
+NOT_TAKEN = {"unavailable", "no_space", "io"}
 NOT_ANSWERED = (OSError, http.client.HTTPException, ValueError)
+
+
+def code_of(body):
+    try:
+        return json.loads(body)["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 class Refused(Exception):
@@ -21,6 +30,7 @@ class Refused(Exception):
     def __init__(self, status, body):
         super().__init__(f"{status} {body[:300]}")
         self.status = status
+        self.code = code_of(body)
 
 
 def read_file(path):
@@ -37,14 +47,16 @@ class Process:
 
 
 class Rig:
-    def __init__(self, build, where, mark, settings):
+    def __init__(self, build, where, mark, settings, disk=None, env=None):
+        self.disk = disk
+        self.env = dict(os.environ, **(env or {}))
         self.dir = os.path.join(where, "data")
         self.mark = mark
         self.program = os.path.join(build, "berth")
         self.stopped = set()
         self.clients = set()  # our own `up -d`: they wait beside the supervisor
         self.trouble = []  # what `up` and `down` said when they failed
-        os.mkdir(self.dir)
+        os.makedirs(self.dir, exist_ok=True)
         with open(os.path.join(self.dir, "berth.yaml"), "w") as f:
             for group, its in settings.items():
                 f.write("".join([f"{group}:\n"] + [f"  {key}: {value}\n" for key, value in its.items()]))
@@ -53,7 +65,8 @@ class Rig:
 
     def start_up(self):
         p = subprocess.Popen([self.program, "up", "-d", "--data", self.dir, "--simulate", f"{DEVICES}x8GiB"],
-                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.env)
+        p.began = time.monotonic()
         self.clients.add(p.pid)
         return p
 
@@ -65,22 +78,27 @@ class Rig:
             _, err = p.communicate()
             self.trouble.append(f"up -d did not end within 70 s: {err.decode(errors='replace')[-600:]}")
             return False
-        if p.returncode:
+        if p.returncode and not self.may_be_disk(p.began):
             self.trouble.append(f"up -d ended with {p.returncode}: {err.decode(errors='replace')[-600:]}")
         return p.returncode == 0
 
     def up(self):
         return self.finish_up(self.start_up())
 
+    def may_be_disk(self, began):
+        """A disk that took nothing a moment ago is a reason to refuse."""
+        return self.disk is not None and self.disk.was_bad_since(began - 0.5)
+
     def down(self, keep=False, disturbed=False):
         """disturbed: something was killed a moment ago, so that it may not find anybody to talk to."""
         command = [self.program, "down", "--data", self.dir] + (["--keep"] if keep else [])
+        began = time.monotonic()
         try:
-            done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=70)
+            done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=70, env=self.env)
         except subprocess.TimeoutExpired:
             self.trouble.append(f"{' '.join(command[1:])} did not end within 70 s")
             return False
-        if done.returncode and not disturbed:
+        if done.returncode and not disturbed and not self.may_be_disk(began):
             self.trouble.append(f"{' '.join(command[1:])} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-600:]}")
         return done.returncode == 0
 
@@ -122,7 +140,7 @@ class Rig:
                     raise
                 time.sleep(0.05)
             except Refused as e:
-                if e.status != 503 or time.monotonic() > end:
+                if e.code not in NOT_TAKEN or time.monotonic() > end:
                     raise
                 time.sleep(0.05)
 

@@ -24,18 +24,25 @@ PROFILES = {
     "mixed": ["server", "agent", "parent", "keepers", "supervisor", "stop", "all", "all_but_keepers", "server_and_agent",
               "agent_and_parent", "keepers_and_parent", "down", "down_keep"],
 }
+WITH_HELPER = {"agent": ["agent", "helper"], "parent": ["parent", "helper"], "together": ["helper_and_agent", "helper_and_parent"],
+               "mixed": ["helper", "helper_and_agent", "helper_and_parent"]}
 KEEPERS_SPARED = {"server", "agent", "parent", "supervisor", "stops", "together"}
 
 
 class Storm:
     """What all threads of a round share."""
 
-    def __init__(self, the_rig, seed, where, length, profile, test_run):
+    def __init__(self, the_rig, seed, where, length, profile, has_helper=False, env=None):
         self.rig, self.seed, self.where, self.profile = the_rig, seed, where, profile
-        self.end = time.monotonic() + length
-        self.test_run = test_run
+        self.end = time.monotonic() + length  # of kills; clients leave some time before it, so that the queue empties meanwhile
+        self.last_submit = self.end - length / 3
+        self.disk = the_rig.disk
+        self.actions_of_killer = PROFILES[profile] + (WITH_HELPER.get(profile, []) if has_helper else [])
+        # What every job has besides: behind a helper root's clients send for another account.
+        self.more, self.env = {"user": "nobody"} if has_helper else {}, env or {}
         self.jobs = []  # of all clients
         self.wrong = []  # what a client saw that must not be
+        self.refused = 0  # submits, of a bad disk
         self.kills = {}  # role -> how many were killed
         self.actions = []
         self.lock = threading.Lock()
@@ -63,12 +70,12 @@ class Client(threading.Thread):
         self.storm, self.rig = storm, storm.rig
         self.random = storm.random(name)
         self.maker = jobs.Maker(self.random, name, storm.where, storm.rig.mark, storm.profile in KEEPERS_SPARED,
-                                storm.test_run)
+                                storm.more, storm.env)
         self.unanswered = []
         self.mine = []
 
     def run(self):
-        while not self.storm.is_over():
+        while time.monotonic() < self.storm.last_submit:
             what = self.random.random()
             try:
                 if what < 0.50:
@@ -105,9 +112,7 @@ class Client(threading.Thread):
             else:
                 answers = self.send_lines(batch)
         except rig.Refused as e:
-            answers = []
-            if e.status not in (503,):
-                self.storm.say_wrong(f"submit of {batch[0].key} was refused: {e}")
+            answers = [{"error": {"code": e.code, "message": str(e)}}] * len(batch)
         except rig.NOT_ANSWERED:
             answers = []
         for job, answer in zip(batch, answers):
@@ -115,8 +120,6 @@ class Client(threading.Thread):
         for job in batch[len(answers):]:
             if "idempotency_key" in job.body:
                 self.unanswered.append(job)
-            else:
-                job.in_doubt = True
 
     def send_lines(self, batch):
         """The answers that came, however far that was."""
@@ -133,17 +136,24 @@ class Client(threading.Thread):
         finally:
             s.close()
         head, _, rest = got.partition(b"\r\n\r\n")
-        if b" 503 " in head[:20] or not head:
+        if not head:
             return []
+        status = int(head.split(b" ", 2)[1])
+        if status >= 400:
+            raise rig.Refused(status, rest)
         return [json.loads(line) for line in rest.split(b"\n")[:-1] if line.startswith(b"{")]
 
     def take_answer(self, job, answer):
         if "id" not in answer:
             code = answer.get("error", {}).get("code")
-            if code == "unavailable":
+            if code not in rig.NOT_TAKEN or (code != "unavailable" and not self.storm.disk):
+                self.storm.say_wrong(f"submit of {job.key} was refused: {answer}")
+            elif "idempotency_key" in job.body:
                 self.unanswered.append(job)
             else:
-                self.storm.say_wrong(f"submit of {job.key} was refused: {answer}")
+                job.is_refused = True
+            if self.storm.disk and code in rig.NOT_TAKEN:
+                self.storm.refused += 1
             return
         if job.id and job.id != answer["id"]:
             self.storm.say_wrong(f"key {job.key} was answered with {job.id}, then with {answer['id']}")
@@ -178,7 +188,7 @@ class Client(threading.Thread):
         except rig.Refused as e:
             state = "refused"
             # A task that never began and is cancelled with its array never becomes a job of its own.
-            if e.status not in (409, 503) and not (e.status == 404 and "_" in jid):
+            if e.status != 409 and e.code not in rig.NOT_TAKEN and not (e.status == 404 and "_" in jid):
                 self.storm.say_wrong(f"cancel of {jid} was refused: {e}")
         except rig.NOT_ANSWERED:
             state = None
@@ -191,7 +201,7 @@ class Client(threading.Thread):
         try:
             self.rig.call("POST", f"/v1/jobs/{jid}/{self.random.choice(['hold', 'release', 'release'])}")
         except rig.Refused as e:
-            if e.status not in (409, 503):
+            if e.status != 409 and e.code not in rig.NOT_TAKEN:
                 self.storm.say_wrong(f"hold or release of {jid} was refused: {e}")
         except rig.NOT_ANSWERED:
             pass
@@ -254,10 +264,9 @@ class Killer(threading.Thread):
         self.random = storm.random("killer")
 
     def run(self):
-        actions = PROFILES[self.storm.profile]
         while not self.storm.is_over():
-            time.sleep(self.random.uniform(0.1, 1.2))
-            action = self.random.choice(actions)
+            time.sleep(self.random.uniform(0.1, 0.8))
+            action = self.random.choice(self.storm.actions_of_killer)
             with self.storm.lock:
                 self.storm.actions.append(f"{time.monotonic() - self.storm.end:.2f} {action}")
             try:
@@ -297,6 +306,15 @@ class Killer(threading.Thread):
     def server_and_agent(self):
         self.kill_roles("server", "agent")
 
+    def helper(self):
+        self.kill_roles("helper")
+
+    def helper_and_agent(self):
+        self.kill_roles("helper", "agent")
+
+    def helper_and_parent(self):
+        self.kill_roles("helper", "parent")
+
     def agent_and_parent(self):
         self.kill_roles("agent", "parent")
 
@@ -318,8 +336,10 @@ class Killer(threading.Thread):
     def up_again(self):
         time.sleep(self.random.choice([0, 0, self.random.uniform(0, 1)]))
         two = [self.rig.start_up() for _ in range(2 if self.random.random() < 0.2 else 1)]
-        for p in two:
-            self.rig.finish_up(p)
+        done = [self.rig.finish_up(p) for p in two]
+        # With a disk that took nothing it may have given up; an operator tries again.
+        while not any(done) and self.rig.may_be_disk(two[0].began) and not self.storm.is_over():
+            done = [self.rig.up()]
 
     def down(self):
         if self.rig.down():
@@ -347,8 +367,34 @@ class Killer(threading.Thread):
         self.rig.resume_stopped()
 
 
+class DiskSpoiler(threading.Thread):
+    """Fills, slows down or breaks the disk for a while, again and again; at the end it is well."""
+
+    def __init__(self, storm):
+        super().__init__(name="disk")
+        self.storm = storm
+        self.random = storm.random("disk")
+
+    def run(self):
+        try:
+            while not self.storm.is_over():
+                time.sleep(self.random.uniform(0.1, 0.8))
+                self.storm.disk.begin(self.random)
+                until = time.monotonic() + min(self.random.uniform(0.3, 2.0), max(self.storm.end - time.monotonic(), 0.3))
+                while time.monotonic() < until:
+                    time.sleep(0.03)
+                    self.storm.disk.press()
+                self.storm.disk.heal()
+        except Exception as e:
+            self.storm.say_wrong(f"disk: {type(e).__name__}: {e}")
+        finally:
+            self.storm.disk.heal()
+
+
 def run(storm, n_clients):
     threads = [Client(storm, f"c{i}") for i in range(n_clients)] + [Watcher(storm), Killer(storm)]
+    if storm.disk:
+        threads.append(DiskSpoiler(storm))
     for t in threads:
         t.start()
     for t in threads:
