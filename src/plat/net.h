@@ -187,5 +187,8 @@ MUST_CHECK int net_ws_connect(struct loop *loop, const struct net_ws_options *o,
 /* A self-signed certificate for these names and addresses, P-256, ten years; files made mode 0600 / 0644. */
 MUST_CHECK int net_make_certificate(const char *cert_path, const char *key_path,
         const char *const *names, size_t n_names, struct err *err);
+/* The names and addresses that it is for; borrowed for the call. */
+MUST_CHECK int net_certificate_names(const char *cert_path,
+        void (*fn)(void *data, const char *name), void *data, struct err *err);
 /* SHA-256 of the DER form, lower-case hexadecimal: for pinning and for people to compare. */
 MUST_CHECK int net_certificate_pin(const char *cert_path, char ret_hex[65], struct err *err);

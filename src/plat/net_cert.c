@@ -151,26 +151,72 @@ int net_make_certificate(const char *cert_path, const char *key_path, const char
 	return rc;
 }
 
-int net_certificate_pin(const char *cert_path, char ret_hex[65], struct err *err)
+static int read_certificate(const char *path, X509 **ret_cert, struct err *err)
 {
 	CLEANUP_BUF struct buf text = BUF_INIT(MIB);
-	uint8_t digest[EVP_MAX_MD_SIZE];
-	unsigned len;
-	X509 *cert;
 	BIO *pem;
-	int rc;
+	int rc = fs_read(path, &text, err);
 
-	rc = fs_read(cert_path, &text, err);
 	if (rc < 0)
 		return rc;
 	pem = BIO_new_mem_buf(text.data, (int)text.len);
-	cert = pem ? PEM_read_bio_X509(pem, NULL, NULL, NULL) : NULL;
-	if (cert && X509_digest(cert, EVP_sha256(), digest, &len) == 1 && len == 32)
+	*ret_cert = pem ? PEM_read_bio_X509(pem, NULL, NULL, NULL) : NULL;
+	ERR_clear_error();
+	BIO_free(pem);
+	return *ret_cert ? 0 : err_set(err, ERR_INVALID, "'%s' is not a certificate", path);
+}
+
+int net_certificate_pin(const char *cert_path, char ret_hex[65], struct err *err)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned len;
+	X509 *cert;
+	int rc = read_certificate(cert_path, &cert, err);
+
+	if (rc < 0)
+		return rc;
+	if (X509_digest(cert, EVP_sha256(), digest, &len) == 1 && len == 32)
 		num_format_hex(digest, len, ret_hex);
 	else
 		rc = err_set(err, ERR_INVALID, "'%s' is not a certificate", cert_path);
 	ERR_clear_error();
 	X509_free(cert);
-	BIO_free(pem);
 	return rc;
+}
+
+/* A name with a NUL in it is nobody's. */
+static bool name_of(const GENERAL_NAME *g, char *out, size_t size)
+{
+	const ASN1_STRING *s = g->type == GEN_DNS ? g->d.dNSName : g->d.iPAddress;
+	const uint8_t *data = ASN1_STRING_get0_data(s);
+	size_t len = (size_t)ASN1_STRING_length(s);
+
+	if (g->type == GEN_IPADD)
+		return (len == 4 || len == 16) &&
+		       inet_ntop(len == 4 ? AF_INET : AF_INET6, data, out, (socklen_t)size);
+	if (g->type != GEN_DNS || len >= size || memchr(data, '\0', len))
+		return false;
+	memcpy(out, data, len);
+	out[len] = '\0';
+	return is_name(out);
+}
+
+int net_certificate_names(const char *cert_path, void (*fn)(void *data, const char *name),
+        void *data, struct err *err)
+{
+	GENERAL_NAMES *names;
+	char name[256];
+	X509 *cert;
+	int rc = read_certificate(cert_path, &cert, err);
+
+	if (rc < 0)
+		return rc;
+	names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	for (int i = 0; names && i < sk_GENERAL_NAME_num(names); i++)
+		if (name_of(sk_GENERAL_NAME_value(names, i), name, sizeof(name)))
+			fn(data, name);
+	GENERAL_NAMES_free(names);
+	ERR_clear_error();
+	X509_free(cert);
+	return 0;
 }

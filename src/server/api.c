@@ -1,5 +1,6 @@
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/guard.h"
 #include "server/kept.h"
 #include "server/links.h"
 #include "server/submit.h"
@@ -173,6 +174,10 @@ void api_on_request(void *server, struct net_request *r)
 	struct err err;
 	struct call *c;
 
+	if (guard_check_origin(s->guard, r, &err)) {
+		net_request_fail(r, &err);
+		return;
+	}
 	if (!route) {
 		if (path_exists)
 			(void)!err_set(&err, ERR_METHOD, "%s does not take this method",
@@ -183,7 +188,7 @@ void api_on_request(void *server, struct net_request *r)
 		net_request_fail(r, &err);
 		return;
 	}
-	if (auth_identify(s, r, &who, &err) || check_scope(&who, route->scope, &err) ||
+	if (guard_identify(s, r, &who, &err) || check_scope(&who, route->scope, &err) ||
 	        check_query(route, r, &err)) {
 		net_request_fail(r, &err);
 		return;
@@ -203,17 +208,17 @@ void call_taken_over(struct call *c)
 	call_drop(c);
 }
 
-void api_drop_token(struct server *s, uint64_t token)
+void api_drop_token(struct server *s, uint64_t token, const char *why)
 {
 	struct call *c;
 	struct err err;
 
-	(void)!err_set(&err, ERR_UNAUTHENTICATED, "the token was revoked");
+	(void)!err_set(&err, ERR_UNAUTHENTICATED, "%s", why);
 	LIST_FOREACH (c, &s->calls, link)
 		if (c->who.token == token)
 			net_request_fail(c->r, &err);
-	consoles_drop_token(s, token);
-	links_drop_token(s, token);
+	consoles_drop_token(s, token, why);
+	links_drop_token(s, token, why);
 }
 
 void call_hold(struct call *c)

@@ -41,7 +41,9 @@ struct call {
 void api_on_request(void *server, struct net_request *r);
 
 /* Every exchange, terminal and link of this token ends now. */
-void api_drop_token(struct server *s, uint64_t token);
+void api_drop_token(struct server *s, uint64_t token, const char *why);
+/* expiry.c: the same for tokens that have ended; a timer, to be called when there is a new one, too. */
+void expiry_look(void *server);
 
 void call_hold(struct call *c);
 void call_drop(struct call *c);
@@ -91,7 +93,7 @@ MUST_CHECK int auth_uid_of_account(
         const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err);
 
 /* api_console.c */
-void consoles_drop_token(struct server *s, uint64_t token);
+void consoles_drop_token(struct server *s, uint64_t token, const char *why);
 
 /* fetch.c: an ended job out of the store into the world; done(found) later on the loop. */
 typedef void fetch_fn(struct server *s, void *data, int rc, const struct err *err);

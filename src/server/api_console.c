@@ -99,13 +99,13 @@ static void console_closed(void *data, struct net_ws *ws, const struct err *why)
 	talloc_free(k);
 }
 
-void consoles_drop_token(struct server *s, uint64_t token)
+void consoles_drop_token(struct server *s, uint64_t token, const char *why)
 {
 	struct console *k;
 
 	LIST_FOREACH (k, &s->consoles, link)
 		if (k->token == token)
-			net_ws_close(k->ws, 4006, "the token was revoked");
+			net_ws_close(k->ws, 4006, why);
 }
 
 static const struct net_ws_handlers console_handlers = {

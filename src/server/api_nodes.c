@@ -201,6 +201,7 @@ static void on_token(struct call *c, json_t *body)
 		return;
 	}
 	batch_add_token(c->s, out.num, false);
+	expiry_look(c->s);
 	o = view_token(&t);
 	json_object_set_new(o, "token", json_string(secret));
 	sodium_memzero(secret, sizeof(secret));
@@ -218,7 +219,7 @@ static void drop_revoked(struct server *s, void *data)
 {
 	uint64_t *num = data;
 
-	api_drop_token(s, *num);
+	api_drop_token(s, *num, "the token was revoked");
 	free(num);
 }
 

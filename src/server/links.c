@@ -429,11 +429,11 @@ bool links_accept(struct server *s, struct net_request *r, const struct caller *
 	return true;
 }
 
-void links_drop_token(struct server *s, uint64_t token)
+void links_drop_token(struct server *s, uint64_t token, const char *why)
 {
 	for (struct uplink *u = s->uplinks; u; u = u->next)
 		if (u->token == token)
-			net_ws_close(u->ws, 4006, "the token was revoked");
+			net_ws_close(u->ws, 4006, why);
 }
 
 void links_close_all(struct server *s)

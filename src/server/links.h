@@ -9,7 +9,8 @@
 
 /* GET /v1/link: takes the request over; false: it did not, and has answered it. */
 MUST_CHECK bool links_accept(struct server *s, struct net_request *r, const struct caller *who);
-void links_drop_token(struct server *s, uint64_t token); /* closes those that came with it */
+void links_drop_token(
+        struct server *s, uint64_t token, const char *why); /* closes those that came with it */
 void links_close_all(struct server *s);
 /* Released by the barrier. */
 void links_carry_out(struct server *s, const struct effect *fx);

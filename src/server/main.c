@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+
+#define OPEN_FILES 1048576
 
 struct args {
 	const char *data, *config, *listen;
@@ -21,6 +24,17 @@ struct args {
 };
 
 enum { OPT_INSECURE = 1000, OPT_HELPER, OPT_CHECK, OPT_SHOW, OPT_GET };
+
+/* Each connection is a file; what is started by others keeps the limit that it had. */
+static void raise_open_files(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = MIN(files.rlim_max, OPEN_FILES);
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
 
 static int ended_by; /* a signal, 0: a shutdown */
 
@@ -103,6 +117,7 @@ int main(int argc, char **argv)
 		        &(struct settings_source){a.data, a.config, a.listen, a.insecure},
 		        a.question, a.key);
 	(void)prctl(PR_SET_NAME, "berth server");
+	raise_open_files();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write, not an end */
 	/* Freed memory goes back soon: an idle server is small. */

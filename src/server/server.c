@@ -1,6 +1,7 @@
 #include "server/server.h"
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/guard.h"
 #include "server/kept.h"
 #include "server/links.h"
 #include "server/prune.h"
@@ -25,6 +26,8 @@
 #define TICK_MS         1000
 #define PATIENCE_MS     5000
 #define ANSWER_MS       10000
+/* For who administers, when everybody else has taken all others. */
+#define RESERVED_CONNECTIONS 16
 #define LEAD_TRIES \
 	100 /* a server that was just killed may hold its lock a moment longer than its name */
 #define LEAD_WAIT_MS 20
@@ -223,8 +226,11 @@ static int listen_tcp(struct server *s, struct err *err)
 
 	if (rc == 0)
 		rc = tls_files(s, cert, key, sizeof(cert), err);
+	if (rc == 0)
+		rc = guard_new(s->conf, host, cert, &s->guard, err);
 	if (rc)
 		return rc;
+	o.needs_tls_1_3 = s->conf->server_tls_min == CONF_TLS_1_3;
 	o.plain = is_loopback(host) || s->conf->server_insecure;
 	rc = net_server_listen_tcp(s->net, &o, err);
 	if (rc == 0)
@@ -241,7 +247,16 @@ static int listen_tcp(struct server *s, struct err *err)
 static int listen_all(struct server *s, struct err *err)
 {
 	static const struct net_handlers handlers = {.on_request = api_on_request};
-	struct net_limits limits = {.body_bytes = s->conf->server_max_body_bytes};
+	const struct conf *c = s->conf;
+	struct net_limits limits = {.body_bytes = c->server_max_body_bytes,
+	        .head_bytes = c->server_max_head_bytes,
+	        .connections = c->server_max_connections,
+	        .connections_per_peer = c->server_max_connections_per_peer,
+	        .reserve = RESERVED_CONNECTIONS,
+	        .head_ms = (unsigned)c->server_head_timeout_ms,
+	        .body_ms = (unsigned)c->server_body_timeout_ms,
+	        .idle_ms = (unsigned)c->server_idle_timeout_ms,
+	        .stall_ms = (unsigned)c->server_stall_timeout_ms};
 	char path[4200];
 	int rc = net_server_new(s->loop, &limits, &handlers, s, &s->net, err);
 
@@ -249,8 +264,9 @@ static int listen_all(struct server *s, struct err *err)
 	if (rc == 0)
 		rc = net_server_listen_unix(
 		        s->net, path, s->conf->socket_mode, group_of(s->conf->socket_group), err);
-	if (rc == 0 && s->conf->server_listen[0])
-		rc = listen_tcp(s, err);
+	if (rc == 0)
+		rc = c->server_listen[0] ? listen_tcp(s, err)
+		                         : guard_new(c, NULL, NULL, &s->guard, err);
 	return rc;
 }
 
@@ -269,6 +285,7 @@ static int open_world(struct server *s, struct err *err)
 	s->patience_ms = PATIENCE_MS;
 	s->answer_ms = ANSWER_MS;
 	s->prune_timer = loop_timer_new(s->loop, prune_begin, s);
+	s->expiry_timer = loop_timer_new(s->loop, expiry_look, s);
 	rc = open_store(s, err);
 	if (rc == 0)
 		rc = server_load(s, err);
@@ -305,6 +322,7 @@ int server_open(const char *data_dir, const char *config_path, const char *liste
 	loop_on_turn_end(s->loop, arm_at_turn_end, s);
 	loop_on_turn_end(s->loop, batch_turn_end, s);
 	loop_timer_start(s->prune_timer, 60 * 1000, 0);
+	expiry_look(s);
 	*ret_server = s;
 	return 0;
 }
@@ -320,6 +338,7 @@ void server_close(struct server *s)
 		loop_off_turn_end(s->loop, batch_turn_end, s);
 		loop_off_turn_end(s->loop, arm_at_turn_end, s);
 		loop_timer_free(STEAL(s->prune_timer));
+		loop_timer_free(STEAL(s->expiry_timer));
 		loop_timer_free(STEAL(s->tick_timer));
 		loop_timer_free(STEAL(s->retry_timer));
 		loop_timer_free(STEAL(s->patience_timer));
@@ -332,6 +351,7 @@ void server_close(struct server *s)
 	loop_timer_free(s->patience_timer);
 	loop_timer_free(s->tick_timer);
 	loop_timer_free(s->prune_timer);
+	loop_timer_free(s->expiry_timer);
 	watch_done(s);
 	prune_free(s);
 	removals_free(s);
@@ -341,6 +361,7 @@ void server_close(struct server *s)
 		free(s->world->policy.models);
 	world_free(s->world);
 	loop_free(s->loop);
+	guard_free(s->guard);
 	conf_free(s->conf);
 	free(s->listen);
 	free(s->config_path);

@@ -19,6 +19,7 @@
 #include "store/store.h"
 
 struct batch;
+struct guard;
 struct kept;
 struct prune;
 struct removals;
@@ -36,6 +37,7 @@ struct server {
 	char *config_path; /* NULL: none */
 	char *listen;      /* "127.0.0.1:7311" as it came out, or NULL */
 	char tls_pin[65];
+	struct guard *guard;
 	int64_t started_ms;
 	uint32_t owner_uid;
 	bool is_root_install; /* jobs may run as other accounts */
@@ -64,6 +66,7 @@ struct server {
 	struct prune *prune;           /* under way, or NULL */
 	struct loop_timer *tick_timer; /* back-off, silence */
 	struct loop_timer *prune_timer;
+	struct loop_timer *expiry_timer; /* of tokens */
 	bool shutting_down;
 	bool shutdown_keep;
 	bool stop_asked; /* stops after what is gathered, or when that cannot be kept */

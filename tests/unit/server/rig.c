@@ -251,7 +251,8 @@ void ask_begin_tcp(struct rig *g, struct ask *a, const char *method, const char 
 
 	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	begin(g, a, (const struct sockaddr *)&addr, sizeof(addr));
-	buf_addf(&a->out, "%s %s HTTP/1.1\r\nHost: berth\r\nConnection: close\r\n", method, path);
+	buf_addf(&a->out, "%s %s HTTP/1.1\r\nConnection: close\r\n%s", method, path,
+	        g->tcp_head ? g->tcp_head : "Host: localhost\r\n");
 	if (token)
 		buf_addf(&a->out, "Authorization: Bearer %s\r\n", token);
 	buf_addf(&a->out, "Content-Length: %zu\r\n\r\n%s", body ? strlen(body) : 0,

@@ -35,7 +35,8 @@ struct ask {
 
 struct rig {
 	char dir[64];
-	bool listens; /* TCP, on a free port of loopback */
+	bool listens;         /* TCP, on a free port of loopback */
+	const char *tcp_head; /* of requests over TCP, NULL: "Host: localhost" and CR LF */
 	struct server *s;
 	/* the agent */
 	struct net_ws *ws;
