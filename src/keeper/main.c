@@ -167,14 +167,22 @@ static void open_files(const char *spool, const char *sock)
 	open_at(path, O_RDWR, FD_BEGUN);
 }
 
-static int listen_at(const char *sock)
+static int bind_at(const char *sock)
 {
 	struct err err;
 	int fd;
 
-	if (usock_listen(sock, &fd, &err) < 0)
+	if (usock_bind(sock, &fd, &err) < 0)
 		die(&err);
 	return fd;
+}
+
+static void start_listening(int fd)
+{
+	struct err err;
+
+	if (listen(fd, SOMAXCONN) < 0 && err_sys(&err, errno, "listening"))
+		die(&err);
 }
 
 static struct keeper_base make_base(const struct options *o)
@@ -222,11 +230,10 @@ int main(int argc, char **argv)
 	take_lock(sock);
 	open_files(o.spool, sock);
 	o.parent.spool_path = o.spool;
-	o.parent.listen_fd = listen_at(sock);
+	o.parent.listen_fd = bind_at(sock);
 	rights_back(&base);
-	/* Who connects sees whose rights this was last called with; the helper talks to nobody but root. */
-	if (base.is_root)
-		listen(o.parent.listen_fd, SOMAXCONN);
+	/* Who connects sees whose rights this was called with; the helper talks to nobody but root. */
+	start_listening(o.parent.listen_fd);
 	log_info("keeper.ready", "socket=\"%s\" spool=\"%s\"", sock, o.spool);
 	parent_run(&base, &o.parent);
 	rights_as_server(&base);

@@ -11,7 +11,12 @@
 #include "keeper/ring.h"
 #include "plat/clock.h"
 
-enum { INDEX_GATHER_MS = 10, INDEX_GATHER_BYTES = 1 << 20, MAX_LEAST = 2048 };
+enum {
+	INDEX_GATHER_MS = 10,
+	INDEX_GATHER_BYTES = 1 << 20,
+	INDEX_AGAIN_MS = 200, /* when the disk did not take it */
+	MAX_LEAST = 2048,
+};
 
 static int open_for_account(struct output_file *f, const struct keeper_base *base,
         const struct launch *l, struct err *err)
@@ -80,18 +85,53 @@ static bool is_there(struct output_file *f)
 	return f->fd >= 0;
 }
 
-void output_flush(struct output *o)
+/* An entry that was cut short is written over by the next one: the index stays a run of whole entries. */
+static bool index_put(struct output *o, const struct spool_chunk *c)
 {
-	if (o->pending.len == 0 || !o->index_path)
-		return;
+	if (o->index_len >= SPOOL_INDEX_MAX)
+		return true;
 	if (o->index_fd < 0)
 		o->index_fd = open(
 		        o->index_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	/* An entry that the disk does not take is written over by the next one: the index stays a run of whole entries. */
-	if (o->index_fd >= 0 && o->index_len < SPOOL_INDEX_MAX &&
-	        pwrite(o->index_fd, &o->pending, sizeof(o->pending), (off_t)o->index_len) ==
-	                (ssize_t)sizeof(o->pending))
-		o->index_len += sizeof(o->pending);
+	if (o->index_fd < 0 ||
+	        pwrite(o->index_fd, c, sizeof(*c), (off_t)o->index_len) != (ssize_t)sizeof(*c))
+		return false;
+	o->index_len += sizeof(*c);
+	return true;
+}
+
+/* What a ring wrote elsewhere meanwhile cannot be one entry with it, and is in none. */
+static void owe(struct output *o, struct output_file *f, const struct spool_chunk *c)
+{
+	if (f->owed.len == 0) {
+		f->owed = *c;
+	} else if (f->owed.offset + f->owed.len == c->offset &&
+	           c->len <= UINT32_MAX - f->owed.len) {
+		f->owed.len += c->len;
+		if (f->owed.stream != c->stream)
+			f->owed.stream = SPOOL_STDOUT;
+	}
+	o->pending_due_ms = clock_mono_ms() + INDEX_AGAIN_MS;
+}
+
+static bool is_owed(const struct output *o)
+{
+	return o->files[0].owed.len || o->files[1].owed.len;
+}
+
+void output_flush(struct output *o)
+{
+	struct output_file *f = &o->files[o->pending.stream == SPOOL_STDERR && o->is_split];
+
+	if ((o->pending.len == 0 && !is_owed(o)) || !o->index_path)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(o->files); i++)
+		if (o->files[i].owed.len && index_put(o, &o->files[i].owed))
+			o->files[i].owed.len = 0;
+	if (o->pending.len && (f->owed.len || !index_put(o, &o->pending)))
+		owe(o, f, &o->pending);
+	else if (is_owed(o))
+		o->pending_due_ms = clock_mono_ms() + INDEX_AGAIN_MS;
 	o->pending.len = 0;
 }
 
@@ -116,10 +156,11 @@ static void index_add(struct output *o, enum spool_stream stream, uint64_t offse
 
 int output_flush_in(const struct output *o)
 {
-	uint64_t now = o->pending.len ? clock_mono_ms() : 0;
+	uint64_t now;
 
-	if (o->pending.len == 0)
+	if (o->pending.len == 0 && !is_owed(o))
 		return -1;
+	now = clock_mono_ms();
 	return now >= o->pending_due_ms ? 0 : (int)(o->pending_due_ms - now);
 }
 

@@ -2,6 +2,7 @@
  * Where the output of an attempt goes: one or two files with a ceiling, and the index beside them (wire/spool.h).
  * The caller owns the struct; its paths are borrowed from the message. One thread.
  * Nothing here stops a job: bytes that no file takes (disk full, ceiling) are counted, and writing resumes when it can.
+ * Entries that the index does not take are written later, as one; what is of both streams then counts as stdout.
  *
  * DESIGN. Up to its ceiling a file simply grows. Past it, the second half is a ring: head stays, tail is written over and
  * over. output_finish puts the ring in order in place, in a time that grows with the ceiling only, and writes one line
@@ -25,6 +26,7 @@ struct output_file {
 	uint64_t lost;   /* bytes that it did not take */
 	uint64_t untold; /* of them, those that no line in the file tells of yet */
 	int lost_errno;
+	struct spool_chunk owed; /* of it, what the disk did not take into the index so far */
 };
 
 struct output {
@@ -34,7 +36,7 @@ struct output {
 	int index_fd;
 	uint64_t index_len;
 	struct spool_chunk pending; /* gathers what is adjacent, until pending_due_ms */
-	uint64_t pending_due_ms;    /* clock_mono_ms */
+	uint64_t pending_due_ms;    /* clock_mono_ms; of what is owed, too */
 	uint64_t total;             /* bytes of the job */
 };
 

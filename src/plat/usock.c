@@ -39,7 +39,7 @@ static int make_address(
 	return 0;
 }
 
-int usock_listen(const char *path, int *ret_fd, struct err *err)
+int usock_bind(const char *path, int *ret_fd, struct err *err)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), dir, rc;
 	struct sockaddr_un addr;
@@ -50,12 +50,26 @@ int usock_listen(const char *path, int *ret_fd, struct err *err)
 	if (rc == 0) {
 		unlink(addr.sun_path);
 		/* The mode of the socket becomes that of its name. */
-		if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-		        listen(fd, BACKLOG) < 0)
-			rc = err_sys(err, errno, "listening at '%s'", path);
+		if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+			rc = err_sys(err, errno, "making socket '%s'", path);
 		close(dir);
 	}
 	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+int usock_listen(const char *path, int *ret_fd, struct err *err)
+{
+	int fd, rc = usock_bind(path, &fd, err);
+
+	if (rc < 0)
+		return rc;
+	if (listen(fd, BACKLOG) < 0) {
+		rc = err_sys(err, errno, "listening at '%s'", path);
 		close(fd);
 		return rc;
 	}

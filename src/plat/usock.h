@@ -9,6 +9,8 @@
 #include "base/err.h"
 
 /* Takes the place of a dead one; mode 0600, whatever the umask. Non-blocking. */
+MUST_CHECK int usock_bind(const char *path, int *ret_fd, struct err *err);
+/* The same, and listens: who connects sees the account that did that. */
 MUST_CHECK int usock_listen(const char *path, int *ret_fd, struct err *err);
 MUST_CHECK int usock_connect(const char *path, int *ret_fd, struct err *err);
 /* Never waits, and makes a socket that never does: UNAVAILABLE when the listener's line is full. */

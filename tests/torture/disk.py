@@ -1,6 +1,7 @@
 """A small disk of its own for Berth's data, which can be filled, slow, or broken for a while. For root only."""
 import ctypes
 import os
+import shutil
 import struct
 import time
 
@@ -22,6 +23,20 @@ def mount_tmpfs(path, size):
     os.makedirs(path, exist_ok=True)
     if LIBC.mount(b"tmpfs", path.encode(), b"tmpfs", 0, f"size={size},mode=755".encode()) != 0:
         raise OSError(ctypes.get_errno(), f"mounting {path}")
+
+
+def copy_build(build, to):
+    """Berth with what makes its disk bad: the keeper that takes it, where it was built."""
+    mine = os.path.join(build, "tests", "torture")
+    shutil.copytree(os.path.join(build, "fake"), os.path.join(to, "fake"), symlinks=True, ignore=shutil.ignore_patterns("*.p"))
+    for name in os.listdir(build):
+        if name.startswith("berth"):
+            shutil.copy(os.path.join(build, name), to)
+    for name in ("berth-keeper", "bad_disk.so"):
+        if os.path.exists(os.path.join(mine, name)):
+            shutil.copy(os.path.join(mine, name), to)
+    os.chmod(to, 0o755)
+    return to
 
 
 class Disk:

@@ -108,6 +108,8 @@ FAULTS = {
     "a disk that kills a running job": (on_bad_disk(lambda w: set_attempt(w, "2", 0, reason="signalled", exit_code=137)), "in place of 0"),
     "a start that failed without a bad disk": (lambda w: set_attempt(w, "1", 0, reason="exec_failed", exit_code=125), "exec_failed"),
     "a disk that fails a job that ran": (on_bad_disk(lambda w: set_attempt(w, "1", 0, reason="exec_failed", exit_code=125)), "and has run"),
+    "a withdrawn job that ran": (on_bad_disk(lambda w: w.shown["2"]["transitions"].append(
+        {"state": "CANCELLED", "reason": "withdrawn", "attempt": 0})), "was withdrawn, and ran"),
     "a job lost on a bad disk": (on_bad_disk(lambda w: w.shown.pop("2")), "LOST"),
     "a job that is gone": (lambda w: w.shown.pop("2"), "LOST"),
     "a job that stands there twice": (lambda w: w.shown.update({"9": dict(w.shown["2"], id="9")}), "more than once"),

@@ -9,6 +9,8 @@ import time
 
 DEVICES = 2
 DEVICE_MEM = 8 << 30
+# Of rounds with a helper. Not nobody: other tests' jobs end everything that is nobody's.
+SERVER_USER, JOB_USER = "games", "news"
 ROLES = ("up", "server", "agent", "helper", "keeper")
 # Root's own server in a temporary directory that is closed to others: no account is made for it.
 os.environ.setdefault("BERTH_CONF_SERVER_USER", "root")

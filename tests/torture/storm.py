@@ -39,7 +39,7 @@ class Storm:
         self.disk = the_rig.disk
         self.actions_of_killer = PROFILES[profile] + (WITH_HELPER.get(profile, []) if has_helper else [])
         # What every job has besides: behind a helper root's clients send for another account.
-        self.more, self.env = {"user": "nobody"} if has_helper else {}, env or {}
+        self.more, self.env = {"user": rig.JOB_USER} if has_helper else {}, env or {}
         self.jobs = []  # of all clients
         self.wrong = []  # what a client saw that must not be
         self.refused = 0  # submits, of a bad disk

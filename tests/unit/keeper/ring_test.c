@@ -262,6 +262,52 @@ static void test_writing_resumes(void **state)
 	close(o.index_fd);
 }
 
+/* The disk takes output, but not the entries that tell of it: they are made up for, before what comes later. */
+static void test_index_is_made_up_for(void **state)
+{
+	struct launch l = {.out_path = paths[0], .index_path = paths[2], .out_internal = true};
+	static const struct spool_chunk want[] = {{.offset = 0, .len = 4, .stream = SPOOL_STDERR},
+	        {.offset = 4, .len = 4, .stream = SPOOL_STDOUT},
+	        {.offset = 8, .len = 8, .stream = SPOOL_STDOUT},
+	        {.offset = 16, .len = 2, .stream = SPOOL_STDERR}};
+	CLEANUP_BUF struct buf index = {0};
+	struct spool_chunk got[ARRAY_LEN(want)];
+	uint64_t total, dropped;
+	struct output o;
+	struct err err;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(output_open(&o, &base, &l, &err), 0);
+	limit_files(sizeof(struct spool_chunk) - 1);
+	output_write(&o, SPOOL_STDERR, "one\n", 4);
+	output_flush(&o);
+	assert_in_range(output_flush_in(&o), 1, 1000);
+	limit_files(RLIM_INFINITY);
+	output_flush(&o);
+	assert_int_equal(output_flush_in(&o), -1);
+	output_write(&o, SPOOL_STDOUT, "two\n", 4);
+	output_flush(&o);
+	limit_files(2 * sizeof(struct spool_chunk));
+	output_write(&o, SPOOL_STDERR, "red\n", 4);
+	output_write(&o, SPOOL_STDOUT, "ten\n", 4);
+	output_flush(&o);
+	limit_files(RLIM_INFINITY);
+	output_write(&o, SPOOL_STDERR, "6\n", 2);
+	output_finish(&o, &total, &dropped);
+	assert_int_equal(total, 18);
+	assert_int_equal(dropped, 0);
+	read_file(paths[2], &index);
+	assert_int_equal(index.len, sizeof(want));
+	memcpy(got, index.data, sizeof(got));
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		assert_int_equal(got[i].offset, want[i].offset);
+		assert_int_equal(got[i].len, want[i].len);
+		assert_int_equal(got[i].stream, want[i].stream);
+	}
+	close(o.files[0].fd);
+	close(o.index_fd);
+}
+
 static void test_a_device_has_no_ceiling(void **state)
 {
 	struct launch l = {.out_path = "/dev/null", .output_max = 4096};
@@ -293,6 +339,7 @@ int main(void)
 	        TEST(test_large_ring),
 	        TEST(test_no_ceiling),
 	        TEST(test_writing_resumes),
+	        TEST(test_index_is_made_up_for),
 	        TEST(test_a_device_has_no_ceiling),
 	};
 
