@@ -26,6 +26,11 @@ static void answer(int conn, int fd, const struct err *why)
 	(void)!usock_send_fd(conn, fd, bytes, 1 + len);
 }
 
+void opener_accept(int conn)
+{
+	answer(conn, -1, NULL);
+}
+
 void opener_refuse(int conn, const struct err *why)
 {
 	answer(conn, -1, why);

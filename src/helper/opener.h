@@ -24,5 +24,6 @@ struct openers {
 /* l: checked, with its account. conn stays the caller's, who has no more to do with it. */
 void opener_begin(struct openers *o, int conn, const struct launch *l);
 void opener_refuse(int conn, const struct err *why);
+void opener_accept(int conn); /* done, and there is no descriptor to give */
 /* A child has ended; false: none of these. */
 bool opener_reap(struct openers *o, pid_t pid);

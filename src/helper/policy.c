@@ -274,7 +274,7 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 	l->refusal = NULL;
 	if (l->kind == LAUNCH_ROTATE && !l->path)
 		return err_set(err, ERR_INVALID, "no spool was named");
-	if (l->kind == LAUNCH_FORGET)
+	if (l->kind == LAUNCH_FORGET || l->kind == LAUNCH_DOOR)
 		return 0;
 	if (l->kind == LAUNCH_OPEN)
 		return check_open(p, l, now_ms, err);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "helper/door.h"
 #include "helper/grants.h"
 #include "helper/opener.h"
 #include "plat/clock.h"
@@ -178,6 +179,19 @@ static void open_for(struct relay *r, int conn, struct launch *l)
 	opener_refuse(conn, &err);
 }
 
+static void answer_door(const struct relay *r, int conn, gid_t gid)
+{
+	struct err err;
+
+	if (door_give(r->o->data, r->o->policy->server_uid, gid, &err) == 0) {
+		opener_accept(conn);
+		return;
+	}
+	log_warn("helper.refused", "kind=%d gid=%u why=\"%s\"", (int)LAUNCH_DOOR, (unsigned)gid,
+	        err.text);
+	opener_refuse(conn, &err);
+}
+
 static void pass_on(struct relay *r, struct launch *l)
 {
 	struct launch out = *l;
@@ -219,8 +233,11 @@ static int take_messages(struct relay *r, struct conn *c, struct err *err)
 		rc = launch_decode(in->data + used + 4, len, &l, err);
 		if (rc < 0)
 			return rc;
-		if (l.kind == LAUNCH_OPEN) {
-			open_for(r, c->fd, &l);
+		if (l.kind == LAUNCH_OPEN || l.kind == LAUNCH_DOOR) {
+			if (l.kind == LAUNCH_OPEN)
+				open_for(r, c->fd, &l);
+			else
+				answer_door(r, c->fd, l.gid);
 			launch_done(&l);
 			return 1;
 		}

@@ -234,6 +234,7 @@ static void carry_out(struct parent *p, struct launch *l)
 		break;
 	case LAUNCH_FORGET:
 	case LAUNCH_OPEN:
+	case LAUNCH_DOOR:
 		break;
 	}
 }

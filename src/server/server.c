@@ -1,6 +1,7 @@
 #include "server/server.h"
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/door.h"
 #include "server/guard.h"
 #include "server/kept.h"
 #include "server/links.h"
@@ -13,7 +14,6 @@
 #include "plat/clock.h"
 #include "plat/fs.h"
 
-#include <grp.h>
 #include <malloc.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -164,13 +164,6 @@ static int open_store(struct server *s, struct err *err)
 	return 0;
 }
 
-static uint32_t group_of(const char *name)
-{
-	const struct group *g = name[0] ? getgrnam(name) : NULL;
-
-	return g ? g->gr_gid : UINT32_MAX;
-}
-
 static bool is_loopback(const char *host)
 {
 	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
@@ -257,13 +250,19 @@ static int listen_all(struct server *s, struct err *err)
 	        .body_ms = (unsigned)c->server_body_timeout_ms,
 	        .idle_ms = (unsigned)c->server_idle_timeout_ms,
 	        .stall_ms = (unsigned)c->server_stall_timeout_ms};
+	bool by_helper = s->is_root_install && geteuid() != 0;
 	char path[4200];
-	int rc = net_server_new(s->loop, &limits, &handlers, s, &s->net, err);
+	uint32_t gid;
+	int rc = door_find_group(c->socket_group, &gid, err);
 
+	if (rc == 0)
+		rc = net_server_new(s->loop, &limits, &handlers, s, &s->net, err);
 	snprintf(path, sizeof(path), "%s/berth.sock", s->data_dir);
 	if (rc == 0)
 		rc = net_server_listen_unix(
-		        s->net, path, s->conf->socket_mode, group_of(s->conf->socket_group), err);
+		        s->net, path, c->socket_mode, by_helper ? UINT32_MAX : gid, err);
+	if (rc == 0 && by_helper && gid != UINT32_MAX)
+		rc = door_ask_helper(s->data_dir, gid, err);
 	if (rc == 0)
 		rc = c->server_listen[0] ? listen_tcp(s, err)
 		                         : guard_new(c, NULL, NULL, &s->guard, err);

@@ -346,7 +346,7 @@ int launch_decode(const void *data, size_t len, struct launch *ret_launch, struc
 		take_identity(&l, &f);
 		take_setting(&l, &f);
 	}
-	if (l.kind < LAUNCH_START || l.kind > LAUNCH_OPEN) {
+	if (l.kind < LAUNCH_START || l.kind > LAUNCH_DOOR) {
 		launch_done(&l);
 		return err_set(err, ERR_VERSION, "launch message of kind %u is not known here",
 		        (unsigned)l.kind);

@@ -42,6 +42,8 @@ enum launch_kind {
 	 * own, where it is answered: one byte 0 with the descriptor, or one of enum err_kind and the text of the error; then it ends.
 	 */
 	LAUNCH_OPEN,
+	/* From the server to the helper: its socket gets the group `gid`. A connection of its own, answered in the same way. */
+	LAUNCH_DOOR,
 };
 
 struct launch {
@@ -87,7 +89,7 @@ struct launch {
 	/* Of a rotate: the new spool file. Of an exec, stop or sweep: the one its attempt was started with; NULL: the one in use. */
 	const char *path;
 
-	/* Filled in by the helper, never by the agent; only the helper can talk to a parent that is root. */
+	/* Filled in by the helper, never by the agent (but the gid of a DOOR); only the helper can talk to a parent that is root. */
 	bool has_account; /* `user` was looked up and allowed */
 	uint32_t uid, gid;
 	uint32_t *groups;

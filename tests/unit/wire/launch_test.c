@@ -170,8 +170,8 @@ static void test_refused(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(LAUNCH_MAX);
 
-	codec_put_u64(&b, 1, LAUNCH_OPEN + 1);
-	check_refused(&b, ERR_VERSION, "kind 8");
+	codec_put_u64(&b, 1, LAUNCH_DOOR + 1);
+	check_refused(&b, ERR_VERSION, "kind 9");
 	buf_reset(&b);
 	codec_put_u64(&b, 2, 1);
 	check_refused(&b, ERR_VERSION, "kind 0");
