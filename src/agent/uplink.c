@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <talloc.h>
 
 #include "base/mem.h"
@@ -171,6 +172,17 @@ static void on_retry(void *data)
 
 /* Life */
 
+/* It is used all the same: whoever could read it has read it by now. */
+static void look_at_token_file(const char *path)
+{
+	struct stat st;
+
+	if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077))
+		log_warn("link.token",
+		        "file=\"%s\" text=\"others may read or write it: chmod 600, and make another token\"",
+		        path);
+}
+
 struct uplink *uplink_new(struct loop *loop, struct outbox *outbox, const struct uplink_options *o)
 {
 	struct uplink *u = mem_zalloc(sizeof(*u));
@@ -179,6 +191,7 @@ struct uplink *uplink_new(struct loop *loop, struct outbox *outbox, const struct
 	u->outbox = outbox;
 	u->o = *o;
 	u->retry_ms = RETRY_MIN_MS;
+	look_at_token_file(o->token_file);
 	u->retry = loop_timer_new(loop, on_retry, u);
 	loop_on_turn_end(loop, on_turn_end, u);
 	loop_timer_start(u->retry, 0, 0);

@@ -21,7 +21,8 @@
 #define SAY_FIRST_MS  1000
 #define SAY_MOST_MS   60000
 #define ASK_AGAIN_MS  500
-#define STRAGGLERS_MS 15000 /* after the supervisor has gone */
+#define ALONE_MS      500   /* after the supervisor has gone */
+#define STRAGGLERS_MS 15000 /* the same */
 
 enum { KEY_KEEP = 0x1000, KEY_NO_RETRY };
 
@@ -84,6 +85,18 @@ static size_t count_left(const char *data_dir, const struct down *d, struct buf 
 	return n;
 }
 
+/* A keeper whose client never came would wait for it; all of them are to end, and this one has nobody else to say so. */
+static void end_keepers(const char *data_dir)
+{
+	struct procs p;
+
+	procs_find(data_dir, &p);
+	for (size_t i = 0; i < p.n; i++)
+		if (p.v[i].role == PROCS_KEEPER)
+			kill(p.v[i].pid, SIGTERM);
+	procs_done(&p);
+}
+
 /* The server's process, 0 when there is none. */
 static pid_t find_server(const char *data_dir)
 {
@@ -115,6 +128,8 @@ static int wait_until_gone(
 			return 0;
 		if (held)
 			alone_ms = now_ms;
+		if (!d->keep && now_ms - alone_ms >= ALONE_MS)
+			end_keepers(data_dir);
 		if (now_ms - alone_ms >= STRAGGLERS_MS)
 			return err_set(err, ERR_TIMEOUT, "still there: %s", buf_str(&names));
 		if (now_ms - start_ms >= say_ms) {

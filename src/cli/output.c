@@ -137,7 +137,9 @@ void output_listing(const struct cli *cli, const struct output_listing *l, const
 		json_array_foreach(rows, i, row)
 		{
 			const char *name = json_string_value(json_object_get(row, l->name_key));
-			puts(name ? name : "-");
+			CLEANUP_BUF struct buf shown = BUF_INIT(CELL_MAX);
+			cli_add_shown(&shown, name ? name : "-");
+			puts(buf_str(&shown));
 		}
 		return;
 	case OUTPUT_CSV:
@@ -153,9 +155,26 @@ void output_listing(const struct cli *cli, const struct output_listing *l, const
 	}
 }
 
+/* What terminals obey stands in strings only, and as an escape there: DEL and C1, which JSON would let through. */
+static int put_json(const char *data, size_t len, void *stream)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)data[i];
+		unsigned char next = i + 1 < len ? (unsigned char)data[i + 1] : 0;
+
+		if (c == 0x7f)
+			fputs("\\u007f", stream);
+		else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+			fprintf(stream, "\\u%04x", (unsigned)data[++i] & 0xff);
+		else
+			putc(c, stream);
+	}
+	return 0;
+}
+
 void output_json(const json_t *value)
 {
-	json_dumpf(value, stdout,
+	json_dump_callback(value, put_json, stdout,
 	        JSON_ENCODE_ANY | (isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT));
 	putchar('\n');
 }
@@ -207,9 +226,7 @@ void output_cell_string(const json_t *value, bool plain, struct buf *out)
 {
 	if (is_absent(value, plain, out))
 		return;
-	if (json_is_string(value) && plain)
-		buf_add(out, json_string_value(value), json_string_length(value));
-	else if (json_is_string(value))
+	if (json_is_string(value))
 		cli_add_shown(out, json_string_value(value));
 	else if (json_is_integer(value))
 		buf_addf(out, "%lld", (long long)json_integer_value(value));

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "cli/cli.h"
 #include "plat/fs.h"
 
 static char *join(const char *a, const char *b)
@@ -103,6 +105,16 @@ static char *trimmed(const char *s, size_t len)
 	return strndup(s, len);
 }
 
+/* It is used all the same: whoever could read it has read it by now, and only its owner can mend that. */
+static void check_token_file(const char *file)
+{
+	struct stat st;
+
+	if (stat(file, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077))
+		cli_say("the token in %s is no secret: others may read or write that file; chmod 600, and make another token",
+		        file);
+}
+
 static int find_token(struct target *t, struct err *err)
 {
 	const char *token = getenv("BERTH_TOKEN"), *file = getenv("BERTH_TOKEN_FILE");
@@ -113,6 +125,7 @@ static int find_token(struct target *t, struct err *err)
 	} else if (file && file[0]) {
 		if (fs_read(file, &b, err))
 			return err_wrap(err, "BERTH_TOKEN_FILE");
+		check_token_file(file);
 		t->token = trimmed((const char *)b.data, b.len);
 	}
 	for (const char *c = t->token; c && *c; c++)

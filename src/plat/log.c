@@ -17,6 +17,20 @@ bool log_is_on(enum log_level level)
 	return (int)level <= atomic_load(&log_max);
 }
 
+/* A line break makes no line of its own, and no terminal that shows the log obeys it: not C0, DEL, nor C1 in UTF-8. */
+static void make_harmless(char *line, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)line[i];
+		unsigned char next = i + 1 < n ? (unsigned char)line[i + 1] : 0;
+
+		if (c < ' ' || c == 0x7f)
+			line[i] = ' ';
+		else if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+			line[i] = line[i + 1] = ' ';
+	}
+}
+
 static void put_line(enum log_level level, const char *event, const char *fmt, va_list ap)
 {
 	static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -29,10 +43,7 @@ static void put_line(enum log_level level, const char *event, const char *fmt, v
 	n = MIN(n, sizeof(line) / 2 - 1);
 	n += (size_t)vsnprintf(line + n, sizeof(line) - n, fmt, ap);
 	n = MIN(n, sizeof(line) - 2);
-	/* A text with a line break in it must not make a line of its own. */
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)line[i] < ' ')
-			line[i] = ' ';
+	make_harmless(line, n);
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, n) < 0)
 		return;
