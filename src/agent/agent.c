@@ -163,6 +163,18 @@ static int open_engine(struct agent *a, bool is_rebooted, struct err *err)
 	return engine_open(engine_all[0], &o, &a->engine, err);
 }
 
+static int minor_of(void *data, const char *uuid)
+{
+	struct agent *a = data;
+	uint32_t n;
+	const struct device_info *v = inventory_devices(a->inventory, &n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (strcmp(v[i].uuid, uuid) == 0)
+			return v[i].minor;
+	return -1;
+}
+
 static int make_attempts(struct agent *a, struct err *err)
 {
 	char boot_path[PATH_MAX];
@@ -171,6 +183,7 @@ static int make_attempts(struct agent *a, struct err *err)
 	        .cores = a->machine.n_cpus,
 	        .grace_ms = GRACE_MS,
 	        .output_max = OUTPUT_MAX,
+	        .minor_of = minor_of,
 	        .on_ended = on_ended,
 	        .data = a,
 	};

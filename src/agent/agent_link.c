@@ -39,6 +39,10 @@ static void on_welcome(struct agent *a, const struct link_welcome *m)
 	        m->server_program ? m->server_program : "");
 	uplink_welcomed(a->uplink);
 	attempts_set_limits(a->attempts, m->grace_ms, m->output_max);
+	attempts_set_holds(a->attempts, &(struct engine_holds){.max_processes = m->max_processes,
+	                                        .cap_cpus = m->cap_cpus,
+	                                        .io_weight = m->io_weight,
+	                                        .group_parent = m->group_parent});
 	a->beat_ms = m->heartbeat_ms ? m->heartbeat_ms : AGENT_BEAT_MS;
 	loop_timer_start(a->beat, a->beat_ms, a->beat_ms);
 	if (!a->again_until_ms)

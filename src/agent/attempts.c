@@ -6,6 +6,7 @@
 #include <talloc.h>
 
 #include "base/mem.h"
+#include "plat/cgroup.h"
 #include "plat/clock.h"
 #include "plat/log.h"
 
@@ -20,9 +21,11 @@ struct attempts {
 	struct attempt_list lists[ATTEMPT_STATES];
 	uint32_t counts[ATTEMPT_STATES];
 	uint32_t burst;
+	struct engine_holds holds; /* its string is ours */
 	/* In engine_prepare, which reports of others: the last of the queue, and not to be started yet. */
 	const struct known_attempt *preparing;
 	bool is_shutdown;
+	uint32_t said_not_held; /* enum spool_hold */
 };
 
 /* Attempts */
@@ -83,6 +86,8 @@ static void tell_started(struct attempts *at, const struct known_attempt *a)
 	        .wall_ms = a->started_ms,
 	        .keeper_pid = a->root_pid,
 	        .pid = a->pid,
+	        .held = a->held,
+	        .not_held = a->not_held,
 	};
 
 	link_put_record(outbox_buf(at->o.outbox), &r);
@@ -192,6 +197,17 @@ static void signal_engine(
 		        err.text);
 }
 
+/* What this machine cannot hold, once. */
+static void say_not_held(struct attempts *at, uint32_t not_held)
+{
+	char names[96];
+
+	if (!(not_held & ~at->said_not_held))
+		return;
+	at->said_not_held |= not_held;
+	log_warn("attempt.not_held", "what=\"%s\"", cgroup_names(not_held, names));
+}
+
 void attempts_on_started(struct attempts *at, const struct spool_record *r)
 {
 	struct known_attempt *a = attempt_of(at, r);
@@ -199,12 +215,15 @@ void attempts_on_started(struct attempts *at, const struct spool_record *r)
 	a->root_pid = r->keeper_pid;
 	a->pid = r->pid;
 	a->started_ms = r->wall_ms;
+	a->held = r->held;
+	a->not_held = r->not_held;
 	if (is_over(a)) {
 		/* The server was told that it never began. */
 		log_warn("attempt.late", "epoch=%llu", (unsigned long long)a->epoch);
 		signal_engine(at, a, SPOOL_STOPPED, true);
 		return;
 	}
+	say_not_held(at, r->not_held);
 	if (a->state != ATTEMPT_LIVING)
 		set_state(at, a, ATTEMPT_LIVING);
 	tell_started(at, a);
@@ -225,6 +244,20 @@ void attempts_on_ended(struct attempts *at, const struct spool_record *r, bool w
 
 /* What the server says */
 
+/* False when one of its devices has no number: then none can be kept from it. */
+static bool find_minors(
+        const struct attempts *at, const struct link_start *m, uint64_t minors[ENGINE_MINORS / 64])
+{
+	for (uint32_t i = 0; i < m->n_slices; i++) {
+		int minor = at->o.minor_of ? at->o.minor_of(at->o.data, m->slices[i].device) : -1;
+
+		if (minor < 0 || minor >= ENGINE_MINORS)
+			return false;
+		minors[minor / 64] |= (uint64_t)1 << minor % 64;
+	}
+	return true;
+}
+
 void attempts_start(struct attempts *at, const struct link_start *m, const void *blob,
         size_t blob_len, bool again)
 {
@@ -235,8 +268,10 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	        .env_len = blob_len,
 	        .grace_ms = at->o.grace_ms,
 	        .output_max = at->o.output_max,
+	        .holds = &at->holds,
 	        .again = again,
 	};
+	uint64_t minors[ENGINE_MINORS / 64] = {0};
 	struct err err;
 
 	if (a) {
@@ -244,6 +279,8 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 			tell_ended(at, a);
 		return;
 	}
+	if (find_minors(at, m, minors))
+		r.minors = minors;
 	a = add_attempt(at, m->epoch, m->id, m->attempt, ATTEMPT_QUEUED);
 	keep_slices(a, m);
 	at->preparing = a;
@@ -308,6 +345,14 @@ void attempts_set_limits(struct attempts *at, uint64_t grace_ms, uint64_t output
 {
 	at->o.grace_ms = grace_ms;
 	at->o.output_max = output_max;
+}
+
+void attempts_set_holds(struct attempts *at, const struct engine_holds *h)
+{
+	free(at->holds.group_parent);
+	at->holds = *h;
+	at->holds.group_parent =
+	        h->group_parent && *h->group_parent ? mem_strdup(h->group_parent) : NULL;
 }
 
 void attempts_shutdown(struct attempts *at)
@@ -382,6 +427,7 @@ void attempts_free(struct attempts *at)
 		return;
 	HASH_ITER (hh, at->by_epoch, a, next)
 		free_attempt(at, a);
+	free(at->holds.group_parent);
 	free(at);
 }
 

@@ -36,6 +36,7 @@ struct known_attempt {
 	uint32_t root_pid,
 	        pid; /* as STARTED said: what all of it descends from, and its first process */
 	int64_t started_ms;
+	uint32_t held, not_held;     /* the same: enum spool_hold */
 	struct slice_record *slices; /* what it holds; NULL with n_slices > 0 never */
 	uint32_t n_slices;
 	bool slices_known; /* not after a restart of the agent, until somebody finds out */
@@ -52,6 +53,8 @@ struct attempts_options {
 	struct outbox *outbox;
 	uint32_t cores;
 	uint64_t grace_ms, output_max; /* until the server says */
+	/* Number of the file /dev/nvidiaN of a device; -1: unknown */
+	int (*minor_of)(void *data, const char *uuid);
 	/* The end was read; answer with attempts_tell_end, now or later. NULL: it is told at once. */
 	void (*on_ended)(void *data, struct known_attempt *a);
 	void *data;
@@ -70,6 +73,7 @@ void attempts_stop(struct attempts *at, const struct link_stop *m);
 void attempts_ack(struct attempts *at, uint64_t epoch);
 void attempts_set_burst(struct attempts *at, uint32_t per_core);
 void attempts_set_limits(struct attempts *at, uint64_t grace_ms, uint64_t output_max);
+void attempts_set_holds(struct attempts *at, const struct engine_holds *h);
 void attempts_shutdown(
         struct attempts *at); /* stops everything with SPOOL_SHUTDOWN, what comes later too */
 

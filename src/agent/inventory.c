@@ -132,6 +132,7 @@ static struct device_info info_of(const struct gpu_device *g)
 {
 	struct device_info d = {
 	        .index = g->index,
+	        .minor = g->minor,
 	        .mem_bytes = g->mem_bytes,
 	        .cc = (uint32_t)(g->cc_major * 10 + g->cc_minor),
 	        .cuda = (uint32_t)MAX(g->cuda, 0),

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "cli/output.h"
 #include "cli/parts.h"
 #include "cli/procs.h"
+#include "plat/cgroup.h"
 #include "plat/fs.h"
 
 #define SPACE_LOW_BYTES (1 * GIB)
@@ -136,19 +136,26 @@ static void check_account(struct doctor *d)
 
 static void check_cgroup(struct doctor *d)
 {
-	struct statfs fs;
+	struct cgroup_tree t;
+	char name[64], held[96], rest[96];
 
-	if (statfs("/sys/fs/cgroup", &fs) < 0)
-		find(d, WARN, "cgroup", "mount -t cgroup2 none /sys/fs/cgroup",
-		        "no control groups: memory of jobs is not limited");
-	else if (fs.f_type == 0x63677270)
-		find(d, OK, "cgroup", NULL, "version 2%s",
-		        access("/sys/fs/cgroup", W_OK) == 0 ? ""
-		                                            : ", not writable for this account");
+	/* As the keepers' parent does it, and away again. */
+	snprintf(name, sizeof(name), "berth-doctor-%d", (int)getpid());
+	cgroup_tree_make("", name, CGROUP_ALL, 0, &t);
+	cgroup_tree_remove(&t);
+	cgroup_names(t.can, held);
+	cgroup_names(CGROUP_ALL & ~t.can, rest);
+	if (t.can == CGROUP_ALL)
+		find(d, OK, "cgroup", NULL, "jobs are held in: %s", held);
+	else if (t.can)
+		find(d, WARN, "cgroup",
+		        "set cgroup.parent to a group that hands its controllers down",
+		        "jobs are held in: %s; not in: %s (%s)", held, rest, t.why_not);
 	else
-		find(d, OK, "cgroup", NULL, "version 1%s",
-		        access("/sys/fs/cgroup", W_OK) == 0 ? ""
-		                                            : ", not writable for this account");
+		find(d, geteuid() == 0 ? WARN : NOTE, "cgroup",
+		        "start Berth as root, where control groups are mounted",
+		        "no control groups of our own (%s): each process is limited alone, and devices are not kept from jobs",
+		        t.why_not);
 }
 
 static void check_clock(struct doctor *d)

@@ -122,6 +122,26 @@ static void print_transitions(const json_t *job)
 		output_field("history", buf_str(&b));
 }
 
+static void add_list(struct buf *b, const json_t *a, const char *key, const char *title)
+{
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(a, key), i, name)
+	{
+		buf_add_str(b, i ? ", " : title);
+		output_cell_string(name, false, b);
+	}
+}
+
+static void add_holds(struct buf *b, const json_t *a)
+{
+	add_list(b, a, "held", "\nheld: ");
+	add_list(b, a, "not_held", "\nnot held here: ");
+	buf_add_str(b, "\ndevices held by: ");
+	add_cell(b, a, "devices_held_by", output_cell_string);
+}
+
 static void print_attempts(const json_t *job)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(16 * MIB);
@@ -148,6 +168,8 @@ static void print_attempts(const json_t *job)
 			buf_add_str(&b, " s, output ");
 			add_cell(&b, a, "output_bytes", output_cell_bytes);
 		}
+		if (json_is_string(json_object_get(a, "started_at")))
+			add_holds(&b, a);
 		buf_add_byte(&b, '\n');
 	}
 	if (b.len)

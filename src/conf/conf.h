@@ -21,6 +21,7 @@ enum conf_source { CONF_FROM_DEFAULT, CONF_FROM_FILE, CONF_FROM_ENVIRONMENT, CON
 /* In the order of the words in config.def. */
 enum conf_watchdog { CONF_WATCHDOG_OFF, CONF_WATCHDOG_REPORT, CONF_WATCHDOG_END };
 enum conf_tls { CONF_TLS_1_2, CONF_TLS_1_3 };
+enum conf_cpu_limit { CONF_CPU_SHARE, CONF_CPU_CAP };
 enum conf_log { CONF_LOG_ERROR, CONF_LOG_WARN, CONF_LOG_INFO, CONF_LOG_DEBUG };
 
 struct conf_list {

@@ -12,6 +12,8 @@ int apply__started(struct apply *a, const struct event *e, struct applied *out, 
 	if (!t || t->epoch != e->epoch || t->started_ms)
 		return 0;
 	t->pid = e->pid;
+	t->held = e->held;
+	t->not_held = e->not_held;
 	t->started_ms = e->end && e->end->wall_ms ? e->end->wall_ms : a->now.wall_ms;
 	j->started_ms = t->started_ms;
 	/* A stop that was asked for before the start is on its way; the state stays COMPLETING. */

@@ -64,6 +64,7 @@ struct event {
 	const char *text; /* NOTE */
 	bool force;
 	uint32_t pid;
+	uint32_t held, not_held; /* STARTED */
 	const struct request *request;
 	const struct placement *placement;
 	const struct attempt_end *end;

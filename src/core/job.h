@@ -50,6 +50,7 @@ struct attempt {
 	bool has_code;
 	int32_t exit_code; /* 0..255; 128+n for a signal */
 	uint32_t pid;
+	uint32_t held, not_held; /* enum spool_hold: what holds it, and what it asked for in vain */
 	uint64_t peak_mem_bytes, cpu_ms, output_bytes, dropped_bytes;
 	struct slice_record *slices; /* as granted */
 	uint32_t n_slices;

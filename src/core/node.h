@@ -34,6 +34,7 @@ struct device_info {
 	enum device_health health;
 	char health_text[120];
 	uint64_t withheld_bytes; /* used by processes that Berth did not start */
+	int32_t minor; /* of /dev/nvidiaN, -1: unknown; the node's own affair, and not told */
 };
 
 struct device {

@@ -57,6 +57,16 @@ struct engine_options {
 	void *data;
 };
 
+/* What holds every attempt here, as far as the machine can. */
+struct engine_holds {
+	uint64_t max_processes; /* threads count, too; 0: no limit */
+	bool cap_cpus;          /* its CPUs are the most that it gets, not its share */
+	uint32_t io_weight;     /* of the disk, 1 to 1000; 100: as others */
+	char *group_parent; /* control group that those of attempts are made in; NULL: the engine's own choice */
+};
+
+#define ENGINE_MINORS 256
+
 /* An attempt as the server wants it, and what the server said of all. */
 struct engine_request {
 	const struct link_start *start; /* job, command, slices, CPUs, terminal, time limit */
@@ -64,6 +74,9 @@ struct engine_request {
 	size_t env_len;
 	uint64_t grace_ms;   /* from TERM to KILL */
 	uint64_t output_max; /* bytes of output that are kept; 0: all */
+	const struct engine_holds *holds;
+	/* Of /dev/nvidiaN the ones that it may open, a bit for each; NULL: all, because it is not known which are its own. */
+	const uint64_t *minors;
 	bool again; /* it may have been given to an engine that is no more: what has begun is not begun anew */
 };
 

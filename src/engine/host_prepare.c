@@ -196,6 +196,25 @@ static void set_environment(void *ctx, const struct prepare *p, const struct eng
 	l->env = env_compose(ctx, &in);
 }
 
+/* Its CPUs are its share; without any it has a little. */
+static void set_holds(const struct engine_request *r, struct launch *l)
+{
+	const struct engine_holds *h = r->holds;
+
+	l->mem_bytes = r->start->mem_bytes;
+	l->cpu_weight = r->start->n_cpus ? MIN(r->start->n_cpus, NODE_CPUS_MAX) * 100 : 10;
+	_Static_assert(LAUNCH_MINORS == ENGINE_MINORS, "devices of an attempt and of a launch");
+	l->hold_devices = r->minors != NULL;
+	if (r->minors)
+		memcpy(l->minors, r->minors, sizeof(l->minors));
+	if (!h)
+		return;
+	l->max_processes = h->max_processes;
+	l->cpu_max_milli = h->cap_cpus ? MIN(r->start->n_cpus, NODE_CPUS_MAX) * 1000 : 0;
+	l->io_weight = h->io_weight;
+	l->group_parent = h->group_parent;
+}
+
 int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r, uint64_t now_ms,
         struct launch *ret_launch, struct err *err)
 {
@@ -224,6 +243,7 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 	if (rc < 0)
 		return rc;
 	set_environment(ctx, p, r, account, &l);
+	set_holds(r, &l);
 	_Static_assert(sizeof(l.cpus) == sizeof(m->cpus.bits), "CPUs of a node and of a launch");
 	memcpy(l.cpus, m->cpus.bits, sizeof(l.cpus));
 	*ret_launch = l;

@@ -193,6 +193,19 @@ static int check_places(const struct policy *p, const struct launch *l, struct e
 	return rc;
 }
 
+/* A group is made with root's rights: its path has no step back in it. */
+static int check_group(const struct launch *l, struct err *err)
+{
+	const char *at = l->group_parent;
+
+	if (!at)
+		return 0;
+	if (*at != '/' || strlen(at) > 300 || strstr(at, "/."))
+		return err_set(err, ERR_FORBIDDEN,
+		        "'%.100s' is no path of a control group (cgroup.parent)", at);
+	return 0;
+}
+
 static int check_command(const struct launch *l, struct err *err)
 {
 	const char *const paths[] = {l->out_path, l->err_path, l->cwd};
@@ -283,6 +296,8 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 	rc = check_places(p, l, err);
 	if (rc == 0 && has_command)
 		rc = check_command(l, err);
+	if (rc == 0)
+		rc = check_group(l, err);
 	if (rc == 0 && has_command)
 		rc = check_account(p, l, now_ms, err);
 	/* A sweep must be, also where its directory is left as it is. */

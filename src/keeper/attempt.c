@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "keeper/console.h"
+#include "keeper/limits.h"
 #include "keeper/output.h"
 #include "keeper/report.h"
 #include "keeper/rights.h"
@@ -53,6 +54,8 @@ struct attempt {
 	int watch_fd; /* of an exec: the attempt's keeper */
 	struct console *console;
 	struct output output;
+	struct limits limits;
+	unsigned group; /* number of its control group, as the parent has it */
 
 	enum phase phase;
 	bool is_waiting; /* of an exec: for its client */
@@ -84,7 +87,8 @@ static void begin_kill(struct attempt *a)
 {
 	a->phase = PHASE_KILL;
 	a->kill_again_ms = KILL_AGAIN_MS;
-	tree_kill();
+	if (!limits_kill(&a->limits))
+		tree_kill();
 }
 
 /* Shells on a terminal do not take TERM; they take what a closed terminal sends. */
@@ -141,7 +145,7 @@ static void reap(struct attempt *a)
 	/* What was left behind; and in the last phase, what has become a child of ours by the death of its parent. */
 	if (a->has_exited && a->phase == PHASE_RUN)
 		begin_term(a);
-	else if (a->phase == PHASE_KILL)
+	else if (a->phase == PHASE_KILL && !limits_kill(&a->limits))
 		tree_kill();
 }
 
@@ -273,6 +277,7 @@ static void turn(struct attempt *a)
 
 	if (ready == 0 && a->phase == PHASE_KILL) {
 		a->kill_again_ms = MIN(a->kill_again_ms * 2, 1000);
+		tree_kill();
 		reap(a);
 	}
 	if (ready == 0 && !a->is_exec)
@@ -371,6 +376,7 @@ static NORETURN void finish(struct attempt *a)
 	r.wait_status = a->wait_status;
 	r.cpu_ms = a->cpu_us / 1000;
 	r.peak_mem_bytes = a->peak_kib * KIB;
+	limits_end(&a->limits, a->l, &r);
 	report_append(&r);
 	tell_exit(a);
 	_exit(code);
@@ -427,6 +433,7 @@ static int begin_exec(struct attempt *a, struct err *err)
 		a->watch_fd = proc_byte_owner_fd(FD_SPOOL, a->id.epoch);
 	if (rc == -ERR_CONFLICT || a->watch_fd < 0)
 		return err_set(err, ERR_CONFLICT, "the job is not running here");
+	limits_take_beside(&a->limits, a->base, proc_byte_owner(FD_SPOOL, a->id.epoch));
 	a->is_waiting = true;
 	arm(a, NOBODY_CAME_MS);
 	return rc < 0 ? rc : check(a, err);
@@ -485,13 +492,15 @@ static int set_up(struct attempt *a, struct err *err)
 		rc = workdir_make(a->base, l, &a->cwd_fd, err);
 	if (rc == 0)
 		rc = streams_open(&a->io, a->base, l, a->console, err);
+	if (rc == 0 && !a->is_exec)
+		limits_take(&a->limits, a->base, l, a->group);
 	/* From here on it is never run again, whatever becomes of us. */
 	if (rc == 0 && !a->is_exec && !report_note_begun(a->id.epoch))
 		rc = err_sys(err, errno, "noting the start");
 	return rc;
 }
 
-NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
+NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsigned group)
 {
 	struct attempt a;
 	struct spawn_failure failure = {.cause = SPOOL_SETUP_FAILED, .code = 125};
@@ -505,13 +514,18 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
 	        .id = {.job = l->job, .task = l->task, .attempt = l->attempt, .epoch = l->epoch},
 	        .is_exec = l->kind == LAUNCH_EXEC,
 	        .io = STREAMS_NONE,
+	        .group = group,
 	        .cwd_fd = -1,
 	        .timer_fd = -1,
 	        .watch_fd = -1,
 	};
 	rc = set_up(&a, &err);
 	if (rc == 0) {
-		struct spawn s = {.base = base, .l = l, .is_tty = l->tty, .cwd_fd = a.cwd_fd};
+		struct spawn s = {.base = base,
+		        .l = l,
+		        .is_tty = l->tty,
+		        .limits = &a.limits,
+		        .cwd_fd = a.cwd_fd};
 
 		memcpy(s.stdio, a.io.job, sizeof(s.stdio));
 		rc = spawn_run(&s, &a.pid, &failure, &err);
@@ -520,10 +534,13 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l)
 	if (rc < 0)
 		finish_failed(&a, &failure, err.text);
 	streams_let_go(&a.io);
+	limits_let_go(&a.limits);
 	if (!a.is_exec) {
 		started = report_new(&a.id, SPOOL_STARTED);
 		started.keeper_pid = (uint32_t)getpid();
 		started.pid = (uint32_t)a.pid;
+		started.held = a.limits.held;
+		started.not_held = a.limits.not_held;
 		report_append(&started);
 		if (l->time_limit_ms)
 			arm(&a, l->time_limit_ms);

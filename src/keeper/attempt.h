@@ -7,4 +7,4 @@
 #include "keeper/keeper.h"
 #include "wire/launch.h"
 
-NORETURN void attempt_run(const struct keeper_base *base, struct launch *l);
+NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsigned group);

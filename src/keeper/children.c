@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "keeper/limits.h"
 
 struct spool_name *spool_name_new(const char *path)
 {
@@ -50,6 +51,7 @@ struct child *children_add(struct children *t, pid_t pid, enum child_role role,
 	*c = (struct child){
 	        .pid = pid,
 	        .role = role,
+	        .group = LIMITS_NONE,
 	        .cause = role == CHILD_SWEEP ? l->stop_cause : 0,
 	        .id = {.job = l->job, .task = l->task, .attempt = l->attempt, .epoch = l->epoch},
 	        .spool = spool,

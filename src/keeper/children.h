@@ -28,6 +28,8 @@ struct child {
 	LIST_ENTRY(child) entry;
 	pid_t pid;
 	enum child_role role;
+	unsigned
+	        group; /* number of its control group, as far as the parent knows; LIMITS_NONE: none */
 	unsigned tries; /* of a sweep that was killed itself */
 	uint32_t cause; /* of a sweep that was asked for: stop_cause */
 	struct attempt_id id;

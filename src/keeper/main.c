@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "keeper/limits.h"
 #include "keeper/parent.h"
 #include "keeper/rights.h"
 #include "plat/fs.h"
@@ -222,6 +223,7 @@ int main(int argc, char **argv)
 		errno = 0;
 	prctl(PR_SET_CHILD_SUBREAPER, 1L);
 	base = make_base(&o);
+	base.pool = limits_pool_new(&base);
 	if (o.sock)
 		snprintf(sock, sizeof(sock), "%s", o.sock);
 	else
@@ -236,6 +238,7 @@ int main(int argc, char **argv)
 	start_listening(o.parent.listen_fd);
 	log_info("keeper.ready", "socket=\"%s\" spool=\"%s\"", sock, o.spool);
 	parent_run(&base, &o.parent);
+	limits_pool_close(base.pool);
 	rights_as_server(&base);
 	unlink(sock);
 	log_info("keeper.end", "socket=\"%s\"", sock);

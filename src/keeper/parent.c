@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "keeper/attempt.h"
 #include "keeper/children.h"
+#include "keeper/limits.h"
 #include "keeper/report.h"
 #include "keeper/rights.h"
 #include "keeper/spawn.h"
@@ -93,6 +94,7 @@ static void start_keeper(struct parent *p, struct launch *l)
 	const struct keeper_base *base = p->base;
 	bool is_exec = l->kind == LAUNCH_EXEC;
 	char mark[SPAWN_MARK];
+	unsigned group = is_exec ? LIMITS_NONE : limits_pool_number(base->pool, l);
 	pid_t pid;
 
 	set_room_aside(p);
@@ -100,12 +102,14 @@ static void start_keeper(struct parent *p, struct launch *l)
 	pid = _Fork();
 	if (pid == 0) {
 		leave_parent();
-		attempt_run(base, l);
+		attempt_run(base, l, group);
 	}
 	if (pid > 0) {
-		children_add(&p->children, pid, is_exec ? CHILD_EXEC : CHILD_ATTEMPT, l, p->spool);
+		children_add(&p->children, pid, is_exec ? CHILD_EXEC : CHILD_ATTEMPT, l, p->spool)
+		        ->group = group;
 		return;
 	}
+	limits_pool_free_number(base->pool, group);
 	log_error("keeper.fork", "epoch=%ju error=\"%s\"", (uintmax_t)l->epoch, strerror(errno));
 	if (!is_exec)
 		report_failure(&id, SPOOL_SETUP_FAILED, 125, strerror(errno));
@@ -239,6 +243,12 @@ static void carry_out(struct parent *p, struct launch *l)
 	}
 }
 
+static void forget(struct parent *p, struct child *c)
+{
+	limits_pool_free_number(p->base->pool, c->group);
+	children_remove(&p->children, c);
+}
+
 /* What a keeper has no right to remove, where this process is root. */
 static void remove_workdir(struct parent *p, struct child *c)
 {
@@ -253,7 +263,7 @@ static void remove_workdir(struct parent *p, struct child *c)
 	if (pid > 0)
 		children_move(&p->children, c, pid, CHILD_REMOVE);
 	else
-		children_remove(&p->children, c);
+		forget(p, c);
 }
 
 static void on_gone(struct parent *p, struct child *c, int status)
@@ -263,7 +273,7 @@ static void on_gone(struct parent *p, struct child *c, int status)
 	if (code == KEEPER_DONE_WORKDIR && c->workdir) {
 		remove_workdir(p, c);
 	} else if (code == KEEPER_DONE || c->role == CHILD_REMOVE) {
-		children_remove(&p->children, c);
+		forget(p, c);
 	} else {
 		log_warn("keeper.killed", "job=%ju epoch=%ju pid=%d status=%d",
 		        (uintmax_t)c->id.job, (uintmax_t)c->id.epoch, (int)c->pid, status);

@@ -17,7 +17,7 @@
  * DESIGN. The child is made by vfork: it shares our memory and we sleep until it has exec'ed or ended. So it costs no
  * copy of page tables, and it reports a failure by writing it into our struct. Until exec it may only make system calls.
  */
-enum step { STEP_EXEC, STEP_SESSION, STEP_STDIO, STEP_CPUS, STEP_ACCOUNT, STEP_CWD };
+enum step { STEP_EXEC, STEP_GROUP, STEP_SESSION, STEP_STDIO, STEP_CPUS, STEP_ACCOUNT, STEP_CWD };
 
 struct child {
 	const struct spawn *s;
@@ -55,6 +55,9 @@ static bool prepare(struct child *c)
 	const struct spawn *s = c->s;
 	sigset_t none;
 
+	c->step = STEP_GROUP;
+	if (!limits_join(s->limits))
+		return false;
 	c->step = STEP_SESSION;
 	if (!tie_to_keeper(c) || setsid() < 0)
 		return false;
@@ -135,6 +138,8 @@ static int explain(const struct child *c, struct spawn_failure *ret, struct err 
 		ret->cause = SPOOL_EXEC_FAILED;
 		ret->code = c->sys == ENOENT ? 127 : 126;
 		return err_sys(err, c->sys, "running '%.100s'", l->argv[0]);
+	case STEP_GROUP:
+		return err_sys(err, c->sys, "joining its control group");
 	case STEP_SESSION:
 		return err_sys(err, c->sys, "starting a session");
 	case STEP_STDIO:

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "keeper/keeper.h"
+#include "keeper/limits.h"
 #include "wire/launch.h"
 #include "wire/spool.h"
 
@@ -14,7 +15,8 @@ struct spawn {
 	const struct launch *l;
 	int stdio[3]; /* become 0, 1, 2 */
 	bool is_tty;  /* stdio[0] becomes the controlling terminal */
-	int cwd_fd;   /* -1: l->cwd is entered with the rights of the account */
+	const struct limits *limits;
+	int cwd_fd; /* -1: l->cwd is entered with the rights of the account */
 };
 
 struct spawn_failure {

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "keeper/limits.h"
 #include "keeper/report.h"
 #include "keeper/rights.h"
 #include "keeper/workdir.h"
@@ -119,9 +120,14 @@ static int stop_and_kill(const struct sweep *s)
 		n = (int)choose(s, &now);
 		is_new = stop_new(&now, &before);
 	}
-	for (size_t i = 0; n > 0 && i < now.n; i++)
-		if (now.items[i].is_member)
-			kill(now.items[i].pid, SIGKILL);
+	for (size_t i = 0; n > 0 && i < now.n; i++) {
+		if (!now.items[i].is_member)
+			continue;
+		/* An exec's attempt lives in the same group. */
+		if (s->mark[0])
+			limits_kill_group_of(s->base, now.items[i].pid);
+		kill(now.items[i].pid, SIGKILL);
+	}
 	proc_list_done(&now);
 	proc_list_done(&before);
 	return n;

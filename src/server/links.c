@@ -261,6 +261,8 @@ static void on_record(struct uplink *u, const struct spool_record *r)
 	        .id = {r->job, r->task},
 	        .epoch = r->epoch,
 	        .pid = r->pid,
+	        .held = r->held,
+	        .not_held = r->not_held,
 	        .end = &end};
 	struct ack *a;
 

@@ -81,6 +81,10 @@ static void send_welcome(struct uplink *u)
 	                                  .output_max = c->job_output_max_bytes,
 	                                  .start_burst = c->agent_start_burst,
 	                                  .watchdog = (uint32_t)c->gpu_watchdog,
+	                                  .max_processes = c->job_max_processes,
+	                                  .cap_cpus = c->job_cpu_limit == CONF_CPU_CAP,
+	                                  .io_weight = c->job_io_weight,
+	                                  .group_parent = c->cgroup_parent,
 	                                  .server_program = (char *)(uintptr_t)BERTH_VERSION});
 }
 

@@ -282,6 +282,27 @@ static json_t *view_request(const struct world *w, const struct job *j, bool wit
 	return o;
 }
 
+static json_t *view_holds(uint32_t set)
+{
+	static const char *const names[] = {
+	        "memory", "processes", "cpu", "disk", "devices", "kill"};
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (set >> i & 1)
+			json_array_append_new(list, json_string(names[i]));
+	return list;
+}
+
+static json_t *view_device_hold(uint32_t held)
+{
+	if (!(held & SPOOL_HOLD_DEVICES))
+		return json_string("none");
+	return json_string(held & SPOOL_HOLD_BY_FILTER  ? "cgroup v2 filter"
+	                   : held & SPOOL_HOLD_BY_MOUNT ? "private /dev"
+	                                                : "cgroup v1 list");
+}
+
 static json_t *view_attempt(const struct attempt *a)
 {
 	json_t *o = json_object();
@@ -300,6 +321,9 @@ static json_t *view_attempt(const struct attempt *a)
 	json_object_set_new(o, "cpu_seconds", json_real((double)a->cpu_ms / 1000));
 	json_object_set_new(o, "output_bytes", json_integer((json_int_t)a->output_bytes));
 	json_object_set_new(o, "dropped_bytes", json_integer((json_int_t)a->dropped_bytes));
+	json_object_set_new(o, "held", view_holds(a->held));
+	json_object_set_new(o, "not_held", view_holds(a->not_held));
+	json_object_set_new(o, "devices_held_by", view_device_hold(a->held));
 	json_object_set_new(o, "slices", view_slices(a->node_name, a->slices, a->n_slices));
 	return o;
 }

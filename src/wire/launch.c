@@ -45,6 +45,14 @@ enum {
 	TAG_GROUP,
 	TAG_REFUSAL,
 	TAG_GRANT,
+	TAG_MEM,
+	TAG_MAX_PROCESSES,
+	TAG_CPU_WEIGHT,
+	TAG_CPU_MAX,
+	TAG_IO_WEIGHT,
+	TAG_HOLD_DEVICES,
+	TAG_MINORS,
+	TAG_GROUP_PARENT,
 };
 
 /* What the second walk hands out from. */
@@ -56,17 +64,18 @@ struct arena {
 	char *bytes;
 };
 
-static void put_cpus(struct buf *b, const uint64_t *cpus)
+/* Up to the last byte that is not zero. */
+static void put_bits(struct buf *b, uint32_t tag, const uint64_t *bits, size_t n_bits)
 {
 	uint8_t bytes[LAUNCH_CPUS / 8];
 	size_t n = 0;
 
-	for (size_t i = 0; i < sizeof(bytes); i++) {
-		bytes[i] = (uint8_t)(cpus[i / 8] >> i % 8 * 8);
+	for (size_t i = 0; i < n_bits / 8; i++) {
+		bytes[i] = (uint8_t)(bits[i / 8] >> i % 8 * 8);
 		if (bytes[i])
 			n = i + 1;
 	}
-	codec_put_bytes(b, TAG_CPUS, bytes, n);
+	codec_put_bytes(b, tag, bytes, n);
 }
 
 static void put_list(struct buf *b, uint32_t tag, char *const *list)
@@ -87,6 +96,18 @@ static void put_output(struct buf *b, const struct launch *l)
 	codec_put_str(b, TAG_CONSOLE_PATH, l->console_path);
 	codec_put_u64(b, TAG_ROWS, l->rows);
 	codec_put_u64(b, TAG_COLS, l->cols);
+}
+
+static void put_limits(struct buf *b, const struct launch *l)
+{
+	codec_put_u64(b, TAG_MEM, l->mem_bytes);
+	codec_put_u64(b, TAG_MAX_PROCESSES, l->max_processes);
+	codec_put_u64(b, TAG_CPU_WEIGHT, l->cpu_weight);
+	codec_put_u64(b, TAG_CPU_MAX, l->cpu_max_milli);
+	codec_put_u64(b, TAG_IO_WEIGHT, l->io_weight);
+	codec_put_u64(b, TAG_HOLD_DEVICES, l->hold_devices);
+	put_bits(b, TAG_MINORS, l->minors, LAUNCH_MINORS);
+	codec_put_str(b, TAG_GROUP_PARENT, l->group_parent);
 }
 
 static void put_account(struct buf *b, const struct launch *l)
@@ -122,7 +143,8 @@ void launch_encode(const struct launch *l, struct buf *b)
 	put_output(b, l);
 	codec_put_u64(b, TAG_GRACE_MS, l->grace_ms);
 	codec_put_u64(b, TAG_TIME_LIMIT_MS, l->time_limit_ms);
-	put_cpus(b, l->cpus);
+	put_bits(b, TAG_CPUS, l->cpus, LAUNCH_CPUS);
+	put_limits(b, l);
 	codec_put_u64(b, TAG_FORCE, l->force);
 	codec_put_u64(b, TAG_STOP_CAUSE, l->stop_cause);
 	codec_put_str(b, TAG_PATH, l->path);
@@ -141,7 +163,7 @@ static bool is_text(const struct codec_field *f)
 	return f->tag == TAG_ARGV || f->tag == TAG_ENV || f->tag == TAG_USER || f->tag == TAG_CWD ||
 	       f->tag == TAG_OUT_PATH || f->tag == TAG_ERR_PATH || f->tag == TAG_INDEX_PATH ||
 	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL ||
-	       f->tag == TAG_GRANT;
+	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT;
 }
 
 static int measure(const void *data, size_t len, struct arena *a, struct err *err)
@@ -227,15 +249,50 @@ static void take_string(struct launch *l, struct arena *a, const struct codec_fi
 	case TAG_GRANT:
 		l->grant = s;
 		break;
+	case TAG_GROUP_PARENT:
+		l->group_parent = s;
+		break;
 	default:
 		break;
 	}
 }
 
-static void take_cpus(struct launch *l, const struct codec_field *f)
+static void take_bits(uint64_t *bits, size_t n_bits, const struct codec_field *f)
 {
-	for (size_t i = 0; i < MIN(f->len, (size_t)LAUNCH_CPUS / 8); i++)
-		l->cpus[i / 8] |= (uint64_t)f->data[i] << i % 8 * 8;
+	for (size_t i = 0; i < MIN(f->len, n_bits / 8); i++)
+		bits[i / 8] |= (uint64_t)f->data[i] << i % 8 * 8;
+}
+
+static void take_limit(struct launch *l, const struct codec_field *f)
+{
+	switch (f->tag) {
+	case TAG_CPUS:
+		take_bits(l->cpus, LAUNCH_CPUS, f);
+		break;
+	case TAG_MEM:
+		l->mem_bytes = f->u;
+		break;
+	case TAG_MAX_PROCESSES:
+		l->max_processes = f->u;
+		break;
+	case TAG_CPU_WEIGHT:
+		l->cpu_weight = codec_u32(f);
+		break;
+	case TAG_CPU_MAX:
+		l->cpu_max_milli = codec_u32(f);
+		break;
+	case TAG_IO_WEIGHT:
+		l->io_weight = codec_u32(f);
+		break;
+	case TAG_HOLD_DEVICES:
+		l->hold_devices = f->u;
+		break;
+	case TAG_MINORS:
+		take_bits(l->minors, LAUNCH_MINORS, f);
+		break;
+	default:
+		break;
+	}
 }
 
 static void take_identity(struct launch *l, const struct codec_field *f)
@@ -315,9 +372,6 @@ static void take_setting(struct launch *l, const struct codec_field *f)
 	case TAG_STOP_CAUSE:
 		l->stop_cause = codec_u32(f);
 		break;
-	case TAG_CPUS:
-		take_cpus(l, f);
-		break;
 	default:
 		break;
 	}
@@ -345,6 +399,7 @@ int launch_decode(const void *data, size_t len, struct launch *ret_launch, struc
 		}
 		take_identity(&l, &f);
 		take_setting(&l, &f);
+		take_limit(&l, &f);
 	}
 	if (l.kind < LAUNCH_START || l.kind > LAUNCH_DOOR) {
 		launch_done(&l);

@@ -22,6 +22,7 @@
 #define LAUNCH_MAX       (8 * MIB)
 #define LAUNCH_GRANT_LEN 32   /* hexadecimal digits */
 #define LAUNCH_CPUS      1024 /* CPUs a node can have */
+#define LAUNCH_MINORS    256
 
 enum launch_kind {
 	/* An attempt of a job. */
@@ -83,7 +84,17 @@ struct launch {
 	uint64_t grace_ms;
 	uint64_t time_limit_ms; /* 0: none; held by the keeper, on a clock that does not jump */
 	uint64_t cpus[LAUNCH_CPUS / 64]; /* CPUs it may use; all zero: not bound */
-	bool force;                      /* of a stop */
+	/* What holds it. A limit of 0 is none; what the machine cannot hold is said in STARTED. */
+	uint64_t mem_bytes;
+	uint64_t max_processes;
+	uint32_t cpu_weight;    /* hundredths of the share that others have */
+	uint32_t cpu_max_milli; /* thousandths of a CPU */
+	uint32_t io_weight;     /* 100: as others */
+	bool hold_devices; /* of /dev/nvidiaN it may open those below only, by their minor number */
+	uint64_t minors[LAUNCH_MINORS / 64];
+	const char *
+	        group_parent; /* control group that its group is made in; NULL: that of the keepers' parent */
+	bool force;           /* of a stop */
 	uint32_t
 	        stop_cause; /* of a stop or sweep: enum spool_cause for ENDED, if it had to be ended */
 	/* Of a rotate: the new spool file. Of an exec, stop or sweep: the one its attempt was started with; NULL: the one in use. */

@@ -61,6 +61,10 @@ static const struct field welcome_fields[] = {
 	FIELD(link_welcome, 5, FIELD_U32, start_burst),
 	FIELD(link_welcome, 6, FIELD_U32, watchdog),
 	FIELD(link_welcome, 7, FIELD_TEXT, server_program),
+	FIELD(link_welcome, 8, FIELD_U64, max_processes),
+	FIELD(link_welcome, 9, FIELD_BOOL, cap_cpus),
+	FIELD(link_welcome, 10, FIELD_U32, io_weight),
+	FIELD(link_welcome, 11, FIELD_TEXT, group_parent),
 };
 static const struct field_table welcome_table = FIELD_TABLE(link_welcome, welcome_fields);
 

@@ -76,6 +76,11 @@ struct link_welcome {
 	uint32_t start_burst; /* attempts started at the same moment: this times the cores */
 	uint32_t watchdog;    /* enum link_watchdog */
 	char *server_program;
+	/* What holds jobs: struct engine_holds */
+	uint64_t max_processes;
+	bool cap_cpus;
+	uint32_t io_weight;
+	char *group_parent;
 };
 enum link_watchdog { LINK_WATCHDOG_OFF, LINK_WATCHDOG_REPORT, LINK_WATCHDOG_END };
 

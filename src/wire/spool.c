@@ -22,6 +22,8 @@ enum {
 	TAG_OUTPUT,
 	TAG_DROPPED,
 	TAG_TEXT,
+	TAG_HELD,
+	TAG_NOT_HELD,
 };
 
 /* FNV-1a: finds what a crash leaves behind, and is no guard against malice. */
@@ -50,6 +52,8 @@ void spool_encode(const struct spool_record *r, struct buf *b)
 	codec_put_i64(b, TAG_WALL_MS, r->wall_ms);
 	codec_put_u64(b, TAG_KEEPER_PID, r->keeper_pid);
 	codec_put_u64(b, TAG_PID, r->pid);
+	codec_put_u64(b, TAG_HELD, r->held);
+	codec_put_u64(b, TAG_NOT_HELD, r->not_held);
 	codec_put_u64(b, TAG_CAUSE, (uint64_t)r->cause);
 	codec_put_i64(b, TAG_WAIT_STATUS, r->wait_status);
 	codec_put_u64(b, TAG_PEAK_MEM, r->peak_mem_bytes);
@@ -94,6 +98,12 @@ static void take_field(struct spool_record *r, const struct codec_field *f)
 		break;
 	case TAG_PID:
 		r->pid = codec_u32(f);
+		break;
+	case TAG_HELD:
+		r->held = codec_u32(f);
+		break;
+	case TAG_NOT_HELD:
+		r->not_held = codec_u32(f);
 		break;
 	case TAG_TEXT:
 		codec_strcpy(r->text, sizeof(r->text), f);

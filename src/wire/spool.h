@@ -42,6 +42,19 @@ enum spool_cause {
 	SPOOL_CAUSE_MAX
 };
 
+/* What holds an attempt, and what its request would have held by. */
+enum spool_hold {
+	SPOOL_HOLD_MEMORY = 1 << 0,
+	SPOOL_HOLD_PROCESSES = 1 << 1,
+	SPOOL_HOLD_CPU = 1 << 2,
+	SPOOL_HOLD_IO = 1 << 3,
+	SPOOL_HOLD_DEVICES = 1 << 4,
+	SPOOL_HOLD_KILL = 1 << 5, /* its processes end at once, whatever they fork */
+	/* Of devices: by what; none of these: a list of control groups, version 1 */
+	SPOOL_HOLD_BY_FILTER = 1 << 8, /* a BPF program of its control group */
+	SPOOL_HOLD_BY_MOUNT = 1 << 9,  /* a private /dev */
+};
+
 struct spool_record {
 	enum spool_kind kind;
 	uint64_t job;
@@ -52,13 +65,16 @@ struct spool_record {
 	/* STARTED */
 	uint32_t keeper_pid;
 	uint32_t pid;
+	uint32_t held;     /* enum spool_hold */
+	uint32_t not_held; /* of what was asked for */
 	/* ENDED */
 	enum spool_cause cause;
-	int32_t wait_status;     /* as waitpid gives it, of the job's first process */
-	uint64_t peak_mem_bytes; /* largest process */
-	uint64_t cpu_ms;         /* user and system, all processes */
-	uint64_t output_bytes;   /* written by the job */
-	uint64_t dropped_bytes;  /* of them, not kept (ceiling, or the disk was full) */
+	int32_t wait_status; /* as waitpid gives it, of the job's first process */
+	uint64_t
+	        peak_mem_bytes; /* of all together where a control group knows, else of the largest process */
+	uint64_t cpu_ms;        /* user and system, all processes */
+	uint64_t output_bytes;  /* written by the job */
+	uint64_t dropped_bytes; /* of them, not kept (ceiling, or the disk was full) */
 	char text[256];
 };
 

@@ -532,6 +532,7 @@ void scene_end(struct scene *s)
 		status = scene_wait_agent(s);
 	}
 	leftovers_kill(s->dir);
+	leftovers_remove_groups(s->dir);
 	if (s->server)
 		net_server_close(s->server);
 	scene_run(s, 50);

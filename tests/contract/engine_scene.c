@@ -150,6 +150,7 @@ int scene_teardown(void **state)
 
 	scene_close(s);
 	(void)leftovers_kill(s->dir);
+	leftovers_remove_groups(s->dir);
 	loop_timer_free(s->timer);
 	loop_free(s->loop);
 	talloc_free(s->ctx);

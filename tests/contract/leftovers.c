@@ -8,7 +8,11 @@
 #include <string.h>
 #include <cmocka.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "plat/cgroup.h"
+#include "plat/clock.h"
 #include "plat/fs.h"
 #include "plat/proc.h"
 
@@ -53,4 +57,24 @@ size_t leftovers_kill(const char *dir)
 size_t leftovers_count(const char *dir)
 {
 	return each(dir, 0);
+}
+
+void leftovers_remove_groups(const char *dir)
+{
+	const struct timespec wait = {.tv_nsec = 5 * 1000 * 1000};
+	uint64_t until = clock_mono_ms() + 5000;
+	struct cgroup_tree tree;
+	struct stat st;
+	char name[64];
+
+	assert_int_equal(stat(dir, &st), 0);
+	snprintf(name, sizeof(name), "berth-%jx.%jx", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	for (;;) {
+		cgroup_tree_make("", name, CGROUP_ALL, 0, &tree);
+		cgroup_tree_remove(&tree);
+		if (tree.n == 0 || access(tree.dirs[0].path, F_OK) < 0)
+			return;
+		assert_true(clock_mono_ms() < until);
+		nanosleep(&wait, NULL);
+	}
 }

@@ -11,3 +11,5 @@
  */
 size_t leftovers_kill(const char *dir);
 size_t leftovers_count(const char *dir);
+/* The control groups of what was killed so, as soon as nobody is in them. */
+void leftovers_remove_groups(const char *dir);

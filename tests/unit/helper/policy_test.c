@@ -166,6 +166,21 @@ static void test_named_accounts(void **state)
 	check_allowed(&l, 65534);
 }
 
+/* The keepers' parent makes it as root. */
+static void test_groups(void **state)
+{
+	static const char *const bad[] = {"", "jobs", "/../../tmp", "/a/../b", "/a/.", "/.b"};
+	struct launch l = good();
+
+	l.group_parent = "/jobs/of.all";
+	check_allowed(&l, 54321);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		l = good();
+		l.group_parent = bad[i];
+		check_refused(&l, "control group");
+	}
+}
+
 static void test_places(void **state)
 {
 	static const char *const bad[] = {"/etc/passwd", "/data/logs", "/data/logs/",
@@ -365,6 +380,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	        TEST(test_account_is_filled_in),
 	        TEST(test_accounts),
+	        TEST(test_groups),
 	        TEST(test_refusals_can_be_shown),
 	        TEST(test_named_accounts),
 	        TEST(test_places),

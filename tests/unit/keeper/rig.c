@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "plat/cgroup.h"
 #include "plat/clock.h"
 #include "plat/fs.h"
 #include "plat/proc.h"
@@ -258,11 +259,29 @@ void rig_kill_parent(struct rig *r, int signo)
 	r->parent = 0;
 }
 
+/* Of a parent that was killed, or of keepers that outlived theirs. */
+static void remove_groups(const struct rig *r)
+{
+	struct cgroup_tree tree;
+	struct stat st;
+	char name[64];
+
+	if (getuid() != 0 || stat(r->dir, &st) < 0)
+		return;
+	snprintf(name, sizeof(name), "berth-%jx.%jx", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	cgroup_tree_make("", name, CGROUP_ALL, 0, &tree);
+	cgroup_tree_remove(&tree);
+	for (size_t i = 0; i < tree.n; i++)
+		if (access(tree.dirs[i].path, F_OK) == 0)
+			die("left behind: %s", tree.dirs[i].path);
+}
+
 void rig_stop(struct rig *r)
 {
 	if (r->parent)
 		rig_kill_parent(r, SIGTERM);
 	kill_left(r->dir);
+	remove_groups(r);
 	close(r->spool_fd);
 	close(r->watch_fd);
 	buf_done(&r->bytes);

@@ -74,6 +74,18 @@ static void test_rights_of_the_job(void **state)
 	assert_int_equal(st.st_uid, NOBODY_UID);
 }
 
+/* An account of its own: nobody else's processes are to be hit. */
+static void test_kills_all_it_can(void **state)
+{
+	struct launch l = job(40, "sleep 60 & kill -9 -1; exit 3");
+
+	ONLY_ROOT();
+	l.uid = l.gid = 54399;
+	rig_send(&r, &l);
+	assert_int_equal(rig_wait(&r, 40, SPOOL_ENDED)->wait_status, 3 << 8);
+	assert_int_equal(rig_wait(&r, 40, SPOOL_ENDED)->cause, SPOOL_EXIT);
+}
+
 static const char *line_of(const char *text, const char *key)
 {
 	static char line[128];
@@ -343,6 +355,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	        TEST(test_rights_of_the_job),
 	        TEST(test_rights_of_the_keeper),
+	        TEST(test_kills_all_it_can),
 	        TEST(test_keeper_ends_its_job),
 	        TEST(test_killed_keeper_is_swept),
 	        TEST(test_never_root_by_omission),

@@ -54,6 +54,15 @@ static struct launch full(void)
 	};
 
 	l.cpus[0] = 5;
+	l.mem_bytes = 1ull << 40;
+	l.max_processes = 4096;
+	l.cpu_weight = 300;
+	l.cpu_max_milli = 3000;
+	l.io_weight = 50;
+	l.hold_devices = true;
+	l.minors[0] = 1;
+	l.minors[LAUNCH_MINORS / 64 - 1] = 1ull << 63;
+	l.group_parent = "/jobs";
 	l.cpus[LAUNCH_CPUS / 64 - 1] = 1ull << 63;
 	return l;
 }
@@ -91,6 +100,11 @@ static void check_same(const struct launch *got, const struct launch *want)
 		l->block = NULL;
 	}
 	assert_memory_equal(g.cpus, w.cpus, sizeof(w.cpus));
+	assert_memory_equal(g.minors, w.minors, sizeof(w.minors));
+	assert_true(g.mem_bytes == w.mem_bytes && g.max_processes == w.max_processes);
+	assert_true(g.cpu_weight == w.cpu_weight && g.cpu_max_milli == w.cpu_max_milli);
+	assert_true(g.io_weight == w.io_weight && g.hold_devices == w.hold_devices);
+	assert_string_equal(g.group_parent, w.group_parent);
 	assert_int_equal(g.kind, w.kind);
 	assert_true(g.job == w.job && g.task == w.task && g.attempt == w.attempt);
 	assert_true(g.epoch == w.epoch && g.again == w.again && g.console_id == w.console_id);

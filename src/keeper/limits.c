@@ -1,0 +1,268 @@
+#include "keeper/limits.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "plat/log.h"
+#include "plat/proc.h"
+
+enum {
+	NUMBERS = 4096,
+	NVIDIA_MAJOR = 195, /* of GPUs; 254 and 255 are for the control of all */
+	NVIDIA_LAST = 253,
+};
+
+_Static_assert(
+        (int)CGROUP_MEMORY == SPOOL_HOLD_MEMORY && (int)CGROUP_PIDS == SPOOL_HOLD_PROCESSES &&
+                (int)CGROUP_CPU == SPOOL_HOLD_CPU && (int)CGROUP_IO == SPOOL_HOLD_IO &&
+                (int)CGROUP_DEVICES == SPOOL_HOLD_DEVICES && (int)CGROUP_KILL == SPOOL_HOLD_KILL,
+        "what control groups can, and what is said of it");
+
+struct limits_pool {
+	bool is_made;
+	char parent[CGROUP_PATH]; /* cgroup.parent, as it was when the tree was made */
+	char name[64];
+	struct cgroup_tree tree;
+	struct cgroup_memo memos[NUMBERS];
+	bool is_used[NUMBERS]; /* the parent's own */
+};
+
+struct limits_pool *limits_pool_new(const struct keeper_base *base)
+{
+	struct limits_pool *p =
+	        mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const char *mark = strchr(base->mark, '=');
+
+	BUG_IF(p == MAP_FAILED || !mark);
+	/* The directory of this Berth, as in the mark, without its last dash. */
+	snprintf(p->name, sizeof(p->name), "berth-%.*s", (int)strlen(mark) - 2, mark + 1);
+	return p;
+}
+
+static bool is_path(const char *parent)
+{
+	return *parent == '/' && strlen(parent) <= 300 && !strstr(parent, "/.");
+}
+
+static void find(struct limits_pool *p, const char *parent)
+{
+	char held[96], rest[96];
+
+	if (p->is_made)
+		cgroup_tree_remove(&p->tree);
+	memset(p->memos, 0, sizeof(p->memos));
+	snprintf(p->parent, sizeof(p->parent), "%.300s", parent);
+	cgroup_tree_make(is_path(parent) ? parent : "", p->name, CGROUP_ALL, 0, &p->tree);
+	p->is_made = true;
+	if (p->tree.can == CGROUP_ALL)
+		log_info("keeper.limits", "held_by=\"control groups\" group=\"%s\"",
+		        p->tree.dirs[0].path);
+	else
+		log_warn("keeper.limits",
+		        "held_by=\"control groups\" held=\"%s\" not_held=\"%s\" why=\"%s\"",
+		        cgroup_names(p->tree.can, held),
+		        cgroup_names(CGROUP_ALL & ~p->tree.can, rest), p->tree.why_not);
+}
+
+unsigned limits_pool_number(struct limits_pool *p, const struct launch *l)
+{
+	const char *parent = l->group_parent ? l->group_parent : "";
+
+	if (!p->is_made || strcmp(parent, p->parent) != 0)
+		find(p, parent);
+	if (!p->tree.n)
+		return LIMITS_NONE;
+	for (unsigned i = 0; i < NUMBERS; i++) {
+		if (p->is_used[i])
+			continue;
+		p->is_used[i] = true;
+		return i;
+	}
+	return NUMBERS;
+}
+
+void limits_pool_free_number(struct limits_pool *p, unsigned number)
+{
+	if (number < NUMBERS)
+		p->is_used[number] = false;
+}
+
+/* A parent that started nothing may follow one that was killed, and left its groups. */
+void limits_pool_close(struct limits_pool *p)
+{
+	if (!p->is_made)
+		cgroup_tree_make("", p->name, CGROUP_ALL, 0, &p->tree);
+	cgroup_tree_remove(&p->tree);
+	munmap(p, sizeof(*p));
+}
+
+/* What is asked for, whether it can be had or not. */
+static unsigned wanted(const struct launch *l)
+{
+	unsigned set = CGROUP_KILL;
+
+	set |= l->mem_bytes ? CGROUP_MEMORY : 0;
+	set |= l->max_processes ? CGROUP_PIDS : 0;
+	set |= l->cpu_weight != 0 && l->cpu_weight != 100 ? CGROUP_CPU : 0;
+	set |= l->cpu_max_milli ? CGROUP_CPU : 0;
+	set |= l->io_weight && l->io_weight != 100 ? CGROUP_IO : 0;
+	set |= l->hold_devices ? CGROUP_DEVICES : 0;
+	return set;
+}
+
+static struct cgroup_limits limits_of(const struct launch *l)
+{
+	struct cgroup_limits c = {
+	        .mem_bytes = l->mem_bytes,
+	        .pids = l->max_processes,
+	        .cpu_weight = l->cpu_weight == 100 ? 0 : l->cpu_weight,
+	        .cpu_max_milli = l->cpu_max_milli,
+	        .io_weight = l->io_weight == 100 ? 0 : l->io_weight,
+	        .device_major = NVIDIA_MAJOR,
+	        .device_last = NVIDIA_LAST,
+	        .has_devices = l->hold_devices,
+	};
+
+	_Static_assert(sizeof(c.minors) == sizeof(l->minors), "devices of a group and of a launch");
+	memcpy(c.minors, l->minors, sizeof(c.minors));
+	return c;
+}
+
+static bool take_group(
+        struct limits *m, struct limits_pool *p, const struct launch *l, unsigned number)
+{
+	struct cgroup_limits c = limits_of(l);
+	struct err err;
+
+	if (number == LIMITS_NONE ||
+	        cgroup_take(&p->tree, number, p->memos, NUMBERS, &m->group, &err) < 0)
+		return false;
+	cgroup_limit(&m->group, &c);
+	if (cgroup_open(&m->group, &err) == 0)
+		return true;
+	cgroup_leave(&m->group, NULL);
+	return false;
+}
+
+void limits_take(
+        struct limits *m, const struct keeper_base *base, const struct launch *l, unsigned number)
+{
+	unsigned set = wanted(l);
+
+	*m = (struct limits){.is_taken = true};
+	if (take_group(m, base->pool, l, number)) {
+		m->held = m->group.held & set;
+		if (m->held & CGROUP_DEVICES && base->pool->tree.has_v2_devices)
+			m->held |= SPOOL_HOLD_BY_FILTER;
+	} else {
+		m->group.tree = NULL;
+	}
+	m->not_held = set & ~m->held;
+	if (m->not_held & CGROUP_MEMORY)
+		m->data_bytes = l->mem_bytes;
+	if (m->not_held & CGROUP_PIDS)
+		m->max_processes = l->max_processes;
+}
+
+void limits_take_beside(struct limits *m, const struct keeper_base *base, pid_t keeper)
+{
+	const struct cgroup_tree *t = &base->pool->tree;
+	struct proc_list below = {0};
+	unsigned number;
+	struct err err;
+
+	*m = (struct limits){0};
+	if (proc_list_below(&below, keeper) < 0)
+		return;
+	for (size_t i = 0; i < below.n; i++) {
+		if (!cgroup_of(t, below.items[i].pid, &number))
+			continue;
+		cgroup_beside(t, number, &m->group);
+		if (cgroup_open(&m->group, &err) < 0)
+			m->group.tree = NULL;
+		break;
+	}
+	proc_list_done(&below);
+}
+
+static bool limit_process(enum __rlimit_resource what, uint64_t value)
+{
+	struct rlimit limit;
+
+	if (!value)
+		return true;
+	if (getrlimit(what, &limit) < 0)
+		return false;
+	limit.rlim_cur = MIN((rlim_t)value, limit.rlim_max);
+	limit.rlim_max = limit.rlim_cur;
+	return setrlimit(what, &limit) == 0;
+}
+
+bool limits_join(const struct limits *m)
+{
+	if (m->group.tree && !cgroup_join(&m->group))
+		return false;
+	return limit_process(RLIMIT_DATA, m->data_bytes) &&
+	       limit_process(RLIMIT_NPROC, m->max_processes);
+}
+
+void limits_let_go(struct limits *m)
+{
+	if (m->group.tree)
+		cgroup_close(&m->group);
+}
+
+bool limits_kill(const struct limits *m)
+{
+	return m->group.tree && m->is_taken && cgroup_kill(&m->group);
+}
+
+/* The first process may have ended by itself, for want of one that the kernel ended. */
+static bool is_failure(int status)
+{
+	return WIFSIGNALED(status) || WEXITSTATUS(status) != 0;
+}
+
+void limits_end(struct limits *m, const struct launch *l, struct spool_record *r)
+{
+	struct cgroup_usage u;
+	char size[24];
+
+	if (!m->group.tree)
+		return;
+	cgroup_read(&m->group, &u);
+	r->peak_mem_bytes = MAX(r->peak_mem_bytes, u.peak_bytes);
+	if (u.oom_kills && r->cause == SPOOL_EXIT && is_failure(r->wait_status)) {
+		r->cause = SPOOL_OOM;
+		if (l->mem_bytes)
+			snprintf(r->text, sizeof(r->text), "it needed more than its %s of memory",
+			        num_format_size(l->mem_bytes, size));
+	}
+	cgroup_leave(&m->group, &u);
+	m->group.tree = NULL;
+}
+
+bool limits_kill_group_of(const struct keeper_base *base, pid_t pid)
+{
+	const struct cgroup_tree *t = &base->pool->tree;
+	struct cgroup g;
+	struct err err;
+	unsigned number;
+	bool is_killed;
+
+	if (!cgroup_of(t, pid, &number))
+		return false;
+	cgroup_beside(t, number, &g);
+	if (cgroup_open(&g, &err) < 0)
+		return false;
+	is_killed = cgroup_kill(&g);
+	cgroup_leave(&g, NULL);
+	return is_killed;
+}

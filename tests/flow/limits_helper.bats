@@ -1,0 +1,16 @@
+#!/usr/bin/env bats
+# The same behind the helper, where a job is another account than its keeper.
+
+load helper
+
+@test "memory and devices are held for accounts, too" {
+  up
+  mknod "$T/nvidia0" c 195 0
+  mknod "$T/nvidia1" c 195 1
+  chmod 666 "$T/nvidia0" "$T/nvidia1"
+  run -137 b run --mem 32M -- sh -c 'head -c 100M /dev/zero | tail -c 100M >/dev/null'
+  [ "$(state 1)" = OUT_OF_MEMORY ]
+  b run --gpu 0.5 -- sh -c "cat $T/nvidia0 $T/nvidia1" 2>"$T/err" || true
+  has "$(cat "$T/err")" "nvidia0: No such device or address"
+  has "$(cat "$T/err")" "nvidia1: Operation not permitted"
+}
