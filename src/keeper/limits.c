@@ -1,16 +1,20 @@
 #include "keeper/limits.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/num.h"
+#include "keeper/rights.h"
 #include "plat/log.h"
+#include "plat/mounts.h"
 #include "plat/proc.h"
 
 enum {
@@ -26,7 +30,10 @@ _Static_assert(
         "what control groups can, and what is said of it");
 
 struct limits_pool {
+	const struct keeper_base *base;
 	bool is_made;
+	bool has_mounts;          /* in place of a device filter */
+	char note[CGROUP_PATH];   /* path of run/cgroup */
 	char parent[CGROUP_PATH]; /* cgroup.parent, as it was when the tree was made */
 	char name[64];
 	struct cgroup_tree tree;
@@ -34,41 +41,69 @@ struct limits_pool {
 	bool is_used[NUMBERS]; /* the parent's own */
 };
 
-struct limits_pool *limits_pool_new(const struct keeper_base *base)
-{
-	struct limits_pool *p =
-	        mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	const char *mark = strchr(base->mark, '=');
-
-	BUG_IF(p == MAP_FAILED || !mark);
-	/* The directory of this Berth, as in the mark, without its last dash. */
-	snprintf(p->name, sizeof(p->name), "berth-%.*s", (int)strlen(mark) - 2, mark + 1);
-	return p;
-}
-
 static bool is_path(const char *parent)
 {
 	return *parent == '/' && strlen(parent) <= 300 && !strstr(parent, "/.");
 }
 
-static void find(struct limits_pool *p, const char *parent)
+/* For the parent that comes after us. */
+static void remember(const struct limits_pool *p)
 {
+	rights_as_server(p->base);
+	unlink(p->note);
+	if (symlink(*p->parent ? p->parent : "/", p->note) < 0)
+		log_warn("keeper.limits", "path=\"%s\" error=\"%s\"", p->note, strerror(errno));
+	rights_back(p->base);
+}
+
+static void tell(const struct limits_pool *p)
+{
+	unsigned can = p->tree.can | (p->has_mounts ? CGROUP_DEVICES : 0);
 	char held[96], rest[96];
 
-	if (p->is_made)
-		cgroup_tree_remove(&p->tree);
-	memset(p->memos, 0, sizeof(p->memos));
-	snprintf(p->parent, sizeof(p->parent), "%.300s", parent);
-	cgroup_tree_make(is_path(parent) ? parent : "", p->name, CGROUP_ALL, 0, &p->tree);
-	p->is_made = true;
-	if (p->tree.can == CGROUP_ALL)
+	if (can == CGROUP_ALL)
 		log_info("keeper.limits", "held_by=\"control groups\" group=\"%s\"",
 		        p->tree.dirs[0].path);
 	else
 		log_warn("keeper.limits",
 		        "held_by=\"control groups\" held=\"%s\" not_held=\"%s\" why=\"%s\"",
-		        cgroup_names(p->tree.can, held),
-		        cgroup_names(CGROUP_ALL & ~p->tree.can, rest), p->tree.why_not);
+		        cgroup_names(can, held), cgroup_names(CGROUP_ALL & ~can, rest),
+		        p->tree.why_not);
+}
+
+static void find(struct limits_pool *p, const char *parent)
+{
+	if (p->is_made)
+		cgroup_tree_remove(&p->tree);
+	memset(p->memos, 0, sizeof(p->memos));
+	snprintf(p->parent, sizeof(p->parent), "%.300s", parent);
+	cgroup_tree_make(is_path(parent) ? parent : "", p->name, CGROUP_ALL, 0, &p->tree);
+	p->has_mounts = !(p->tree.can & CGROUP_DEVICES) && p->base->is_root && mounts_work();
+	p->is_made = true;
+	tell(p);
+	if (p->tree.n)
+		remember(p);
+}
+
+struct limits_pool *limits_pool_new(const struct keeper_base *base, const char *data)
+{
+	struct limits_pool *p =
+	        mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const char *mark = strchr(base->mark, '=');
+	char parent[CGROUP_PATH];
+	ssize_t len;
+
+	BUG_IF(p == MAP_FAILED || !mark);
+	p->base = base;
+	/* The directory of this Berth, as in the mark, without its last dash. */
+	snprintf(p->name, sizeof(p->name), "berth-%.*s", (int)strlen(mark) - 2, mark + 1);
+	snprintf(p->note, sizeof(p->note), "%s/run/cgroup", data);
+	len = readlink(p->note, parent, sizeof(parent) - 1);
+	if (len > 0) {
+		parent[len] = '\0';
+		find(p, strcmp(parent, "/") == 0 ? "" : parent);
+	}
+	return p;
 }
 
 unsigned limits_pool_number(struct limits_pool *p, const struct launch *l)
@@ -94,12 +129,13 @@ void limits_pool_free_number(struct limits_pool *p, unsigned number)
 		p->is_used[number] = false;
 }
 
-/* A parent that started nothing may follow one that was killed, and left its groups. */
 void limits_pool_close(struct limits_pool *p)
 {
-	if (!p->is_made)
-		cgroup_tree_make("", p->name, CGROUP_ALL, 0, &p->tree);
-	cgroup_tree_remove(&p->tree);
+	if (p->is_made && cgroup_tree_remove(&p->tree)) {
+		rights_as_server(p->base);
+		unlink(p->note);
+		rights_back(p->base);
+	}
 	munmap(p, sizeof(*p));
 }
 
@@ -151,12 +187,20 @@ static bool take_group(
 	return false;
 }
 
+static void choose_refused(struct limits *m, const struct launch *l)
+{
+	for (size_t i = 0; i < ARRAY_LEN(m->refused); i++)
+		m->refused[i] = ~l->minors[i];
+	m->has_refused = true;
+	m->held |= CGROUP_DEVICES | SPOOL_HOLD_BY_MOUNT;
+}
+
 void limits_take(
         struct limits *m, const struct keeper_base *base, const struct launch *l, unsigned number)
 {
 	unsigned set = wanted(l);
 
-	*m = (struct limits){.is_taken = true};
+	*m = (struct limits){.is_taken = true, .mounts_fd = -1};
 	if (take_group(m, base->pool, l, number)) {
 		m->held = m->group.held & set;
 		if (m->held & CGROUP_DEVICES && base->pool->tree.has_v2_devices)
@@ -164,11 +208,30 @@ void limits_take(
 	} else {
 		m->group.tree = NULL;
 	}
+	if (set & ~m->held & CGROUP_DEVICES && base->pool->has_mounts)
+		choose_refused(m, l);
 	m->not_held = set & ~m->held;
 	if (m->not_held & CGROUP_MEMORY)
 		m->data_bytes = l->mem_bytes;
 	if (m->not_held & CGROUP_PIDS)
 		m->max_processes = l->max_processes;
+}
+
+/* Only where it is another than ours. */
+static int open_mounts(const struct keeper_base *base, pid_t pid)
+{
+	char path[64];
+	struct stat ours, theirs;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
+	fd = base->is_root ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0 && fstat(fd, &theirs) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 &&
+	        (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev))
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 void limits_take_beside(struct limits *m, const struct keeper_base *base, pid_t keeper)
@@ -178,9 +241,11 @@ void limits_take_beside(struct limits *m, const struct keeper_base *base, pid_t 
 	unsigned number;
 	struct err err;
 
-	*m = (struct limits){0};
+	*m = (struct limits){.mounts_fd = -1};
 	if (proc_list_below(&below, keeper) < 0)
 		return;
+	if (below.n)
+		m->mounts_fd = open_mounts(base, below.items[0].pid);
 	for (size_t i = 0; i < below.n; i++) {
 		if (!cgroup_of(t, below.items[i].pid, &number))
 			continue;
@@ -205,9 +270,37 @@ static bool limit_process(enum __rlimit_resource what, uint64_t value)
 	return setrlimit(what, &limit) == 0;
 }
 
-bool limits_join(const struct limits *m)
+pid_t limits_fork(const struct limits *m)
 {
-	if (m->group.tree && !cgroup_join(&m->group))
+	if (m->group.tree)
+		return cgroup_fork(&m->group);
+	errno = ENOSYS;
+	return -1;
+}
+
+bool limits_hide_devices(const struct limits *m)
+{
+	char path[32];
+
+	if (m->mounts_fd >= 0)
+		return mounts_enter(m->mounts_fd);
+	if (!m->has_refused)
+		return true;
+	if (!mounts_begin())
+		return false;
+	for (unsigned i = 0; i <= NVIDIA_LAST; i++) {
+		if (!(m->refused[i / 64] >> i % 64 & 1))
+			continue;
+		snprintf(path, sizeof(path), "/dev/nvidia%u", i);
+		if (!mounts_refuse_device(path))
+			return false;
+	}
+	return true;
+}
+
+bool limits_join(const struct limits *m, bool is_forked_into)
+{
+	if (m->group.tree && !cgroup_join(&m->group, is_forked_into))
 		return false;
 	return limit_process(RLIMIT_DATA, m->data_bytes) &&
 	       limit_process(RLIMIT_NPROC, m->max_processes);
@@ -217,6 +310,9 @@ void limits_let_go(struct limits *m)
 {
 	if (m->group.tree)
 		cgroup_close(&m->group);
+	if (m->mounts_fd >= 0)
+		close(m->mounts_fd);
+	m->mounts_fd = -1;
 }
 
 bool limits_kill(const struct limits *m)
@@ -249,20 +345,7 @@ void limits_end(struct limits *m, const struct launch *l, struct spool_record *r
 	m->group.tree = NULL;
 }
 
-bool limits_kill_group_of(const struct keeper_base *base, pid_t pid)
+size_t limits_kill_orphans(const struct keeper_base *base)
 {
-	const struct cgroup_tree *t = &base->pool->tree;
-	struct cgroup g;
-	struct err err;
-	unsigned number;
-	bool is_killed;
-
-	if (!cgroup_of(t, pid, &number))
-		return false;
-	cgroup_beside(t, number, &g);
-	if (cgroup_open(&g, &err) < 0)
-		return false;
-	is_killed = cgroup_kill(&g);
-	cgroup_leave(&g, NULL);
-	return is_killed;
+	return cgroup_kill_unheld(&base->pool->tree);
 }

@@ -223,7 +223,7 @@ int main(int argc, char **argv)
 		errno = 0;
 	prctl(PR_SET_CHILD_SUBREAPER, 1L);
 	base = make_base(&o);
-	base.pool = limits_pool_new(&base);
+	base.pool = limits_pool_new(&base, o.data);
 	if (o.sock)
 		snprintf(sock, sizeof(sock), "%s", o.sock);
 	else

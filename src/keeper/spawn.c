@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,15 +16,26 @@
 
 /*
  * DESIGN. The child is made by vfork: it shares our memory and we sleep until it has exec'ed or ended. So it costs no
- * copy of page tables, and it reports a failure by writing it into our struct. Until exec it may only make system calls.
+ * copy of page tables. Where it is born in a control group that cannot be, but we sleep as well. Either way it reports a
+ * failure by writing it into a struct that both see. Until exec it may only make system calls.
  */
-enum step { STEP_EXEC, STEP_GROUP, STEP_SESSION, STEP_STDIO, STEP_CPUS, STEP_ACCOUNT, STEP_CWD };
+enum step {
+	STEP_EXEC,
+	STEP_GROUP,
+	STEP_SESSION,
+	STEP_STDIO,
+	STEP_CPUS,
+	STEP_DEVICES,
+	STEP_ACCOUNT,
+	STEP_CWD
+};
 
 struct child {
 	const struct spawn *s;
 	pid_t keeper;
 	cpu_set_t *cpus; /* NULL: not bound */
 	size_t cpus_size;
+	bool is_in_group; /* of version 2, by birth */
 	volatile enum step step;
 	volatile int sys; /* 0: exec has succeeded */
 };
@@ -56,7 +68,7 @@ static bool prepare(struct child *c)
 	sigset_t none;
 
 	c->step = STEP_GROUP;
-	if (!limits_join(s->limits))
+	if (!limits_join(s->limits, c->is_in_group))
 		return false;
 	c->step = STEP_SESSION;
 	if (!tie_to_keeper(c) || setsid() < 0)
@@ -69,6 +81,9 @@ static bool prepare(struct child *c)
 		return false;
 	c->step = STEP_CWD;
 	if (s->cwd_fd >= 0 && !take_cwd(s))
+		return false;
+	c->step = STEP_DEVICES;
+	if (!limits_hide_devices(s->limits))
 		return false;
 	c->step = STEP_ACCOUNT;
 	if (s->base->is_root && (!rights_drop_to_account(s->l) || !tie_to_keeper(c)))
@@ -93,8 +108,13 @@ static NORETURN void run_child(struct child *c)
 
 static pid_t start(struct child *c)
 {
-	pid_t pid = vfork();
+	pid_t pid = limits_fork(c->s->limits);
 
+	c->is_in_group = pid == 0;
+	if (pid < 0 && errno == ENOSYS) {
+		errno = 0;
+		pid = vfork();
+	}
 	if (pid == 0)
 		run_child(c);
 	return pid;
@@ -146,6 +166,8 @@ static int explain(const struct child *c, struct spawn_failure *ret, struct err 
 		return err_sys(err, c->sys, "setting up input and output");
 	case STEP_CPUS:
 		return err_sys(err, c->sys, "binding to its CPUs");
+	case STEP_DEVICES:
+		return err_sys(err, c->sys, "hiding the devices of others");
 	case STEP_ACCOUNT:
 		return err_sys(err, c->sys, "becoming account '%.100s'", l->user ? l->user : "");
 	case STEP_CWD:
@@ -157,25 +179,32 @@ static int explain(const struct child *c, struct spawn_failure *ret, struct err 
 int spawn_run(
         const struct spawn *s, pid_t *ret_pid, struct spawn_failure *ret_failure, struct err *err)
 {
-	struct child c = {.s = s, .keeper = getpid()};
+	struct child *c =
+	        mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid;
 	int rc = 0;
 
-	bind_cpus(&c, s->l);
+	if (c == MAP_FAILED) {
+		*ret_failure = (struct spawn_failure){.cause = SPOOL_SETUP_FAILED, .code = 125};
+		return err_sys(err, errno, "making room for a process");
+	}
+	*c = (struct child){.s = s, .keeper = getpid()};
+	bind_cpus(c, s->l);
 	/* execvpe looks for PATH here; a keeper has no other use for its environment. */
 	if (!strchr(s->l->argv[0], '/'))
 		environ = s->l->env;
 	errno = 0;
-	pid = start(&c);
+	pid = start(c);
 	if (pid < 0) {
 		*ret_failure = (struct spawn_failure){.cause = SPOOL_SETUP_FAILED, .code = 125};
 		rc = err_sys(err, errno, "forking");
-	} else if (c.sys) {
+	} else if (c->sys) {
 		waitpid(pid, NULL, 0);
-		rc = explain(&c, ret_failure, err);
+		rc = explain(c, ret_failure, err);
 	} else {
 		*ret_pid = pid;
 	}
-	CPU_FREE(c.cpus);
+	CPU_FREE(c->cpus);
+	munmap(c, sizeof(*c));
 	return rc;
 }

@@ -120,14 +120,11 @@ static int stop_and_kill(const struct sweep *s)
 		n = (int)choose(s, &now);
 		is_new = stop_new(&now, &before);
 	}
-	for (size_t i = 0; n > 0 && i < now.n; i++) {
-		if (!now.items[i].is_member)
-			continue;
-		/* An exec's attempt lives in the same group. */
-		if (s->mark[0])
-			limits_kill_group_of(s->base, now.items[i].pid);
-		kill(now.items[i].pid, SIGKILL);
-	}
+	for (size_t i = 0; n > 0 && i < now.n; i++)
+		if (now.items[i].is_member)
+			kill(now.items[i].pid, SIGKILL);
+	if (n >= 0)
+		n += (int)limits_kill_orphans(s->base);
 	proc_list_done(&now);
 	proc_list_done(&before);
 	return n;

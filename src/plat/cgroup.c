@@ -3,20 +3,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "plat/cgroup_priv.h"
 
 enum {
-	TRIES = 4096,      /* numbers looked at, from the wanted one on */
-	DEPTH = 16,        /* of groups that jobs made in theirs */
-	QUOTA_US = 100000, /* the period of a CPU limit */
+	TRIES = 4096, /* numbers looked at, from the wanted one on */
+	DEPTH = 16,   /* of groups that jobs made in theirs */
+	FREEZE_TRIES = 16,
 	QUIET_BYTES =
 	        16 << 20, /* a group that had more than this may still be charged for some of it */
 };
@@ -168,7 +170,8 @@ static int take_number(const struct cgroup_tree *t, unsigned number, bool is_cle
 
 static struct cgroup empty_group(const struct cgroup_tree *t, unsigned number)
 {
-	return (struct cgroup){.tree = t, .number = number, .lock_fd = -1, .kill_fd = -1};
+	return (struct cgroup){
+	        .tree = t, .number = number, .lock_fd = -1, .kill_fd = -1, .v2_fd = -1};
 }
 
 int cgroup_take(const struct cgroup_tree *t, unsigned number, struct cgroup_memo *memos,
@@ -218,27 +221,48 @@ void cgroup_leave(struct cgroup *g, const struct cgroup_usage *u)
 	close_fd(&g->lock_fd);
 }
 
-void cgroup_tree_remove(const struct cgroup_tree *t)
+/* Calls `what` for each group that nobody has taken, while we have it; the sum of its answers. */
+static size_t each_unheld(
+        const struct cgroup_tree *t, size_t (*what)(const struct cgroup_tree *t, unsigned number))
 {
 	struct dirent *e;
 	DIR *dir = t->n ? opendir(t->dirs[0].path) : NULL;
-	char path[CGROUP_FILE], *end;
+	size_t sum = 0;
+	char *end;
 
 	while (dir && (e = readdir(dir))) {
 		unsigned number = (unsigned)strtoul(e->d_name, &end, 10);
 		int fd = *end ? -1 : lock_group(t, number);
 
-		for (size_t i = t->n; fd >= 0 && i-- > 0;) {
-			cgroup_file(&t->dirs[i], number, "", path);
-			if (!remove_below(path, DEPTH))
-				break;
-		}
+		if (fd >= 0)
+			sum += what(t, number);
 		close_fd(&fd);
 	}
 	if (dir)
 		closedir(dir);
+	return sum;
+}
+
+static size_t remove_group(const struct cgroup_tree *t, unsigned number)
+{
+	char path[CGROUP_FILE];
+
+	for (size_t i = t->n; i-- > 0;) {
+		cgroup_file(&t->dirs[i], number, "", path);
+		if (!remove_below(path, DEPTH))
+			return 0;
+	}
+	return 1;
+}
+
+bool cgroup_tree_remove(const struct cgroup_tree *t)
+{
+	bool is_gone = true;
+
+	each_unheld(t, remove_group);
 	for (size_t i = 0; i < t->n; i++)
-		rmdir(t->dirs[i].path);
+		is_gone &= rmdir(t->dirs[i].path) == 0 || errno == ENOENT;
+	return is_gone;
 }
 
 void cgroup_beside(const struct cgroup_tree *t, unsigned number, struct cgroup *ret_group)
@@ -246,178 +270,84 @@ void cgroup_beside(const struct cgroup_tree *t, unsigned number, struct cgroup *
 	*ret_group = empty_group(t, number);
 }
 
-/* Limits */
-
-static bool set(const struct cgroup *g, enum cgroup_can what, const char *file, const char *value)
-{
-	const struct cgroup_dir *d = cgroup_dir_of(g->tree, what);
-	char path[CGROUP_FILE];
-
-	if (!d)
-		return false;
-	cgroup_file(d, g->number, file, path);
-	return cgroup_write(path, value);
-}
-
-static bool set_number(
-        const struct cgroup *g, enum cgroup_can what, const char *file, uint64_t value)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ju", (uintmax_t)value);
-	return set(g, what, file, text);
-}
-
-static bool is_v2(const struct cgroup *g, enum cgroup_can what)
-{
-	const struct cgroup_dir *d = cgroup_dir_of(g->tree, what);
-
-	return d && d->is_v2;
-}
-
-/* Always of a fresh group: none that had a limit is used again. Where swap is not counted, it is not limited. */
-static bool set_memory(const struct cgroup *g, uint64_t bytes)
-{
-	bool v2 = is_v2(g, CGROUP_MEMORY);
-
-	if (!set_number(g, CGROUP_MEMORY, v2 ? "memory.max" : "memory.limit_in_bytes", bytes))
-		return false;
-	if (v2 && (!set(g, CGROUP_MEMORY, "memory.swap.max", "0") ||
-	                  !set(g, CGROUP_MEMORY, "memory.oom.group", "1")))
-		errno = 0;
-	if (!v2 && !set_number(g, CGROUP_MEMORY, "memory.memsw.limit_in_bytes", bytes))
-		errno = 0;
-	return true;
-}
-
-static bool set_cpu(const struct cgroup *g, const struct cgroup_limits *l)
-{
-	bool v2 = is_v2(g, CGROUP_CPU);
-	uint64_t weight = l->cpu_weight ? l->cpu_weight : 100;
-	uint64_t quota = (uint64_t)l->cpu_max_milli * QUOTA_US / 1000;
-	char text[48];
-
-	if (v2 && !set_number(g, CGROUP_CPU, "cpu.weight", MIN(weight, 10000u)))
-		return false;
-	if (!v2 && !set_number(
-	                   g, CGROUP_CPU, "cpu.shares", MIN(MAX(weight * 1024 / 100, 2u), 262144u)))
-		return false;
-	if (!v2)
-		return quota ? set_number(g, CGROUP_CPU, "cpu.cfs_quota_us", quota)
-		             : set(g, CGROUP_CPU, "cpu.cfs_quota_us", "-1");
-	if (quota)
-		snprintf(text, sizeof(text), "%ju %d", (uintmax_t)quota, QUOTA_US);
-	else
-		snprintf(text, sizeof(text), "max %d", QUOTA_US);
-	return set(g, CGROUP_CPU, "cpu.max", text);
-}
-
-static bool set_io(const struct cgroup *g, uint32_t weight)
-{
-	weight = weight ? weight : 100;
-	if (is_v2(g, CGROUP_IO))
-		return set_number(g, CGROUP_IO, "io.weight", weight);
-	return set_number(g, CGROUP_IO, "blkio.bfq.weight", weight) ||
-	       /* Whose default is 500, and whose least is 10. */
-	       set_number(g, CGROUP_IO, "blkio.weight", MIN(MAX(weight * 5, 10u), 1000u));
-}
-
-static bool set_pids(const struct cgroup *g, uint64_t pids)
-{
-	return pids ? set_number(g, CGROUP_PIDS, "pids.max", pids)
-	            : set(g, CGROUP_PIDS, "pids.max", "max");
-}
-
-static bool has_same_devices(const struct cgroup_limits *a, const struct cgroup_limits *b)
-{
-	return a->has_devices == b->has_devices && a->device_major == b->device_major &&
-	       a->device_last == b->device_last &&
-	       memcmp(a->minors, b->minors, sizeof(a->minors)) == 0;
-}
-
-static void mark(struct cgroup *g, enum cgroup_can what, bool is_held)
-{
-	g->held = is_held ? g->held | what : g->held & ~(unsigned)what;
-}
-
-static void allow_all(struct cgroup *g, const struct cgroup_limits *before)
-{
-	struct cgroup_limits all = *before;
-
-	memset(all.minors, 0xff, sizeof(all.minors));
-	if (!cgroup_devices_set(g->tree, g->number, &all, before))
-		errno = 0;
-	mark(g, CGROUP_DEVICES, false);
-}
-
-void cgroup_limit(struct cgroup *g, const struct cgroup_limits *l)
-{
-	static const struct cgroup_limits none;
-	const struct cgroup_limits *before = g->memo ? &g->memo->limits : &none;
-
-	g->held = g->memo ? g->memo->held : 0;
-	mark(g, CGROUP_KILL, g->tree->can & CGROUP_KILL);
-	g->mem_bytes = l->mem_bytes;
-	if (l->mem_bytes != before->mem_bytes)
-		mark(g, CGROUP_MEMORY, set_memory(g, l->mem_bytes));
-	if (l->pids != before->pids)
-		mark(g, CGROUP_PIDS, set_pids(g, l->pids));
-	if (l->cpu_weight != before->cpu_weight || l->cpu_max_milli != before->cpu_max_milli)
-		mark(g, CGROUP_CPU, set_cpu(g, l));
-	if (l->io_weight != before->io_weight)
-		mark(g, CGROUP_IO, set_io(g, l->io_weight));
-	if (l->has_devices && !has_same_devices(l, before))
-		mark(g, CGROUP_DEVICES, cgroup_devices_set(g->tree, g->number, l, before));
-	else if (!l->has_devices && before->has_devices)
-		allow_all(g, before);
-	if (!g->memo)
-		return;
-	g->memo->limits = *l;
-	g->memo->held = g->held;
-}
-
 /* Whoever joins */
 
-int cgroup_open(struct cgroup *g, struct err *err)
+static int open_to_join(struct cgroup *g, const struct cgroup_dir *d, struct err *err)
 {
-	const struct cgroup_dir *killer = cgroup_dir_of(g->tree, CGROUP_KILL);
 	char path[CGROUP_FILE];
+	int *fd = d->is_v2 ? &g->v2_fd : &g->join_fds[g->n_join];
 
-	for (size_t i = 0; i < g->tree->n; i++) {
-		const struct cgroup_dir *d = &g->tree->dirs[i];
-		int fd;
-
-		/* One thread alone moves faster than a process, and those that join have one. */
-		cgroup_file(d, g->number, d->is_v2 ? "cgroup.procs" : "tasks", path);
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		if (fd < 0) {
-			int rc = err_sys(err, errno, "opening control group '%.200s'", path);
-
-			cgroup_close(g);
-			return rc;
-		}
-		g->join_fds[g->n_join++] = fd;
-	}
-	if (!killer || g->kill_fd >= 0)
-		return 0;
-	g->has_kill_file = killer->is_v2;
-	cgroup_file(killer, g->number, killer->is_v2 ? "cgroup.kill" : "freezer.state", path);
-	g->kill_fd = open(path, O_WRONLY | O_CLOEXEC);
+	/* One thread alone moves faster than a process, and those that join have one. */
+	cgroup_file(d, g->number, d->is_v2 ? "" : "tasks", path);
+	*fd = open(path, (d->is_v2 ? O_RDONLY | O_DIRECTORY : O_WRONLY) | O_CLOEXEC);
+	if (*fd < 0)
+		return err_sys(err, errno, "opening control group '%.200s'", path);
+	g->n_join += !d->is_v2;
 	return 0;
 }
 
-bool cgroup_join(const struct cgroup *g)
+static void open_to_kill(struct cgroup *g)
+{
+	const struct cgroup_dir *d = cgroup_dir_of(g->tree, CGROUP_KILL);
+	char path[CGROUP_FILE];
+
+	if (!d || g->kill_fd >= 0)
+		return;
+	g->has_kill_file = d->is_v2;
+	cgroup_file(d, g->number, d->is_v2 ? "cgroup.kill" : "freezer.state", path);
+	g->kill_fd = open(path, (d->is_v2 ? O_WRONLY : O_RDWR) | O_CLOEXEC);
+}
+
+int cgroup_open(struct cgroup *g, struct err *err)
+{
+	for (size_t i = 0; i < g->tree->n; i++) {
+		int rc = open_to_join(g, &g->tree->dirs[i], err);
+
+		if (rc < 0) {
+			cgroup_close(g);
+			return rc;
+		}
+	}
+	open_to_kill(g);
+	return 0;
+}
+
+pid_t cgroup_fork(const struct cgroup *g)
+{
+	struct clone_args a = {
+	        .flags = CLONE_VFORK | CLONE_INTO_CGROUP,
+	        .exit_signal = SIGCHLD,
+	        .cgroup = (uint64_t)(unsigned)g->v2_fd,
+	};
+	long pid = -1;
+
+	if (g->v2_fd >= 0)
+		pid = syscall(SYS_clone3, &a, sizeof(a));
+	if (pid < 0 && errno != EAGAIN && errno != ENOMEM)
+		errno = ENOSYS;
+	return (pid_t)pid;
+}
+
+static bool move_to_v2(const struct cgroup *g)
+{
+	int fd = openat(g->v2_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, "0", 1) == 1;
+}
+
+bool cgroup_join(const struct cgroup *g, bool is_born_in_v2)
 {
 	for (size_t i = 0; i < g->n_join; i++)
 		if (write(g->join_fds[i], "0", 1) != 1)
 			return false;
-	return true;
+	return g->v2_fd < 0 || is_born_in_v2 || move_to_v2(g);
 }
 
 void cgroup_close(struct cgroup *g)
 {
 	while (g->n_join)
 		close(g->join_fds[--g->n_join]);
+	close_fd(&g->v2_fd);
 }
 
 /* Who runs there, as version 1 says it: one number a line. */
@@ -440,6 +370,24 @@ static bool kill_listed(const struct cgroup *g)
 	return is_any;
 }
 
+static bool is_frozen(const struct cgroup *g)
+{
+	char state[16];
+
+	return pread(g->kill_fd, state, 6, 0) == 6 && memcmp(state, "FROZEN", 6) == 0;
+}
+
+/* As version 2 says it: of the group and all below. */
+static bool is_populated(const struct cgroup *g)
+{
+	const struct cgroup_dir *d = cgroup_dir_of(g->tree, CGROUP_KILL);
+	char path[CGROUP_FILE];
+	uint64_t is_any = 0;
+
+	cgroup_file(d, g->number, "cgroup.events", path);
+	return cgroup_read_number(path, "populated", &is_any) && is_any;
+}
+
 bool cgroup_kill(const struct cgroup *g)
 {
 	bool is_any;
@@ -447,14 +395,34 @@ bool cgroup_kill(const struct cgroup *g)
 	if (g->kill_fd < 0)
 		return false;
 	if (g->has_kill_file)
-		return write(g->kill_fd, "1", 1) == 1;
-	/* What is frozen forks no more, and dies when it thaws. */
+		return is_populated(g) && write(g->kill_fd, "1", 1) == 1;
+	/* What is frozen forks no more, and dies when it thaws; freezing takes its time. */
 	if (write(g->kill_fd, "FROZEN", 6) < 0)
 		errno = 0;
 	is_any = kill_listed(g);
+	for (size_t i = 0; is_any && i < FREEZE_TRIES && !is_frozen(g); i++)
+		kill_listed(g);
+	if (is_any)
+		kill_listed(g);
 	if (write(g->kill_fd, "THAWED", 6) < 0)
 		errno = 0;
 	return is_any;
+}
+
+static size_t kill_group(const struct cgroup_tree *t, unsigned number)
+{
+	struct cgroup g = empty_group(t, number);
+	bool is_any;
+
+	open_to_kill(&g);
+	is_any = cgroup_kill(&g);
+	close_fd(&g.kill_fd);
+	return is_any;
+}
+
+size_t cgroup_kill_unheld(const struct cgroup_tree *t)
+{
+	return each_unheld(t, kill_group);
 }
 
 /* Queries */

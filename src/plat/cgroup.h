@@ -7,7 +7,8 @@
  * DESIGN. Making a group costs more than starting a process, so groups are numbered and used again. Whoever has taken one holds an
  * flock on its directory, which ends with his process: so nobody needs to remember who has which. What is known of each
  * lies in a memo that all who take groups share; without a memo everything is set anew.
- * On a machine with both versions, version 2 is asked first: it kills a tree at once, whatever that forks.
+ * A process that moves to another group of version 2 waits up to 20 ms for the kernel where nobody did so lately; so it is
+ * born there (cgroup_fork). In version 1 a single thread moves in microseconds: on a machine with both, version 1 is asked first.
  */
 #pragma once
 
@@ -77,6 +78,7 @@ struct cgroup {
 	uint64_t mem_bytes, peak_before;
 	int join_fds[CGROUP_DIRS];
 	size_t n_join;
+	int v2_fd; /* directory of version 2, or -1 */
 };
 
 struct cgroup_usage {
@@ -86,14 +88,15 @@ struct cgroup_usage {
 
 /* -- life of the tree -- */
 /*
- * parent: a path below each hierarchy's root, made when it is not there; NULL or "": the group that this process is in.
+ * parent: a path below each hierarchy's root, made when it is not there; NULL or "": the group that this process is in,
+ * or the root, where that cannot have groups below it because of the processes in it (version 2).
  * name: of our group in it. `only`: as if the machine had no other things than these (CGROUP_ALL), and versions 1 or 2 (0: both).
  * Makes our group; what it may not make is not there.
  */
 void cgroup_tree_make(const char *parent, const char *name, unsigned only, int version,
         struct cgroup_tree *ret_tree);
-/* Removes every group that nobody has taken and nobody runs in, and ours if it is empty then. */
-void cgroup_tree_remove(const struct cgroup_tree *t);
+/* Removes every group that nobody has taken and nobody runs in, and ours if it is empty then: true, as without any. */
+bool cgroup_tree_remove(const struct cgroup_tree *t);
 /* "memory, processes": of a set of enum cgroup_can; "" for none. */
 const char *cgroup_names(unsigned set, char room[96]);
 
@@ -111,11 +114,18 @@ void cgroup_leave(struct cgroup *g, const struct cgroup_usage *u);
 void cgroup_limit(struct cgroup *g, const struct cgroup_limits *l);
 /* Opens what cgroup_join needs; negative with nothing opened. */
 MUST_CHECK int cgroup_open(struct cgroup *g, struct err *err);
+/*
+ * As _Fork, but the child is born in the group of version 2, and we sleep until it has exec'ed or ended.
+ * -1 with errno ENOSYS: there is none, or the kernel does not know how; fork otherwise, then.
+ */
+pid_t cgroup_fork(const struct cgroup *g);
 /* The calling process, which has one thread; only system calls. False with errno. */
-MUST_CHECK bool cgroup_join(const struct cgroup *g);
+MUST_CHECK bool cgroup_join(const struct cgroup *g, bool is_born_in_v2);
 void cgroup_close(struct cgroup *g); /* what cgroup_open opened: nobody else joins */
 /* SIGKILL to everything in it, so that nothing forks away; false when that is not possible, or nobody was there. */
 bool cgroup_kill(const struct cgroup *g);
+/* The same, in every group that nobody has taken; in how many somebody was. */
+size_t cgroup_kill_unheld(const struct cgroup_tree *t);
 
 /* -- queries -- */
 void cgroup_read(struct cgroup *g, struct cgroup_usage *ret_usage);

@@ -149,6 +149,21 @@ static void make_way(const struct mount *m, const char *path)
 	}
 }
 
+/* A group of version 2 hands nothing down while processes are in it, unless it is the root of all. */
+static bool hands_down(const struct mount *m, const char *group)
+{
+	char path[CGROUP_PATH], file[CGROUP_FILE], list[256];
+
+	snprintf(path, sizeof(path), "%s%s", m->point, group);
+	hand_down(path);
+	snprintf(file, sizeof(file), "%s/cgroup.subtree_control", path);
+	if (cgroup_read_file(file, list, sizeof(list)) && served_by_list(list))
+		return true;
+	/* Nothing to hand down: version 1 has it all. */
+	snprintf(file, sizeof(file), "%s/cgroup.controllers", path);
+	return cgroup_read_file(file, list, sizeof(list)) && !served_by_list(list);
+}
+
 /* Our directory in one hierarchy; false with errno. */
 static bool make_dir(const struct finder *f, const struct mount *m, char path[CGROUP_PATH])
 {
@@ -161,6 +176,8 @@ static bool make_dir(const struct finder *f, const struct mount *m, char path[CG
 			return false;
 		}
 		base = below_mount(room, m->root);
+		if (m->is_v2 && !hands_down(m, base))
+			base = "";
 	}
 	base += *base == '/';
 	if (snprintf(path, CGROUP_PATH, "%s/%s%s%s", m->point, base, *base ? "/" : "", f->name) >=
@@ -277,7 +294,7 @@ void cgroup_tree_make(const char *parent, const char *name, unsigned only, int v
 		return;
 	}
 	f.own = buf_str(&own);
-	for (int v = 2; v >= 1; v--) {
+	for (int v = 1; v <= 2; v++) {
 		CLEANUP_BUF struct buf mounts = BUF_INIT(TEXT_MAX);
 
 		if (version && v != version)

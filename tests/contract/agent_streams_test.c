@@ -14,7 +14,6 @@
 
 #include "agent_scene.h"
 #include "plat/loop.h"
-#include "vfork.h"
 
 static struct scene scene;
 static struct scene *const s = &scene;
@@ -352,7 +351,6 @@ static void test_exec_of_what_is_not_there(void **state)
 	char *argv[] = {"/nonexistent", NULL};
 	uint64_t stream;
 
-	NEEDS_VFORK();
 	stream = open_exec(argv, NULL);
 	scene_until(s, has_closed, stream);
 	assert_int_equal(stream_of(stream)->kind, ERR_CONFLICT);

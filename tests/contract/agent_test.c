@@ -14,7 +14,6 @@
 
 #include "agent_scene.h"
 #include "plat/proc.h"
-#include "vfork.h"
 
 static struct scene scene;
 static struct scene *const s = &scene;
@@ -104,7 +103,6 @@ static void test_no_such_command(void **state)
 	struct link_start m = scene_start(1, "");
 	char *argv[] = {"/nonexistent/command", NULL};
 
-	NEEDS_VFORK();
 	m.argv = argv;
 	scene_send_start(s, &m);
 	scene_until(s, has_ended, 1);

@@ -112,6 +112,53 @@ groups_left() {
   fi
 }
 
+@test "a keeper and its parent are killed at once: what nothing names any more is ended, too" {
+  need_groups
+  up
+  b submit --no-retry -- sh -c 'env -i setsid sh -c "(sleep 64 &)"; sleep 64'
+  becomes 1 RUNNING
+  eventually is 2 pgrep -cxf 'sleep 64'
+  # shellcheck disable=SC2046
+  kill -9 $(pgrep -f -- "^berth keeper.*--data $D")
+  becomes 1 FAILED
+  has "$(job 1 .reasons[0].text)" "keeper"
+  [ -z "$(pgrep -xf 'sleep 64')" ]
+}
+
+# A machine of which Berth sees no control groups, and a /dev of its own with two devices in it.
+up_without_groups() {
+  unshare -m sh -e -c 'umount -l -R /sys/fs/cgroup
+    mount -t tmpfs dev /dev
+    mkdir /dev/pts /dev/shm
+    for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0 nvidia0:195:0 nvidia1:195:1 nvidiactl:195:255; do
+      IFS=:; set -- "$0" $node; mknod -m 666 "/dev/$2" c "$3" "$4"
+    done
+    exec "$0" up -d --simulate 2x8GiB' "$BERTH_BUILD/berth" >"$T/up.out" 2>"$T/up.err" 3>&- || { cat "$T/up.err"; return 1; }
+}
+
+@test "without control groups: a private /dev, and limits of each process" {
+  need_groups
+  export BERTH_CONF_JOB_MAX_PROCESSES=50
+  up_without_groups
+  b run --gpu 1 -- sh -c 'cat /dev/nvidia0; cat /dev/nvidia1; cat /dev/nvidiactl; : </dev/null' 2>"$T/err" || true
+  has "$(cat "$T/err")" "No such device or address"
+  has "$(cat "$T/err")" "Permission denied"
+  has "$(cat "$T/err")" "nvidiactl: No such device or address"
+  has "$(b show 1)" "devices held by: private /dev"
+  has "$(b show 1)" "not held here: "
+  [ "$(job 1 '.attempts[0].held | contains(["devices"])')" = true ]
+  [ "$(job 1 '.attempts[0].not_held | contains(["processes", "kill"])')" = true ]
+  # What is held of a process alone: its data.
+  no b run --mem 64M -- sh -c 'head -c 200M /dev/zero | tail -c 200M'
+  b submit --gpu 1 -- sleep 60
+  becomes 3 RUNNING
+  b exec 3 -- sh -c "cat /dev/nvidia0; cat /dev/nvidia1" 2>"$T/exec" || true
+  has "$(cat "$T/exec")" "No such device or address"
+  has "$(cat "$T/exec")" "Permission denied"
+  # Said once, by name.
+  [ "$(grep -c 'not_held=' "$D/logs/agent.log")" = 1 ]
+}
+
 @test "groups are used again, and none is left after down" {
   need_groups
   up

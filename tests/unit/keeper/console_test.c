@@ -13,7 +13,6 @@
 
 #include "plat/clock.h"
 #include "rig.h"
-#include "vfork.h"
 
 static struct rig r;
 static char left[128]; /* in the environment of everything that an exec of here starts */
@@ -295,7 +294,6 @@ static void test_exec_that_cannot_be(void **state)
 	static char missing[] = "no-such-program";
 	struct launch l = command(77, "a", "true");
 
-	NEEDS_VFORK();
 	check_refused(&l, "not running");
 	start_host(1);
 	l = command(1, "b", "true");

@@ -13,7 +13,6 @@
 
 #include "plat/clock.h"
 #include "rig.h"
-#include "vfork.h"
 
 static struct rig r;
 
@@ -230,7 +229,6 @@ static void test_what_cannot_begin(void **state)
 	static char missing[] = "no-such-program", directory[] = "/tmp", *none[] = {NULL};
 	struct launch l = rig_launch(&r, 1, "");
 
-	NEEDS_VFORK();
 	l.argv[0] = missing;
 	check_failure(1, &l, SPOOL_EXEC_FAILED, 127, "no-such-program");
 	l = rig_launch(&r, 2, "");
@@ -308,7 +306,6 @@ static void test_cpus(void **state)
 {
 	struct launch l = rig_launch(&r, 1, "grep Cpus_allowed_list /proc/self/status");
 
-	NEEDS_VFORK();
 	l.cpus[0] = 1;
 	rig_send(&r, &l);
 	rig_wait(&r, 1, SPOOL_ENDED);

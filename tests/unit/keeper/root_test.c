@@ -13,7 +13,6 @@
 
 #include "plat/clock.h"
 #include "rig.h"
-#include "vfork.h"
 
 /* Keepers are nobody's here, so jobs are somebody else's: numbers without a name will do. */
 enum { JOB_UID = 54321, JOB_GID = 54322, EXTRA_GROUP = 54323 };
@@ -186,7 +185,6 @@ static void test_users_files(void **state)
 	char path[128];
 	struct stat st;
 
-	NEEDS_VFORK();
 	ONLY_ROOT();
 	/* A directory of the account's, closed to the server. */
 	assert_int_equal(mkdir(rig_path(&r, "jobs/home"), 0700), 0);

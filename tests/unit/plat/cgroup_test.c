@@ -61,7 +61,7 @@ static pid_t start(const struct cgroup *g, int (*work)(void *), void *data)
 
 	assert_true(pid >= 0);
 	if (pid == 0)
-		_exit(cgroup_join(g) ? work(data) : 99);
+		_exit(cgroup_join(g, false) ? work(data) : 99);
 	return pid;
 }
 
@@ -285,6 +285,34 @@ BOTH(processes)
 BOTH(kills_whatever_forks)
 BOTH(devices)
 
+/* No process has to move, and none is asked to when the group has nothing of version 2. */
+static void test_born_in_v2(void **state)
+{
+	struct cgroup g;
+	unsigned number;
+	pid_t pid;
+
+	make(2);
+	take(0, &g);
+	pid = cgroup_fork(&g);
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(cgroup_of(&tree, getpid(), &number) && number == g.number &&
+		                        cgroup_join(&g, true)
+		                ? 0
+		                : 1);
+	assert_int_equal(end_of(pid), 0);
+	cgroup_close(&g);
+	assert_int_equal(cgroup_fork(&g), -1);
+	assert_int_equal(errno, ENOSYS);
+	leave(&g);
+}
+
+static int nothing(void *data)
+{
+	return 0;
+}
+
 /* Taken groups are passed over, also by somebody who knows nothing of them. */
 static void test_numbers(void **state)
 {
@@ -305,7 +333,9 @@ static void test_numbers(void **state)
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
-		if (!cgroup_join(&a))
+		/* As exec does it. */
+		close(a.lock_fd);
+		if (!cgroup_join(&a, false))
 			_exit(1);
 		(void)!write(fds[1], "x", 1);
 		pause();
@@ -318,11 +348,10 @@ static void test_numbers(void **state)
 	assert_true(cgroup_of(&tree, pid, &a.number));
 	assert_int_equal(a.number, 0);
 	assert_false(cgroup_of(&tree, getpid(), &a.number));
-	cgroup_beside(&tree, 0, &a);
-	assert_int_equal(cgroup_open(&a, &err), 0);
-	assert_true(cgroup_kill(&a));
-	end_of(pid);
-	cgroup_leave(&a, NULL);
+	assert_int_equal(end_of(start(&b, nothing, NULL)), 0);
+	assert_int_equal(cgroup_kill_unheld(&tree), 1);
+	assert_int_equal(WTERMSIG(end_of(pid)), SIGKILL);
+	assert_int_equal(cgroup_kill_unheld(&tree), 0);
 	leave(&b);
 	cgroup_leave(&c, NULL);
 	close(fds[0]);
@@ -416,6 +445,7 @@ int main(void)
 	        TEST(2, CGROUP_KILL, kills_whatever_forks_v2),
 	        TEST(1, CGROUP_DEVICES, devices_v1),
 	        TEST(2, CGROUP_DEVICES, devices_v2),
+	        TEST(2, CGROUP_KILL, born_in_v2),
 	        TEST(0, CGROUP_KILL, numbers),
 	        TEST(0, CGROUP_CPU, weights),
 	        TEST(0, CGROUP_KILL, a_parent_by_name),

@@ -1,0 +1,18 @@
+/*
+ * What a process sees of the file system, changed for it and its descendants alone. Needs CAP_SYS_ADMIN. libc only.
+ * Nothing is owned: a namespace ends with its last process. One thread, between fork and exec, too: only system calls,
+ * but for mounts_work. All answer false with errno.
+ */
+#pragma once
+
+#include "base/cc.h"
+
+/* Whether mounts_begin would do; in a process of its own. */
+bool mounts_work(void);
+
+/* A mount namespace of its own: mounts made outside later still appear in it, those made in it stay there. */
+MUST_CHECK bool mounts_begin(void);
+/* Nobody in it opens this device file: EACCES, for root, too. True when there is no such file. */
+MUST_CHECK bool mounts_refuse_device(const char *path);
+/* Into the namespace of another process, open as /proc/PID/ns/mnt. The working directory becomes its root. */
+MUST_CHECK bool mounts_enter(int ns_fd);
