@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "gpu/gpu.h"
 #include "plat/clock.h"
 #include "plat/fs.h"
@@ -282,10 +283,12 @@ static int make_inventory(struct agent *a, struct err *err)
 static int take_name(struct agent *a, struct err *err)
 {
 	const char *name = a->o.name ? a->o.name : a->machine.hostname;
+	char shown[TEXT_SHOW_SIZE];
 
-	if (strlen(name) >= sizeof(((struct node *)0)->name) || !name[0] ||
-	        strpbrk(name, "/ \t\n,"))
-		return err_set(err, ERR_INVALID, "'%s' cannot be the name of a node", name);
+	if (!node_is_name(name))
+		return err_set(err, ERR_INVALID,
+		        "'%s' cannot be the name of a node: letters, digits, '.', '_' and '-'",
+		        text_show(name, shown));
 	a->node_name = name;
 	return 0;
 }
@@ -334,6 +337,8 @@ static int make_parts(struct agent *a, struct err *err)
 		rc = make_simulation(a, err);
 	if (rc == 0)
 		rc = take_name(a, err);
+	if (rc == 0 && a->o.token_file)
+		rc = identity_read(a->o.data_dir, a->key, err);
 	if (rc < 0)
 		return rc;
 	loop_on_turn_end(a->loop, agent_on_turn_end, a);

@@ -20,6 +20,7 @@ static void say_hello(void *data)
 	        .program = (char *)(uintptr_t)BERTH_VERSION,
 	        .name = (char *)(uintptr_t)a->node_name,
 	        .boot_id = a->machine.boot_id,
+	        .key = a->key[0] ? a->key : NULL,
 	        .cpus = a->machine.cpus,
 	        .mem_bytes = a->machine.mem_bytes,
 	};

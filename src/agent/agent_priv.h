@@ -7,6 +7,7 @@
 #include "agent/agent.h"
 #include "agent/blobs.h"
 #include "agent/console.h"
+#include "agent/identity.h"
 #include "agent/inventory.h"
 #include "agent/output.h"
 #include "agent/procs.h"
@@ -24,6 +25,7 @@ struct agent {
 	char *fake_gpus;
 	char *keeper_program, *nvml;
 	const char *node_name;
+	char key[IDENTITY_KEY_LEN + 1]; /* "": this machine is the server's own */
 	struct outbox outbox;
 	struct attempts *attempts;
 	struct engine *engine;

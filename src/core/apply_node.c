@@ -83,6 +83,8 @@ static void take_device_info(
 static void take_inventory(struct apply *a, struct node *n, const struct event *e)
 {
 	snprintf(n->boot_id, sizeof(n->boot_id), "%s", e->node->boot_id);
+	if (e->node->key_hash[0])
+		snprintf(n->key_hash, sizeof(n->key_hash), "%s", e->node->key_hash);
 	n->is_local = e->node->is_local;
 	n->cpus = e->node->cpus;
 	n->n_cpus = cpu_set_count(&n->cpus);

@@ -87,3 +87,11 @@ bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct sli
 	*ret = s;
 	return true;
 }
+
+bool node_is_name(const char *name)
+{
+	size_t len =
+	        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+	return len && !name[len] && len < sizeof(((struct node *)0)->name);
+}

@@ -61,6 +61,7 @@ struct node {
 	uint64_t num;
 	char name[64];
 	char boot_id[40];
+	char key_hash[65]; /* of the key that it joined with, in hexadecimal; "": of none yet */
 	enum node_state state;
 	bool drained;
 	bool is_local; /* on the server's own machine: silence is no loss */
@@ -86,6 +87,9 @@ bool device_matches(const struct gpu_ask *ask, const struct device *d);
 uint64_t device_free_bytes(const struct device *d); /* not granted, not withheld */
 uint32_t device_free_milli(const struct device *d);
 bool device_is_usable(const struct device *d); /* present and not lost */
+
+/* Letters, digits, '.', '_' and '-', and short enough. */
+bool node_is_name(const char *name);
 
 static inline bool cpu_set_has(const struct cpu_set *s, uint32_t cpu)
 {

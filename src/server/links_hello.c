@@ -3,7 +3,9 @@
 #include "server/batch.h"
 #include "server/removals.h"
 #include "base/mem.h"
+#include "base/num.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,15 +101,45 @@ static void replace_older(struct uplink *u)
 		}
 }
 
-/* A node is its token's, or of whoever is connected as it; the server's own is joined over the socket only. */
-static const char *why_not(const struct uplink *u, const char *name, const struct node *known)
+/* As it is stored: whoever reads the store cannot be the node. "" for none. */
+static void hash_key(const char *key, char out[65])
 {
+	uint8_t hash[32];
+
+	out[0] = '\0';
+	if (!key)
+		return;
+	auth_token_hash(key, hash);
+	num_format_hex(hash, sizeof(hash), out);
+}
+
+static bool is_its_key(const struct node *known, const char *key)
+{
+	char hash[65];
+
+	hash_key(key, hash);
+	return !known->key_hash[0] ||
+	       (hash[0] && sodium_memcmp(hash, known->key_hash, sizeof(hash)) == 0);
+}
+
+/*
+ * A node is its token's, or whose key it joined with, or of whoever is connected as it; the server's own is joined over the
+ * socket only. A token with its name is an administrator's word, and comes before the key: it is how a node that lost its
+ * directory comes back.
+ */
+static const char *why_not(
+        const struct uplink *u, const char *name, const char *key, const struct node *known)
+{
+	if (!node_is_name(name))
+		return "that cannot be the name of a node";
 	if (u->only[0] && strcmp(u->only, name) != 0)
 		return "this token is another node's";
 	if (!known || u->is_local)
 		return NULL;
 	if (known->is_local && (!u->only[0] || links_has_node(u->s, known->num)))
 		return "the server's own machine is called so";
+	if (!u->only[0] && !is_its_key(known, key))
+		return "a node of that name has another key; a token with its name replaces it";
 	for (const struct uplink *o = u->s->uplinks; o; o = o->next)
 		if (o->node == known->num && o->token != u->token && !u->only[0])
 			return "a node of that name is connected with another token";
@@ -135,14 +167,16 @@ void links__hello(struct uplink *u, const struct link_hello *h)
 		net_ws_close(u->ws, 4001, "another version of the link");
 		return;
 	}
-	refused = why_not(u, h->name, known);
+	refused = why_not(u, h->name, h->key, known);
 	if (refused) {
-		log_error("link.hello", "node=\"%s\" text=\"%s\"", h->name, refused);
+		log_error("link.hello", "node=\"%.64s\" text=\"%s\"", h->name, refused);
 		net_ws_close(u->ws, 4006, refused);
 		return;
 	}
 	memcpy(n.name, h->name, strlen(h->name));
 	memcpy(n.boot_id, h->boot_id, MIN(strlen(h->boot_id), sizeof(n.boot_id) - 1));
+	if (!u->is_local)
+		hash_key(h->key, n.key_hash);
 	rebooted = known && known->boot_id[0] && strcmp(known->boot_id, n.boot_id) != 0;
 	n.mem_bytes -= MIN(n.mem_bytes, s->conf->agent_withhold_mem_bytes);
 	if (server_apply(s, &e, &out, &err)) {

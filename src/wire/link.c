@@ -50,6 +50,7 @@ static const struct field hello_fields[] = {
 	FIELD(link_hello, 6, FIELD_U64, mem_bytes),
 	FIELD_OF_LIST(link_hello, 7, devices, n_devices, NODE_DEVICES_MAX, device_table),
 	FIELD_OF_LIST(link_hello, 8, attempts, n_attempts, ATTEMPTS_MAX, attempt_table),
+	FIELD(link_hello, 9, FIELD_TEXT, key),
 };
 static const struct field_table hello_table = FIELD_TABLE(link_hello, hello_fields);
 

@@ -60,6 +60,7 @@ struct link_hello {
 	char *program;    /* "0.1.0" */
 	char *name;       /* node name */
 	char *boot_id;
+	char *key; /* who the node is, where its name alone does not tell: agent/identity.h; or NULL */
 	struct cpu_set cpus;
 	uint64_t mem_bytes;
 	struct device_info *devices;

@@ -12,7 +12,8 @@ enum {
 	NODE_LOCAL,
 	NODE_CPUS,
 	NODE_MEM,
-	NODE_DEVICE
+	NODE_DEVICE,
+	NODE_KEY_HASH
 };
 
 static const struct field device_fields[] = {
@@ -37,6 +38,7 @@ struct node_record {
 	uint64_t num;
 	char name[64];
 	char boot_id[40];
+	char key_hash[65];
 	bool drained, is_local;
 	struct cpu_set cpus;
 	uint64_t mem_bytes;
@@ -53,6 +55,7 @@ static const struct field node_fields[] = {
         FIELD(node_record, NODE_CPUS, FIELD_CPUS, cpus),
         FIELD(node_record, NODE_MEM, FIELD_U64, mem_bytes),
         FIELD_OF_LIST(node_record, NODE_DEVICE, devices, n_devices, NODE_DEVICES_MAX, device_table),
+        FIELD_OF_FIXED(node_record, NODE_KEY_HASH, key_hash),
 };
 static const struct field_table node_table = FIELD_TABLE(node_record, node_fields);
 
@@ -69,6 +72,7 @@ void record_put_node(struct buf *b, const struct node *n)
 
 	memcpy(r.name, n->name, sizeof(r.name));
 	memcpy(r.boot_id, n->boot_id, sizeof(r.boot_id));
+	memcpy(r.key_hash, n->key_hash, sizeof(r.key_hash));
 	for (uint32_t i = 0; i < r.n_devices; i++)
 		devices[i] = n->devices[i].info;
 	field_table_put(&node_table, &r, b);
@@ -94,6 +98,7 @@ int record_get_node(const void *data, size_t len, void *ctx, struct node *ret_no
 	        .mem_bytes = r.mem_bytes};
 	memcpy(ret_node->name, r.name, sizeof(r.name));
 	memcpy(ret_node->boot_id, r.boot_id, sizeof(r.boot_id));
+	memcpy(ret_node->key_hash, r.key_hash, sizeof(r.key_hash));
 	*ret_devices = r.devices;
 	*ret_n = r.n_devices;
 	return 0;

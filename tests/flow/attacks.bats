@@ -583,6 +583,63 @@ EOP
   [ "$(cat "$T/its/mine")" = written ]
 }
 
+# joins NAME DIR TOKEN: an agent of its own directory, by TCP; its pid is in JOINED.
+joins() {
+  mkdir -p "$2"
+  (umask 077 && echo "$3" >"$2.token")
+  "$BERTH_BUILD/berth-agent" --data "$2" --server "http://$AT/v1/link" --token-file "$2.token" --name "$1" --simulate 1x1GiB 2>"$2.log" 3>&- &
+  JOINED=$!
+}
+
+leaves() {
+  kill "$JOINED"
+  wait "$JOINED" || true
+  eventually is down node_state "$1"
+}
+
+node_state() { b nodes -o json | jq -r --arg n "$1" '.nodes[] | select(.node == $n).state'; }
+
+@test "a stolen token to join with does not become a node that is known; one of the node's name does" {
+  up --listen 127.0.0.1:0
+  AT=$(address)
+  join=$(b token create --agent 2>/dev/null)
+  joins far "$T/far" "$join"
+  eventually is up node_state far
+  [ "$(stat -c %a:%s "$T/far/node.key")" = 600:64 ]
+  run ! grep -rqaF "$(cat "$T/far/node.key")" "$D"
+  leaves far
+  joins far "$T/thief" "$join"
+  eventually grep -q 'a node of that name has another key' "$T/thief.log"
+  [ "$(node_state far)" = down ]
+  kill "$JOINED"
+  wait "$JOINED" || true
+  # Also after the server forgot everything but its store; the node itself comes back.
+  kill -9 "$(part server)"
+  eventually b nodes
+  AT=$(address)
+  joins far "$T/thief" "$join"
+  eventually grep -q 'a node of that name has another key' "$T/thief.log"
+  kill "$JOINED"
+  wait "$JOINED" || true
+  joins far "$T/far" "$join"
+  eventually is up node_state far
+  leaves far
+  # An administrator's word for a machine that lost its directory.
+  joins far "$T/new" "$(b token create --agent --name far 2>/dev/null)"
+  eventually is up node_state far
+  leaves far
+  joins far "$T/far" "$join"
+  eventually grep -q 'a node of that name has another key' "$T/far.log"
+  kill "$JOINED"
+  wait "$JOINED" || true
+  # What others could read is no key; what is no name is none.
+  chmod 644 "$T/new/node.key"
+  run ! timeout 5 "$BERTH_BUILD/berth-agent" --data "$T/new" --server "http://$AT/v1/link" --token-file "$T/new.token" --name far --simulate 1x1GiB
+  has "$output" 'is not a key of this account'
+  run ! timeout 5 "$BERTH_BUILD/berth-agent" --data "$T/new" --server "http://$AT/v1/link" --token-file "$T/new.token" --name $'e\033[2J' --simulate 1x1GiB
+  has "$output" 'cannot be the name of a node'
+}
+
 # raw_bytes: the input has bytes that a terminal obeys (C0 but tab and line end, DEL, C1 in UTF-8).
 raw_bytes() { LC_ALL=C grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]'; }
 

@@ -120,6 +120,56 @@ static void test_agent_tokens(void **state)
 	rig_end(&g);
 }
 
+/* A node is the key that it joined with first: a token to join with does not make another machine of it. */
+static void test_node_keys(void **state)
+{
+	struct rig g = {.listens = true};
+	char loose[80], second[80], bound[80];
+
+	rig_begin(&g);
+	make_token(&g, "{\"role\":\"agent\"}", loose);
+	make_token(&g, "{\"role\":\"agent\"}", second);
+	make_token(&g, "{\"name\":\"n2\",\"role\":\"agent\"}", bound);
+	g.node_key = "first";
+	assert_true(agent_join(&g, loose, "n2"));
+	agent_drop(&g);
+	g.node_key = "stolen";
+	assert_false(agent_join(&g, loose, "n2"));
+	g.node_key = NULL;
+	assert_false(agent_join(&g, loose, "n2"));
+	assert_true(agent_join(&g, loose, "n5")); /* that has none yet: from an older program */
+	agent_drop(&g);
+	/* It is kept, as a hash. */
+	rig_close(&g);
+	rig_open(&g);
+	assert_null(strstr(world_find_node(g.s->world, "n2")->key_hash, "first"));
+	agent_link(&g);
+	agent_drop(&g);
+	g.node_key = "stolen";
+	assert_false(agent_join(&g, second, "n2"));
+	assert_true(agent_join(&g, second, "n3"));
+	agent_drop(&g);
+	assert_true(agent_join(&g, loose, "n5"));
+	agent_drop(&g);
+	g.node_key = "first";
+	assert_false(agent_join(&g, second, "n5"));
+	assert_true(agent_join(&g, second, "n2"));
+	agent_drop(&g);
+	/* The administrator's word for this node. */
+	g.node_key = "new";
+	assert_true(agent_join(&g, bound, "n2"));
+	agent_drop(&g);
+	g.node_key = "first";
+	assert_false(agent_join(&g, loose, "n2"));
+	g.node_key = "new";
+	assert_true(agent_join(&g, loose, "n2"));
+	agent_drop(&g);
+	assert_false(agent_join(&g, loose, "evil\033[2J"));
+	assert_false(agent_join(&g, loose, "a,b"));
+	assert_false(agent_join(&g, loose, ""));
+	rig_end(&g);
+}
+
 static bool are_there(struct rig *g, void *unused)
 {
 	struct call *c;
@@ -389,6 +439,7 @@ int main(void)
 	        cmocka_unit_test(test_roles),
 	        cmocka_unit_test(test_token_refusals),
 	        cmocka_unit_test(test_agent_tokens),
+	        cmocka_unit_test(test_node_keys),
 	        cmocka_unit_test(test_revoked),
 	        cmocka_unit_test(test_accounts),
 	        cmocka_unit_test(test_drain_and_pause),

@@ -39,6 +39,7 @@ struct rig {
 	const char *tcp_head; /* of requests over TCP, NULL: "Host: localhost" and CR LF */
 	struct server *s;
 	/* the agent */
+	char *node_key; /* what HELLO says of it */
 	struct net_ws *ws;
 	bool is_linked;  /* open */
 	bool was_closed; /* by the server */
