@@ -4,6 +4,7 @@
 
 #include "plat/clock.h"
 #include "plat/log.h"
+#include "base/version.h"
 
 #define AGAIN_MS 1000 /* after the first WELCOME: STARTs that an earlier agent may have had */
 #define SERVER_MIN_MS \
@@ -17,7 +18,7 @@ static void say_hello(void *data)
 	void *ctx = talloc_new(NULL);
 	struct link_hello m = {
 	        .version = LINK_VERSION,
-	        .program = (char *)(uintptr_t)BERTH_VERSION,
+	        .program = (char *)(uintptr_t)berth_version,
 	        .name = (char *)(uintptr_t)a->node_name,
 	        .boot_id = a->machine.boot_id,
 	        .key = a->key[0] ? a->key : NULL,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/version.h"
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/lock.h"
@@ -67,7 +68,7 @@ static void check_programs(struct doctor *d)
 		free(path);
 	}
 	if (n == ARRAY_LEN(programs))
-		find(d, OK, "programs", NULL, "berth " BERTH_VERSION ", all %zu parts beside it",
+		find(d, OK, "programs", NULL, "berth %s, all %zu parts beside it", berth_version,
 		        ARRAY_LEN(programs));
 }
 
@@ -267,9 +268,9 @@ static void check_server(struct doctor *d)
 	const char *not_ready = json_string_value(json_object_get(answer, "not_ready"));
 	const char *trouble = json_string_value(json_object_get(answer, "store_trouble"));
 	long long pid = json_integer_value(json_object_get(answer, "pid"));
-	if (version && strcmp(version, BERTH_VERSION) != 0)
+	if (version && strcmp(version, berth_version) != 0)
 		find(d, WARN, "server", "berth down --keep && berth up -d",
-		        "it is version %s, this program is %s", version, BERTH_VERSION);
+		        "it is version %s, this program is %s", version, berth_version);
 	if (not_ready)
 		find(d, BAD, "server", "see its log: logs/server.log",
 		        "process %lld is not ready: %s%s%s", pid, not_ready, trouble ? ": " : "",

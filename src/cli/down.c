@@ -14,6 +14,7 @@
 #include "cli/parts.h"
 #include "cli/procs.h"
 #include "cli/supervisor.h"
+#include "cli/takeover.h"
 #include "plat/clock.h"
 
 #define POLL_MS       20
@@ -174,13 +175,14 @@ static int revive(const char *data_dir, struct err *err)
 {
 	CLEANUP_BUF struct buf flags = BUF_INIT(LOCK_TEXT_MAX);
 	struct parts_argv words = {0};
+	char version[TAKEOVER_VERSION_SIZE];
 
 	parts_argv_add(&words, "berth");
 	parts_argv_add(&words, "up");
 	parts_argv_add(&words, "-d");
 	if (lock_read_text(data_dir, &flags, err))
 		parts_argv_add_option(&words, "--data", data_dir);
-	char *rest = (char *)buf_str(&flags), *word;
+	char *rest = (char *)takeover_flags(buf_str(&flags), version), *word;
 	while ((word = strsep(&rest, "\n")))
 		if (word[0])
 			parts_argv_add(&words, word);

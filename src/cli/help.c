@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/version.h"
 #include "cli/args.h"
 #include "cli/openapi.h"
 #include "cli/output.h"
@@ -98,6 +99,6 @@ int verb_version(struct cli *cli, int argc, char **argv)
 
 	if (args_parse(cli, &args, argc, argv, &err))
 		return cli_fail(cli, &err);
-	puts("berth " BERTH_VERSION);
+	printf("berth %s\n", berth_version);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cc.h"
+#include "base/version.h"
 
 /*
  * DESIGN. Everything stands in tables: routes.def (what there is), shapes.def (what goes in and comes out), states.def,
@@ -358,7 +359,7 @@ json_t *openapi_document(void)
 		json_object_set_new(path, method, operation(&routes[i]));
 	}
 	return json_pack("{s:s, s:{s:s, s:s, s:s}, s:[{s:s}], s:o, s:o}", "openapi", "3.0.3",
-	        "info", "title", "Berth", "version", BERTH_VERSION, "description",
+	        "info", "title", "Berth", "version", berth_version, "description",
 	        "Work on the GPUs of machines: jobs, their output, devices, nodes and queues. Times are RFC 3339 in UTC, sizes bytes, intervals seconds. Keys are added to answers over time; schema is raised when one changes its meaning.",
 	        "servers", "url", "/", "paths", paths, "components", components());
 }

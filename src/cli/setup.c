@@ -62,7 +62,7 @@ int setup_wait_for_old(const char *data_dir, struct err *err)
 }
 
 /* Its pid is in its lock file; 0: there is none. */
-static int64_t find_keepers_parent(const char *data_dir)
+pid_t setup_find_keepers_parent(const char *data_dir)
 {
 	CLEANUP_BUF struct buf path = BUF_INIT(4200), text = BUF_INIT(64);
 	struct err err;
@@ -73,14 +73,14 @@ static int64_t find_keepers_parent(const char *data_dir)
 		return 0;
 	while (text.len && text.data[text.len - 1] == '\n')
 		text.len--;
-	return num_parse_i64(buf_str(&text), 1, INT32_MAX, &pid, &err) ? 0 : pid;
+	return num_parse_i64(buf_str(&text), 1, INT32_MAX, &pid, &err) ? 0 : (pid_t)pid;
 }
 
 /* An agent that is about to end may just be starting one. */
 void setup_end_keepers_parent(const char *data_dir)
 {
 	for (int tries = 0; tries < 40; tries++) {
-		int64_t parent = find_keepers_parent(data_dir);
+		pid_t parent = setup_find_keepers_parent(data_dir);
 		struct procs p;
 		size_t left = 0;
 
@@ -89,8 +89,8 @@ void setup_end_keepers_parent(const char *data_dir)
 			left += p.v[i].role == PROCS_AGENT;
 			if (p.v[i].role != PROCS_KEEPER)
 				continue;
-			left += parent == 0 || p.v[i].pid == (pid_t)parent;
-			if (p.v[i].pid == (pid_t)parent)
+			left += parent == 0 || p.v[i].pid == parent;
+			if (p.v[i].pid == parent)
 				kill(p.v[i].pid, SIGTERM);
 		}
 		procs_done(&p);

@@ -20,6 +20,7 @@
 #include "cli/rights.h"
 #include "cli/setup.h"
 #include "cli/supervisor_part.h"
+#include "cli/takeover.h"
 #include "plat/clock.h"
 #include "plat/fs.h"
 
@@ -235,13 +236,19 @@ static void reap(struct supervisor *s)
 	}
 }
 
+/* Without the server's help; jobs go on. */
+static void leave(struct supervisor *s)
+{
+	if (s->phase == STARTING)
+		s->failed = true;
+	stop_parts(s);
+}
+
 static void on_stop_signal(struct supervisor *s)
 {
+	/* A second one, or nothing to be asked yet. */
 	if (s->asked || s->phase == STARTING) {
-		/* A second one, or nothing to be asked yet: without the server's help; jobs go on. */
-		if (s->phase == STARTING)
-			s->failed = true;
-		stop_parts(s);
+		leave(s);
 		return;
 	}
 	s->asked = true;
@@ -260,6 +267,9 @@ static void read_signals(struct supervisor *s)
 		switch (info.ssi_signo) {
 		case SIGCHLD:
 			reap(s);
+			break;
+		case SUPERVISOR_LEAVE:
+			leave(s);
 			break;
 		case SUPERVISOR_TOLD:
 		case SUPERVISOR_TOLD_KEEP:
@@ -372,38 +382,66 @@ static int start_all(struct supervisor *s, struct err *err)
 	return s->greeter ? 0 : err_sys(err, errno, "fork");
 }
 
+/* What the holder was started with is what we were. */
+static int check_flags(const struct supervisor_options *o, const char *theirs, struct err *err)
+{
+	CLEANUP_BUF struct buf line = BUF_INIT(LOCK_TEXT_MAX);
+
+	if (!theirs[0] || strcmp(theirs, o->flags) == 0)
+		return 0;
+	for (const char *c = theirs; *c; c++)
+		buf_add_byte(&line, *c == '\n' ? ' ' : (uint8_t)*c);
+	return err_set(err, ERR_CONFLICT, "%s is served already, by: berth up %s", o->data_dir,
+	               buf_str(&line))
+	               ? err_hint(err, "berth down --keep first, if it shall be served differently")
+	               : 0;
+}
+
+/* Somebody else has the directory. 0: not any more. 1: it is ready, and what it serves was printed. */
+static int meet_holder(const struct supervisor_options *o, struct err *err)
+{
+	CLEANUP_BUF struct buf text = BUF_INIT(LOCK_TEXT_MAX);
+	char version[TAKEOVER_VERSION_SIZE];
+	struct lock_holder holder;
+	int rc = lock_read_text(o->data_dir, &text, err);
+
+	if (rc)
+		return err->kind == ERR_NOT_FOUND ? 0 : rc;
+	if (!lock_find_holder(o->data_dir, &holder))
+		return 0;
+	rc = check_flags(o, takeover_flags(buf_str(&text), version), err);
+	if (rc)
+		return rc;
+	if (text.len && takeover_is_due(holder.pid, version))
+		return takeover_run(o->data_dir, o->config_path, holder.pid, version, err);
+	switch (greet_wait(o->cli, o->data_dir, READY_MS, err)) {
+	case GREET_READY:
+		rc = greet_print(o->cli, err);
+		/* It may just be going down. */
+		return rc == 0 ? 1 : err->kind == ERR_UNAVAILABLE ? 0 : rc;
+	case GREET_TOO_LATE:
+		return -(int)err->kind;
+	default:
+		return 0; /* it went down meanwhile: our turn */
+	}
+}
+
 /* 0: the directory is ours. 1: somebody else serves it, and it is ready. */
 static int take_directory(struct supervisor *s, struct err *err)
 {
 	const struct supervisor_options *o = s->o;
-	CLEANUP_BUF struct buf flags = BUF_INIT(LOCK_TEXT_MAX);
+	char *text = takeover_text(o->flags);
+	int rc;
 
-	for (;;) {
-		int rc = lock_take(o->data_dir, o->flags, &s->lock, err);
-		if (rc == 0 || err->kind != ERR_CONFLICT)
-			return rc;
-		buf_reset(&flags);
-		if (lock_read_text(o->data_dir, &flags, err))
-			continue;
-		if (flags.len && strcmp(buf_str(&flags), o->flags) != 0) {
-			for (size_t i = 0; i < flags.len; i++)
-				if (flags.data[i] == '\n')
-					flags.data[i] = ' ';
-			return err_set(err, ERR_CONFLICT, "%s is served already, by: berth up %s",
-			               o->data_dir, buf_str(&flags))
-			               ? err_hint(err,
-			                         "berth down --keep first, if it shall be served differently")
-			               : 0;
-		}
-		switch (greet_wait(o->cli, o->data_dir, READY_MS, err)) {
-		case GREET_READY:
-			return 1;
-		case GREET_TOO_LATE:
-			return -(int)err->kind;
-		case GREET_NOBODY:
-			break; /* it went down meanwhile: our turn */
-		}
-	}
+	do {
+		rc = lock_take(o->data_dir, text, &s->lock, err);
+		if (rc && err->kind == ERR_CONFLICT)
+			rc = meet_holder(o, err);
+		else
+			break;
+	} while (rc == 0);
+	free(text);
+	return rc;
 }
 
 static void catch_signals(struct supervisor *s)
@@ -414,6 +452,7 @@ static void catch_signals(struct supervisor *s)
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SUPERVISOR_LEAVE);
 	sigaddset(&set, SUPERVISOR_TOLD);
 	sigaddset(&set, SUPERVISOR_TOLD_KEEP);
 	sigprocmask(SIG_SETMASK, &set, NULL);
@@ -434,8 +473,10 @@ static int supervise(struct supervisor *s)
 		s->parts[i] = (struct part){.pipe = -1, .log.fd = -1};
 	catch_signals(s);
 	rc = setup_wait_for_old(s->o->data_dir, &err);
-	if (rc == 0)
+	if (rc == 0) {
+		takeover_renew_keepers_parent(s->o->data_dir);
 		rc = prepare_parts(s, &err);
+	}
 	if (rc == 0)
 		rc = start_all(s, &err);
 	if (rc) {
@@ -460,7 +501,7 @@ int supervisor_run(const struct supervisor_options *o)
 	int rc = take_directory(&s, &err);
 
 	if (rc == 1)
-		rc = greet_print(o->cli, &err) ? cli_fail(o->cli, &err) : 0;
+		rc = 0;
 	else if (rc == 0)
 		rc = supervise(&s);
 	else

@@ -17,6 +17,8 @@
  */
 #define SUPERVISOR_TOLD      SIGUSR1
 #define SUPERVISOR_TOLD_KEEP SIGUSR2
+/* Sent by an `up` of another version, which takes over: it ends with its parts and leaves the jobs. Also ^\ in the foreground. */
+#define SUPERVISOR_LEAVE SIGQUIT
 
 struct supervisor_options {
 	const struct cli *cli;

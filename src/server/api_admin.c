@@ -3,6 +3,7 @@
 #include "server/links.h"
 #include "server/view.h"
 #include "base/mem.h"
+#include "base/version.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,7 @@ void api_server(struct call *c)
 	        j = world_next_job(s->world, j))
 		waiting += j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
 	o = json_pack("{s:i, s:s, s:i, s:s, s:o, s:b, s:I, s:I, s:I, s:s?, s:s?}", "schema", 1,
-	        "version", BERTH_VERSION, "pid", (int)getpid(), "data", s->data_dir, "started_at",
+	        "version", berth_version, "pid", (int)getpid(), "data", s->data_dir, "started_at",
 	        view_time(s->started_ms), "ready", not_ready(s) == NULL, "jobs_waiting",
 	        (json_int_t)waiting, "jobs_running", (json_int_t)running, "nodes", (json_int_t)up,
 	        "listen", s->listen, "tls_pin", s->tls_pin[0] ? s->tls_pin : NULL);

@@ -4,6 +4,7 @@
 #include "server/removals.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/version.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -87,7 +88,7 @@ static void send_welcome(struct uplink *u)
 	                                  .cap_cpus = c->job_cpu_limit == CONF_CPU_CAP,
 	                                  .io_weight = c->job_io_weight,
 	                                  .group_parent = c->cgroup_parent,
-	                                  .server_program = (char *)(uintptr_t)BERTH_VERSION});
+	                                  .server_program = (char *)(uintptr_t)berth_version});
 }
 
 /* An agent of the same name that is connected already is the older one: its link is closed. */

@@ -3,6 +3,7 @@
 #include "server/links.h"
 #include "server/settings.h"
 #include "base/num.h"
+#include "base/version.h"
 
 #include <argp.h>
 #include <malloc.h>
@@ -20,10 +21,11 @@ struct args {
 	bool insecure;
 	bool has_helper;
 	enum settings_question question; /* instead of serving */
+	bool asks_can_serve;
 	const char *key;
 };
 
-enum { OPT_INSECURE = 1000, OPT_HELPER, OPT_CHECK, OPT_SHOW, OPT_GET };
+enum { OPT_INSECURE = 1000, OPT_HELPER, OPT_CHECK, OPT_SHOW, OPT_GET, OPT_CAN };
 
 /* Each connection is a file; what is started by others keeps the limit that it had. */
 static void raise_open_files(void)
@@ -46,6 +48,9 @@ static const struct argp_option options[] = {
         {"helper", OPT_HELPER, NULL, 0, "Root's helper is there: jobs run as their submitters", 0},
         {"check-config", OPT_CHECK, NULL, 0, "Check the configuration and end", 0},
         {"show-config", OPT_SHOW, NULL, 0, "Print the configuration and end", 0},
+        {"can-serve", OPT_CAN, NULL, 0,
+                "Check the configuration and whether the store is of a version known here, and end",
+                0},
         {"get-config", OPT_GET, "KEY", 0,
                 "Print where one setting comes from and its value, and end", 0},
         {0},
@@ -77,6 +82,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_SHOW:
 		a->question = SETTINGS_SHOW;
 		return 0;
+	case OPT_CAN:
+		a->asks_can_serve = true;
+		return 0;
 	case OPT_GET:
 		a->question = SETTINGS_GET;
 		a->key = arg;
@@ -100,6 +108,31 @@ static void on_signal(void *server, int signo)
 	server_stop(s);
 }
 
+static int fail(const struct err *err)
+{
+	fprintf(stderr, "berth server: %s%s%s\n", err->text, err->hint[0] ? "; " : "", err->hint);
+	return err->kind == ERR_CONFLICT ? 3 : err_exit_code(err->kind);
+}
+
+/* What else may be wrong with a store is wrong for who serves it now, too. */
+static int can_serve(const struct args *a)
+{
+	struct settings_source from = {a->data, a->config, a->listen, a->insecure};
+	CLEANUP_CONF struct conf *conf = NULL;
+	struct store *store = NULL;
+	char url[4200];
+	struct err err;
+
+	if (settings_load(&from, &conf, &err))
+		return fail(&err);
+	snprintf(url, sizeof(url), "sqlite:%s/berth.db", a->data);
+	if (store_open_reader(url, &store, &err) &&
+	        (err.kind == ERR_VERSION || err.kind == ERR_CORRUPT))
+		return fail(&err);
+	store_close(store);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {.options = options,
@@ -112,6 +145,8 @@ int main(int argc, char **argv)
 	struct err err;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	if (a.asks_can_serve)
+		return can_serve(&a);
 	if (a.question != SETTINGS_NONE)
 		return settings_answer(
 		        &(struct settings_source){a.data, a.config, a.listen, a.insecure},
@@ -125,14 +160,12 @@ int main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, 128 * 1024);
 	if (sodium_init() < 0)
 		return 1;
-	if (server_open(a.data, a.config, a.listen, a.insecure, a.has_helper, &s, &err)) {
-		fprintf(stderr, "berth server: %s\n", err.text);
-		return err.kind == ERR_CONFLICT ? 3 : err_exit_code(err.kind);
-	}
+	if (server_open(a.data, a.config, a.listen, a.insecure, a.has_helper, &s, &err))
+		return fail(&err);
 	if (loop_signal_new(s->loop, SIGTERM, on_signal, s, &term, &err) ||
 	        loop_signal_new(s->loop, SIGINT, on_signal, s, &intr, &err))
 		log_error("signal", "text=\"%s\"", err.text);
-	log_info("server.up", "version=%s data=\"%s\" jobs=%llu", BERTH_VERSION, s->data_dir,
+	log_info("server.up", "version=%s data=\"%s\" jobs=%llu", berth_version, s->data_dir,
 	        (unsigned long long)s->world->n_living);
 	loop_run(s->loop);
 	log_info("server.down", "data=\"%s\"", s->data_dir);

@@ -28,6 +28,7 @@ setup_file() {
   FLOW_ROOT=$(mktemp -d /tmp/berth-flow-XXXXXX)
   chmod 755 "$FLOW_ROOT"
   export FLOW_USER FLOW_ROOT
+  export FLOW_BUILD=$BERTH_BUILD # all of it
   # The programs may stand where that account cannot go; they may be copied anywhere.
   if ! as test -x "$BERTH_BUILD/berth"; then
     copy_build "$FLOW_ROOT/build"

@@ -1,0 +1,3 @@
+#include "base/version.h"
+
+const char berth_version[] = "0.1.0+next";
