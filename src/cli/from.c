@@ -13,6 +13,7 @@
 #define LINE_MAX_BYTES (16 * MIB)
 #define UNSENT_MOST    (256 * KIB)
 #define READ_SIZE      (64 * KIB)
+#define KEY_SIZE       40
 
 /*
  * DESIGN. Lines are read, completed and sent as chunks of one request while the answers to earlier ones are read, so
@@ -30,6 +31,7 @@ struct upload {
 	size_t n_sent, n_answered, n_refused; /* jobs */
 	int worst;                            /* exit code */
 	int grants;                           /* cli/grant.h; -1 */
+	struct buf keys;                      /* of the grants of jobs that were not answered yet, KEY_SIZE each */
 	json_t *taken;                        /* the environment that was sent before, for grants */
 };
 
@@ -43,6 +45,7 @@ static int send_line(struct upload *u, const char *line, size_t len, struct err 
 		return 0;
 	}
 	u->n_sent++;
+	char key[KEY_SIZE] = "";
 	CLEANUP_JSON json_t *job = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
 	if (json_is_object(job)) {
 		jobspec_add_defaults(job, u->spec);
@@ -50,8 +53,12 @@ static int send_line(struct upload *u, const char *line, size_t len, struct err 
 		int rc = grant_job(u->grants, job, json_is_object(own) ? own : u->taken, true, err);
 		if (rc)
 			return rc;
+		const char *grant = json_string_value(json_object_get(job, "grant"));
+		if (u->grants >= 0 && grant)
+			snprintf(key, sizeof(key), "%s", grant);
 		text = json_dumps(job, JSON_COMPACT);
 	}
+	buf_add(&u->keys, key, sizeof(key));
 	/* What is no JSON object goes as it is: the server says what is wrong with it, in its place. */
 	CLEANUP_BUF struct buf b = BUF_INIT(2 * LINE_MAX_BYTES);
 	if (text)
@@ -121,6 +128,10 @@ static void take_answer(struct upload *u, const char *line, size_t len)
 	        json_string_value(json_object_get(json_object_get(answer, "error"), "code"));
 
 	u->n_answered++;
+	if (u->keys.len >= KEY_SIZE) {
+		grant_settle(u->grants, (const char *)u->keys.data, id);
+		buf_consume(&u->keys, KEY_SIZE);
+	}
 	if (u->cli->format == OUTPUT_JSON)
 		printf("%.*s\n", (int)len, line);
 	else if (id)
@@ -194,7 +205,7 @@ static int open_input(const char *path, int *ret_fd, struct err *err)
 
 int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
 {
-	struct upload u = {.cli = cli, .spec = s, .in = -1, .pending = BUF_INIT(LINE_MAX_BYTES)};
+	struct upload u = {.cli = cli, .spec = s, .in = -1, .pending = BUF_INIT(LINE_MAX_BYTES), .keys = BUF_INIT(GIB)};
 	struct http_request request = {.method = "POST",
 	        .path = "/v1/jobs",
 	        .type = "application/x-ndjson",
@@ -219,6 +230,7 @@ int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
 	json_decref(u.taken);
 	http_free(u.http);
 	buf_done(&u.pending);
+	buf_done(&u.keys);
 	if (rc)
 		return cli_fail(cli, &err);
 	if (u.n_refused)

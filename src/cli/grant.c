@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,6 +72,25 @@ void grant_take_back(int dir, const char *key)
 {
 	if (dir >= 0 && key && *key)
 		unlinkat(dir, key, 0);
+}
+
+/* The id is the server's word, and no more than a number. The helper may have been quicker: then there is nothing to move. */
+void grant_settle(int dir, const char *key, const char *id)
+{
+	char job[24], path[64];
+	uint64_t number;
+	struct err err;
+
+	if (dir < 0 || !key || !*key)
+		return;
+	if (!id || num_parse_u64(id, INT64_MAX, &number, &err) < 0) {
+		grant_take_back(dir, key);
+		return;
+	}
+	snprintf(job, sizeof(job), "%" PRIu64, number);
+	snprintf(path, sizeof(path), "%s/%s", job, key);
+	if (mkdirat(dir, job, 0700) == 0 || errno == EEXIST)
+		(void)renameat(dir, key, dir, path);
 }
 
 static bool is_roots(const char *user)

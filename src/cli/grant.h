@@ -21,5 +21,7 @@ MUST_CHECK int grant_job(
 MUST_CHECK int grant_exec(
         int dir, const char *id, char **argv, bool tty, char key[40], struct err *err);
 MUST_CHECK int grant_sync(int dir, struct err *err);
+/* The job was taken, as id: from now on its grant is that job's alone, and goes with it. NULL: it was refused. */
+void grant_settle(int dir, const char *key, const char *id);
 /* What was not used; NULL and unknown ones do nothing. */
 void grant_take_back(int dir, const char *key);

@@ -64,8 +64,9 @@ int submission_send(struct client *c, struct jobspec *s, json_t **ret_job, struc
 	if (rc == 0)
 		rc = client_call(c, &call, ret_job, err);
 	/* Of one whose answer was lost nobody knows whether it was taken. */
-	if (rc && err->kind != ERR_UNAVAILABLE && err->kind != ERR_IO)
-		grant_take_back(dir, json_string_value(json_object_get(s->job, "grant")));
+	if (rc == 0 || (err->kind != ERR_UNAVAILABLE && err->kind != ERR_IO))
+		grant_settle(dir, json_string_value(json_object_get(s->job, "grant")),
+		        rc ? NULL : json_string_value(json_object_get(*ret_job, "id")));
 	if (dir >= 0)
 		close(dir);
 	return rc;

@@ -72,6 +72,12 @@ static void job_path(const struct launch *l, const char *key, char out[64])
 	snprintf(out, 64, "%" PRIu64 "/%s", l->job, key);
 }
 
+static bool is_there(int dir, const char *path)
+{
+	return faccessat(dir, path, F_OK, 0) == 0;
+}
+
+/* Root's client does the same when it hears the job's number: whoever comes second finds it done. */
 static int take_to_job(int dir, const struct launch *l, struct err *err)
 {
 	char job[JOB_NAME], path[64];
@@ -79,7 +85,7 @@ static int take_to_job(int dir, const struct launch *l, struct err *err)
 	snprintf(job, sizeof(job), "%" PRIu64, l->job);
 	job_path(l, l->grant, path);
 	if ((mkdirat(dir, job, 0700) < 0 && errno != EEXIST) ||
-	        renameat(dir, l->grant, dir, path) < 0)
+	        (renameat(dir, l->grant, dir, path) < 0 && !is_there(dir, path)))
 		return err_sys(err, errno, "grant of job %s", job);
 	return 0;
 }
@@ -94,8 +100,12 @@ static int check_start(int dir, const struct launch *l, const char *home, struct
 	if (!is_key(l->grant))
 		return none(err);
 	job_path(l, l->grant, path);
-	is_new = faccessat(dir, path, F_OK, 0) < 0;
-	if (read_grant(dir, is_new ? l->grant : path, &granted, err) < 0)
+	is_new = !is_there(dir, path);
+	rc = read_grant(dir, is_new ? l->grant : path, &granted, err);
+	/* It may have been moved just now. */
+	if (rc < 0 && is_new && err->sys == ENOENT)
+		rc = read_grant(dir, path, &granted, err);
+	if (rc < 0)
 		return err->sys == ENOENT ? none(err) : -(int)err->kind;
 	rc = grants_compare(&granted, l, home, err);
 	launch_done(&granted);

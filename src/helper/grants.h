@@ -1,7 +1,7 @@
 /*
  * What root itself allowed to run as root: one file for each submit, DATA/grants/KEY, written by root's client before the
  * submit, so that server and agent, who are not root, can neither make nor change it. KEY comes along with the launch.
- * The first start of a job moves its file to DATA/grants/JOB/KEY; that of an exec is gone with its use.
+ * Root's client, or the first start of a job, moves its file to DATA/grants/JOB/KEY; that of an exec is gone with its use.
  * Nothing is owned; no state but the files; one thread. What is not granted word for word is FORBIDDEN, and says what.
  */
 #pragma once

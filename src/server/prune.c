@@ -179,6 +179,19 @@ static void tell_nodes(struct prune *p)
 	}
 }
 
+/* The helper of this machine has something of a job that never began, too: it hears of it as of an attempt that is none. */
+static void remove_grant(struct prune *p, const struct job *j)
+{
+	const struct node *n;
+
+	TAILQ_FOREACH (n, &p->s->world->nodes, link) {
+		if (!n->is_local)
+			continue;
+		MEM_GROW(p->gone, p->n_gone, p->cap_gone);
+		p->gone[p->n_gone++] = (struct gone){n->num, {.id = j->id}};
+	}
+}
+
 static void remove_one(struct prune *p, const struct job *j)
 {
 	struct job *known = world_find_job(p->s->world, j->id);
@@ -191,6 +204,8 @@ static void remove_one(struct prune *p, const struct job *j)
 		p->gone[p->n_gone++] = (struct gone){
 		        j->attempts[i].node, {.id = j->id, .attempt = j->attempts[i].n}};
 	}
+	if (j->req && j->req->grant && !j->n_attempts)
+		remove_grant(p, j);
 	batch_remove_row(p->s, p->kind, j->id.num, j->id.task);
 	if (j->req)
 		batch_remove_idem(p->s, j->req, j->id.num);

@@ -70,6 +70,22 @@ as_nobody() { HOME=/ setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-gr
   [ "$(b logs 10)" = root ]
 }
 
+@test "what root granted is its job's, and nothing of what was refused, sent twice or sent by line is left" {
+  up
+  b submit --hold --idempotency-key k -- true
+  b submit --hold --idempotency-key k -- true
+  run ! b submit --gpu 9 -- true
+  run b submit --from - <<<$'{"command":["true"],"hold":true}\nno json\n\n{"command":["true"],"gpu":"9"}\n{"command":["true"],"hold":true,"name":"n"}'
+  echo "$output"
+  [ "$(ls "$D/grants" | tr '\n' ' ')" = '1 2 3 ' ]
+  [ "$(find "$D/grants/1" -type f | wc -l)" = 2 ]
+  [ "$(find "$D/grants/2" "$D/grants/3" -type f | wc -l)" = 2 ]
+  b release 1 2 3
+  run -0 b wait 1 2 3
+  run -125 b exec 3 -- true
+  [ "$(ls "$D/grants" | tr '\n' ' ')" = '1 2 3 ' ]
+}
+
 # A stolen server can send what it likes: here, what waits is changed where it is kept.
 @test "what root did not submit does not run as root" {
   up

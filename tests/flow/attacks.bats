@@ -340,13 +340,14 @@ helper_is_well() { [ "$(part helper)" = "$1" ] && u nobody run --chdir / -- true
   install -d -m 777 "$T/open"
   pid=$(part helper)
   b submit --hold --chdir /etc --output "$T/open/%j.out" -e A=1 -- sh -c 'id -u; echo "$A"'
-  key=$(ls "$D/grants")
+  [ "$(ls "$D/grants")" = 1 ]
+  key=$(ls "$D/grants/1")
   [ "${#key}" = 32 ]
   run who games ls "$D/grants"
   [ "$status" -ne 0 ]
   env=$(jq -nc '["A=1", "PATH='"$PATH"'"]')
   command='["sh","-c","id -u; echo \"$A\""]'
-  its=(user '"root"' grant "\"$key\"" argv "$command" env "$env" cwd '"/etc"' out_path "\"$T/open/roots.out\"")
+  its=(job 1 user '"root"' grant "\"$key\"" argv "$command" env "$env" cwd '"/etc"' out_path "\"$T/open/roots.out\"")
   refuses 'another command' "${its[@]}" argv '["sh","-c","id"]'
   refuses 'another command' "${its[@]}" argv '["sh","-c"]'
   refuses 'another variable LD_PRELOAD' "${its[@]}" env '["A=1","LD_PRELOAD=/tmp/x.so"]'
@@ -375,11 +376,13 @@ helper_is_well() { [ "$(part helper)" = "$1" ] && u nobody run --chdir / -- true
   who games rm "$D/grants"
   who games mv "$D/away" "$D/grants"
   [ -z "$(ls "$T/open")" ]
-  # What root said does run, as its own job only: then no other has that grant.
+  # As another job, before it has begun and after; what root said does run.
+  refuses 'nothing runs as root but' "${its[@]}" job 2
+  all_refused
   b release 1
   run -0 b wait 1
   [ "$(cat "$T/open/1.out")" = $'0\n1' ]
-  refuses 'nothing runs as root but' "${its[@]}"
+  refuses 'nothing runs as root but' "${its[@]}" job 2
   all_refused
   [ "$(ls "$T/open")" = 1.out ]
   helper_is_well "$pid"
@@ -696,11 +699,13 @@ raw_bytes() { LC_ALL=C grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]'; }
   up_for_two
   pids=$(echo "$(part up)" "$(part server)" "$(part agent)" "$(part helper)" "$(part keeper)")
   u daemon submit -c 0 --chdir / -- sh -c 'while [ ! -e '"$T"'/go ]; do sleep 0.1; done; echo whole'
-  u nobody submit -c 0 --chdir / -- sleep 300
+  # An account that nothing else on this machine uses, also no other test.
+  u uucp submit -c 0 --chdir / -- sleep 300
   becomes 1 RUNNING
   becomes 2 RUNNING
   # kill -9 -1 is everything of that account: its other jobs, and nothing else.
-  run -137 u nobody run --chdir / -- sh -c 'kill -9 -1; sleep 1; echo alive' || [ "$status" = 125 ]
+  b submit --user uucp --chdir / -- sh -c 'kill -9 -1; sleep 1; echo alive'
+  becomes 3 COMPLETED
   becomes 2 FAILED
   [ "$(state 1)" = RUNNING ]
   [ "$pids" = "$(echo "$(part up)" "$(part server)" "$(part agent)" "$(part helper)" "$(part keeper)")" ]

@@ -140,6 +140,20 @@ static void test_what_root_submitted_runs(void **state)
 	check_refused(&l, "but what root itself submits");
 }
 
+/* Root's client has heard the number of the job first. */
+static void test_bound_before_the_start(void **state)
+{
+	struct launch l = started();
+
+	ONLY_ROOT();
+	assert_int_equal(mkdir(path_of("grants/7"), 0700), 0);
+	assert_int_equal(rename(path_of("grants/" KEY), path_of("grants/7/" KEY)), 0);
+	l.job = 8;
+	check_refused(&l, "but what root itself submits");
+	l.job = 7;
+	check_granted(&l);
+}
+
 static void test_nothing_else_does(void **state)
 {
 	static char preload[] = "LD_PRELOAD=/tmp/x.so", other_a[] = "A=2",
@@ -329,6 +343,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	        TEST(test_what_root_submitted_runs),
+	        TEST(test_bound_before_the_start),
 	        TEST(test_nothing_else_does),
 	        TEST(test_no_grant),
 	        TEST(test_grants_of_others),

@@ -101,6 +101,30 @@ static void test_more_than_a_page(void **state)
 	rig_end(&g);
 }
 
+/* What root granted for a job that never began goes with it: told as an attempt that is none. */
+static void test_grants(void **state)
+{
+	struct rig g = {0};
+	uint64_t id;
+
+	rig_begin(&g);
+	agent_link(&g);
+	id = rig_submit(&g,
+	        "{\"command\":[\"true\"],\"hold\":true,\"grant\":\"00112233445566778899aabbccddeeff\"}");
+	assert_int_equal(rig_submit(&g, "{\"command\":[\"true\"],\"hold\":true}"), id + 1);
+	for (uint64_t i = id; i <= id + 1; i++) {
+		struct event e = {.kind = EVENT_CANCEL,
+		        .id = {i, TASK_NONE},
+		        .reason = REASON_CANCELLED};
+		server_apply_or_log(g.s, &e);
+	}
+	prune(&g);
+	agent_expect(&g, "REMOVE 1 1.0");
+	answer(&g, 1);
+	rig_until(&g, has_no_removal, NULL);
+	rig_end(&g);
+}
+
 /* Every attempt of every task; nothing of an array that lives. */
 static void test_arrays(void **state)
 {
@@ -189,6 +213,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_more_than_a_page),
+	        cmocka_unit_test(test_grants),
 	        cmocka_unit_test(test_arrays),
 	        cmocka_unit_test(test_node_away),
 	        cmocka_unit_test(test_blobs),
