@@ -26,7 +26,7 @@ static int give(const struct keeper_base *base, const struct launch *l, int fd, 
 		return 0;
 	if (st.st_uid != base->server_uid)
 		return err_set(err, ERR_FORBIDDEN, "directory '%s' is of another account", l->cwd);
-	if (fchown(fd, l->uid, l->gid) < 0)
+	if (fchownat(fd, "", l->uid, l->gid, AT_EMPTY_PATH) < 0)
 		return err_sys(err, errno, "giving directory '%s' to its account", l->cwd);
 	return 0;
 }
@@ -36,9 +36,10 @@ int workdir_make(
 {
 	int fd = -1, sys, rc;
 
+	/* A keeper that was killed here may have given it away already: then the server's account cannot read it. */
 	rights_as_server(base);
 	if (mkdir(l->cwd, 0700) == 0 || errno == EEXIST)
-		fd = open_dir(AT_FDCWD, l->cwd);
+		fd = open(l->cwd, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	sys = errno;
 	rights_back(base);
 	if (fd < 0)

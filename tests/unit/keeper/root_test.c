@@ -230,6 +230,14 @@ static void test_own_directory(void **state)
 	assert_non_null(strstr(rig_text(&r, "logs/1.out"), "/jobs/own\n54321 54322 700\n"));
 	for (uint64_t until = clock_mono_ms() + RIG_WAIT_MS; rig_exists(&r, "jobs/own");)
 		assert_true(clock_mono_ms() < until);
+	/* A keeper that was killed between giving it away and the start left it so. */
+	assert_int_equal(mkdir(rig_path(&r, "jobs/given"), 0700), 0);
+	assert_int_equal(chown(rig_path(&r, "jobs/given"), JOB_UID, JOB_GID), 0);
+	l = job(4, "touch x");
+	l.cwd = rig_path(&r, "jobs/given");
+	l.make_cwd = l.again = true;
+	rig_send(&r, &l);
+	assert_int_equal(rig_wait(&r, 4, SPOOL_ENDED)->wait_status, 0);
 	/* A directory that somebody else has made, or a link to one, is not given away. */
 	assert_int_equal(mkdir(rig_path(&r, "jobs/roots"), 0755), 0);
 	l = job(2, "true");
