@@ -116,18 +116,28 @@ class Maker:
         if body.get("retry") == 0:
             del body["retry"]
 
-    def make(self, acknowledged):
-        r = self.random
+    def begin(self, kind, words):
+        """A job without wishes."""
         self.made += 1
         key = f"{self.client}-{self.made}"
+        command = [os.path.join(self.where, "job"), kind, *words] if kind != "missing" else [f"/nowhere/{key}"]
+        env = {"TORTURE_LOG": os.path.join(self.where, "ran", key), "TORTURE_MARK": self.mark}
+        return Job(key, kind, words, {"command": command, "name": key, "env": {**env, **self.env}, **self.more})
+
+    def make_plain(self):
+        job = self.begin("code", ["0", "0"])
+        job.body["idempotency_key"] = job.key
+        return job
+
+    def make(self, acknowledged):
+        r = self.random
         kind, words = self.pick_kind()
         is_array = r.random() < 0.08
         # Many long tasks, a few at a time, would only make the round long.
         if is_array and kind in ("ticks", "stubborn", "tree"):
             kind, words = "code", ["0.2", "0"]
-        command = [os.path.join(self.where, "job"), kind, *words] if kind != "missing" else [f"/nowhere/{key}"]
-        env = {"TORTURE_LOG": os.path.join(self.where, "ran", key), "TORTURE_MARK": self.mark}
-        body = {"command": command, "name": key, "env": {**env, **self.env}, **self.more}
+        job = self.begin(kind, words)
+        key, body = job.key, job.body
         if r.random() < 0.8:
             body["chdir"] = "/"
         self.ask_resources(body)
@@ -151,4 +161,5 @@ class Maker:
                 body["error"] = body["output"] + ".err"
         if r.random() < 0.85:
             body["idempotency_key"] = key
-        return Job(key, kind, words, body)
+        job.tasks = tasks_of(body.get("array"))
+        return job

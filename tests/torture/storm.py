@@ -26,6 +26,7 @@ PROFILES = {
 }
 WITH_HELPER = {"agent": ["agent", "helper"], "parent": ["parent", "helper"], "together": ["helper_and_agent", "helper_and_parent"],
                "mixed": ["helper", "helper_and_agent", "helper_and_parent"]}
+# Without control groups a process that has cleared its environment is found by its keeper only.
 KEEPERS_SPARED = {"server", "agent", "parent", "supervisor", "stops", "together"}
 
 
@@ -40,6 +41,7 @@ class Storm:
         self.actions_of_killer = PROFILES[profile] + (WITH_HELPER.get(profile, []) if has_helper else [])
         # What every job has besides: behind a helper root's clients send for another account.
         self.more, self.env = {"user": rig.JOB_USER} if has_helper else {}, env or {}
+        self.may_clear, self.has_groups = profile in KEEPERS_SPARED, False
         self.jobs = []  # of all clients
         self.wrong = []  # what a client saw that must not be
         self.refused = 0  # submits, of a bad disk
@@ -52,6 +54,16 @@ class Storm:
 
     def is_over(self):
         return time.monotonic() >= self.end
+
+    def send_first(self):
+        """A job before all others, which shows whether control groups hold jobs here."""
+        first = jobs.Maker(self.random("first"), "first", self.where, self.rig.mark, False, self.more, self.env).make_plain()
+        self.jobs.append(first)
+        first.id = self.rig.call_until("POST", "/v1/jobs", first.body)["id"]
+        self.rig.call_until("GET", f"/v1/jobs/{first.id}/wait?timeout=20")
+        attempts = self.rig.call_until("GET", f"/v1/jobs/{first.id}")["attempts"]
+        self.has_groups = bool(attempts) and "kill" in attempts[-1]["held"]
+        self.may_clear |= self.has_groups
 
     def say_wrong(self, text):
         with self.lock:
@@ -69,7 +81,7 @@ class Client(threading.Thread):
         super().__init__(name=name)
         self.storm, self.rig = storm, storm.rig
         self.random = storm.random(name)
-        self.maker = jobs.Maker(self.random, name, storm.where, storm.rig.mark, storm.profile in KEEPERS_SPARED,
+        self.maker = jobs.Maker(self.random, name, storm.where, storm.rig.mark, storm.may_clear,
                                 storm.more, storm.env)
         self.unanswered = []
         self.mine = []
