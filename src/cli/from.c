@@ -31,8 +31,8 @@ struct upload {
 	size_t n_sent, n_answered, n_refused; /* jobs */
 	int worst;                            /* exit code */
 	int grants;                           /* cli/grant.h; -1 */
-	struct buf keys;                      /* of the grants of jobs that were not answered yet, KEY_SIZE each */
-	json_t *taken;                        /* the environment that was sent before, for grants */
+	struct buf keys; /* of the grants of jobs that were not answered yet, KEY_SIZE each */
+	json_t *taken;   /* the environment that was sent before, for grants */
 };
 
 static int send_line(struct upload *u, const char *line, size_t len, struct err *err)
@@ -205,7 +205,11 @@ static int open_input(const char *path, int *ret_fd, struct err *err)
 
 int submission_from(const struct cli *cli, struct client *c, struct jobspec *s)
 {
-	struct upload u = {.cli = cli, .spec = s, .in = -1, .pending = BUF_INIT(LINE_MAX_BYTES), .keys = BUF_INIT(GIB)};
+	struct upload u = {.cli = cli,
+	        .spec = s,
+	        .in = -1,
+	        .pending = BUF_INIT(LINE_MAX_BYTES),
+	        .keys = BUF_INIT(GIB)};
 	struct http_request request = {.method = "POST",
 	        .path = "/v1/jobs",
 	        .type = "application/x-ndjson",

@@ -113,9 +113,8 @@ static void test_grants(void **state)
 	        "{\"command\":[\"true\"],\"hold\":true,\"grant\":\"00112233445566778899aabbccddeeff\"}");
 	assert_int_equal(rig_submit(&g, "{\"command\":[\"true\"],\"hold\":true}"), id + 1);
 	for (uint64_t i = id; i <= id + 1; i++) {
-		struct event e = {.kind = EVENT_CANCEL,
-		        .id = {i, TASK_NONE},
-		        .reason = REASON_CANCELLED};
+		struct event e = {
+		        .kind = EVENT_CANCEL, .id = {i, TASK_NONE}, .reason = REASON_CANCELLED};
 		server_apply_or_log(g.s, &e);
 	}
 	prune(&g);
