@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "keeper/rights.h"
@@ -16,6 +17,9 @@ enum {
 	INDEX_GATHER_BYTES = 1 << 20,
 	INDEX_AGAIN_MS = 200, /* when the disk did not take it */
 	MAX_LEAST = 2048,
+	GRANT_BYTES = 1 << 20,
+	LEFT_FREE_PART = 20,
+	LEFT_FREE_BYTES = 256 << 20,
 };
 
 static int open_for_account(struct output_file *f, const struct keeper_base *base,
@@ -164,6 +168,26 @@ int output_flush_in(const struct output *o)
 	return now >= o->pending_due_ms ? 0 : (int)(o->pending_due_ms - now);
 }
 
+/* Whether it may grow up to `end`; else with ENOSPC. Asked once in a while only. */
+static bool has_room(struct output_file *f, uint64_t end)
+{
+	struct statvfs v;
+	uint64_t left_free;
+
+	if (!f->is_internal || end <= f->granted)
+		return true;
+	if (fstatvfs(f->fd, &v) == 0) {
+		left_free = MIN((uint64_t)v.f_blocks * v.f_frsize / LEFT_FREE_PART,
+		        (uint64_t)LEFT_FREE_BYTES);
+		if ((uint64_t)v.f_bavail * v.f_frsize < left_free) {
+			errno = ENOSPC;
+			return false;
+		}
+	}
+	f->granted = end + GRANT_BYTES;
+	return true;
+}
+
 /* Writes what the file takes now; the number of bytes, with errno when they are fewer. */
 static size_t put(struct output *o, struct output_file *f, enum spool_stream stream,
         const uint8_t *data, size_t len)
@@ -173,9 +197,12 @@ static size_t put(struct output *o, struct output_file *f, enum spool_stream str
 	while (done < len) {
 		uint64_t at = ring_position(f, f->n);
 		size_t room = f->max && f->is_regular ? MIN(len - done, f->max - at) : len - done;
-		ssize_t n = f->is_regular ? pwrite(f->fd, data + done, room, (off_t)at)
-		                          : write(f->fd, data + done, room);
+		ssize_t n;
 
+		if (!has_room(f, at + room))
+			break;
+		n = f->is_regular ? pwrite(f->fd, data + done, room, (off_t)at)
+		                  : write(f->fd, data + done, room);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)

@@ -4,6 +4,8 @@
  * Nothing here stops a job: bytes that no file takes (disk full, ceiling) are counted, and writing resumes when it can.
  * Entries that the index does not take are written later, as one; what is of both streams then counts as stdout.
  *
+ * What is kept inside the data directory leaves a twentieth of its file system free, at most 256 MiB: the store lives there, too.
+ *
  * DESIGN. Up to its ceiling a file simply grows. Past it, the second half is a ring: head stays, tail is written over and
  * over. output_finish puts the ring in order in place, in a time that grows with the ceiling only, and writes one line
  * over its oldest bytes that says how many are left out.
@@ -19,12 +21,13 @@ struct output_file {
 	const char *path; /* NULL: nowhere */
 	int fd;           /* -1: not made yet */
 	bool is_internal;
-	bool is_regular; /* devices and pipes have no ceiling */
-	uint64_t max;    /* 0: none */
-	uint64_t head;   /* bytes before the ring */
-	uint64_t n;      /* bytes that went in so far, our own lines too */
-	uint64_t lost;   /* bytes that it did not take */
-	uint64_t untold; /* of them, those that no line in the file tells of yet */
+	bool is_regular;  /* devices and pipes have no ceiling */
+	uint64_t max;     /* 0: none */
+	uint64_t head;    /* bytes before the ring */
+	uint64_t n;       /* bytes that went in so far, our own lines too */
+	uint64_t granted; /* size up to which there was room on the disk */
+	uint64_t lost;    /* bytes that it did not take */
+	uint64_t untold;  /* of them, those that no line in the file tells of yet */
 	int lost_errno;
 	struct spool_chunk owed; /* of it, what the disk did not take into the index so far */
 };

@@ -99,6 +99,22 @@ groups_left() {
   [ "$(tail -c 5 "$T/kept")" = last ]
 }
 
+@test "output does not fill the disk of the store" {
+  need_groups
+  mkdir "$D"
+  unshare -m sh -e -c 'mount -t tmpfs -o size=64M,mode=700 data "$1"
+    exec "$0" up -d --simulate 2x8GiB' "$BERTH_BUILD/berth" "$D" >"$T/up.out" 2>"$T/up.err" 3>&- || { cat "$T/up.err"; return 1; }
+  inside=/proc/$(pgrep -o -f -- "^berth server.*$D")/root$D
+  export BERTH_DATA=$inside
+  b run -- sh -c 'head -c 50M /dev/zero' >/dev/null
+  b run -- sh -c 'head -c 50M /dev/zero; echo last' >/dev/null
+  [ "$(state 2)" = COMPLETED ]
+  [ "$(job 2 '.attempts[0].dropped_bytes')" -gt 30000000 ]
+  [ "$(df --output=avail -B1 "$inside" | tail -1)" -gt 1500000 ]
+  b run -- true
+  b down
+}
+
 @test "show says what holds a job" {
   up
   b run --mem 64M -- true
