@@ -6,9 +6,11 @@
   raw SOCK          the same with bytes in hexadecimal, one connection per line
   surplus SOCK      the same, with more descriptors than anybody asked for
   ask SOCK          the same for OPEN: prints the answer
+  status HOST:PORT  a client with tokens: lines of STATUS TOKEN METHOD PATH; prints those that got another status
 """
 import array
 import ctypes
+import http.client as http_client
 import json
 import os
 import resource
@@ -178,6 +180,17 @@ def ask(path):
         s.close()
 
 
+def status(address):
+    for line in sys.stdin:
+        want, token, method, path = line.split()
+        http = http_client.HTTPConnection(address, timeout=10)
+        http.request(method, path, headers={} if token == "-" else {"Authorization": "Bearer " + token})
+        got = http.getresponse().status
+        if str(got) != want:
+            print(f"{method} {path}: {got}, not {want}")
+        http.close()
+
+
 def main():
     mode, rest = sys.argv[1], sys.argv[2:]
     if mode == "inside":
@@ -188,7 +201,7 @@ def main():
     elif mode == "forge":
         attempt("forge", lambda: forge_credentials(rest[0]))
     else:
-        {"launch": launch, "raw": raw, "surplus": surplus, "ask": ask}[mode](rest[0])
+        {"launch": launch, "raw": raw, "surplus": surplus, "ask": ask, "status": status}[mode](rest[0])
 
 
 main()

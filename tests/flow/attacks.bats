@@ -242,10 +242,10 @@ refuses() {
 all_refused() {
   local epoch why
   launch <"$T/starts"
+  eventually grep -qF "epoch=$EPOCH " "$D/logs/helper.log"
   while read -r epoch why; do
-    eventually grep -qF "epoch=$epoch " "$D/logs/helper.log"
-    grep -F "epoch=$epoch " "$D/logs/helper.log" >"$T/said"
-    grep -qF -- "$why" "$T/said" || { echo "not '$why' but: $(cat "$T/said")"; return 1; }
+    [[ $(<"$D/logs/helper.log") =~ helper.refused\ job=[0-9]+\ epoch=$epoch\ ([^$'\n']*) ]] || { echo "nothing of $epoch: $why"; return 1; }
+    has "${BASH_REMATCH[1]}" "$why"
   done <"$T/refusals"
   rm "$T/starts" "$T/refusals"
   [ ! -e "$T/open/pwned" ]
@@ -430,16 +430,18 @@ is_over() { ! kill -0 "$1" 2>/dev/null; }
   user=$(b token create --name u --user nobody 2>/dev/null)
   agent=$(b token create --agent --name g 2>/dev/null)
   admin=$(b token create --role admin --name a --user nobody 2>/dev/null)
-  n=0
   for scope in USER ADMIN AGENT; do
     while read -r method path; do
-      n=$((n + 1))
-      [ "$(status_of tcp '' "$method" "$path")" = 401 ]
-      [ $scope = AGENT ] || [ "$(status_of tcp "$agent" "$method" "$path")" = 403 ]
-      [ $scope = USER ] || [ "$(status_of tcp "$user" "$method" "$path")" = 403 ]
+      echo "401 - $method $path"
+      [ $scope = AGENT ] || echo "403 $agent $method $path"
+      [ $scope = USER ] || echo "403 $user $method $path"
     done < <(scope_routes $scope)
-  done
-  [ $n -gt 20 ]
+  done >"$T/asks"
+  [ "$(wc -l <"$T/asks")" -gt 60 ]
+  run -0 attacker status "$AT" <"$T/asks"
+  [ -z "$output" ]
+  run -0 attacker status "$AT" <<<"401 $user GET /v1/jobs"
+  [ "$output" = 'GET /v1/jobs: 200, not 401' ]
   [ "$(status_of tcp "$user" GET /v1/jobs)" = 200 ]
   [ "$(status_of tcp "$admin" GET /v1/tokens)" = 200 ]
   # Nor can a caller add to what the socket says of him.
