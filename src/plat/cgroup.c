@@ -255,10 +255,32 @@ static size_t remove_group(const struct cgroup_tree *t, unsigned number)
 	return 1;
 }
 
+/* Whoever is killed while he makes a group leaves a part of it; with the directory that carries the lock it is one again. */
+static void complete_groups(const struct cgroup_tree *t, const struct cgroup_dir *d)
+{
+	char path[CGROUP_FILE];
+	struct dirent *e;
+	DIR *dir = opendir(d->path);
+	char *end;
+
+	while (dir && (e = readdir(dir))) {
+		unsigned number = (unsigned)strtoul(e->d_name, &end, 10);
+
+		if (*end)
+			continue;
+		cgroup_file(&t->dirs[0], number, "", path);
+		mkdir(path, 0755);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 bool cgroup_tree_remove(const struct cgroup_tree *t)
 {
 	bool is_gone = true;
 
+	for (size_t i = 1; i < t->n; i++)
+		complete_groups(t, &t->dirs[i]);
 	each_unheld(t, remove_group);
 	for (size_t i = 0; i < t->n; i++)
 		is_gone &= rmdir(t->dirs[i].path) == 0 || errno == ENOENT;

@@ -407,6 +407,25 @@ static void test_no_groups(void **state)
 	assert_int_equal(cgroup_take(&tree, 0, NULL, 0, &g, &err), -ERR_UNAVAILABLE);
 }
 
+/* As who was killed in the middle of making it leaves it. */
+static void test_a_part_of_a_group_is_removed(void **state)
+{
+	char path[CGROUP_PATH + 16];
+	struct cgroup g;
+
+	make(0);
+	if (tree.n < 2)
+		skip();
+	take(3, &g);
+	leave(&g);
+	snprintf(path, sizeof(path), "%s/3", tree.dirs[0].path);
+	assert_int_equal(rmdir(path), 0);
+	snprintf(path, sizeof(path), "%s/3", tree.dirs[tree.n - 1].path);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_true(cgroup_tree_remove(&tree));
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
 static void test_names(void **state)
 {
 	char room[96];
@@ -447,6 +466,7 @@ int main(void)
 	        TEST(2, CGROUP_DEVICES, devices_v2),
 	        TEST(2, CGROUP_KILL, born_in_v2),
 	        TEST(0, CGROUP_KILL, numbers),
+	        TEST(0, CGROUP_KILL, a_part_of_a_group_is_removed),
 	        TEST(0, CGROUP_CPU, weights),
 	        TEST(0, CGROUP_KILL, a_parent_by_name),
 	        TEST(0, 0, no_groups),
