@@ -1,5 +1,6 @@
 /* Records bring back what was put. What becomes of damaged ones: record_damage_test.c. */
 #include "box.h"
+#include "golden.h"
 #include "base/mem.h"
 #include "wire/record.h"
 
@@ -131,6 +132,7 @@ static void test_one_job_field_by_field(void **state)
 
 	(void)state;
 	record_put_job(&b, j);
+	golden_made("row-array", &b);
 	assert_int_equal(record_get_job(b.data, b.len, NULL, &k, &err), 0);
 	expect_request(k->req);
 	assert_true(k->id.num == 77 && k->id.task == TASK_NONE && k->state == JOB_RUNNING &&
@@ -192,6 +194,7 @@ static void test_an_attempt_field_by_field(void **state)
 	a->slices[0] = (struct slice_record){.device = "GPU-1", .mem_bytes = 13, .share_milli = 14};
 	a->slices[1] = (struct slice_record){.device = "GPU-2"};
 	record_put_job(&b, j);
+	golden_made("row-job", &b);
 	assert_int_equal(record_get_job(b.data, b.len, NULL, &k, &err), 0);
 	assert_true(k->n_attempts == 2 && k->attempts[0].epoch == 3 &&
 	            k->attempts[0].state == JOB_NODE_FAIL &&
