@@ -149,6 +149,18 @@ static void reap(struct attempt *a)
 		tree_kill();
 }
 
+/*
+ * From outside: the machine goes down, or the service manager ends what it had started. The job may have got the same and be gone
+ * already; it is started again, as after `berth down`.
+ */
+static void on_term(struct attempt *a)
+{
+	if (a->has_exited && a->cause == SPOOL_EXIT && WIFSIGNALED(a->wait_status) &&
+	        WTERMSIG(a->wait_status) == SIGTERM)
+		a->cause = SPOOL_SHUTDOWN;
+	begin_end(a, SPOOL_SHUTDOWN, false);
+}
+
 static void on_signals(struct attempt *a)
 {
 	struct signalfd_siginfo infos[8];
@@ -160,7 +172,7 @@ static void on_signals(struct attempt *a)
 		uint32_t value = (uint32_t)infos[i].ssi_int;
 
 		if (infos[i].ssi_signo == SIGTERM)
-			begin_end(a, SPOOL_STOPPED, false);
+			on_term(a);
 		else if (infos[i].ssi_signo == (uint32_t)STOP_SIGNAL)
 			begin_end(a,
 			        value & 0xff ? (enum spool_cause)(value & 0xff) : SPOOL_STOPPED,

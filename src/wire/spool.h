@@ -33,7 +33,7 @@ enum spool_cause {
 	SPOOL_EXIT = 0,   /* by itself; wait_status says how */
 	SPOOL_STOPPED,    /* on request (cancel) */
 	SPOOL_TIMEOUT,    /* its time limit */
-	SPOOL_SHUTDOWN,   /* `berth down` */
+	SPOOL_SHUTDOWN,   /* `berth down`, or a TERM to the keeper: the machine goes down */
 	SPOOL_GPU_MEMORY, /* ended by the watchdog */
 	SPOOL_OOM,        /* killed by the kernel for memory */
 	SPOOL_EXEC_FAILED, /* never began; `text` says why; exit code 126 or 127 as a shell would give */

@@ -126,7 +126,34 @@ static void test_stop_by_signal_to_the_keeper(void **state)
 	rig_send(&r, &l);
 	start = rig_wait(&r, 1, SPOOL_STARTED);
 	kill((pid_t)start->keeper_pid, SIGTERM);
-	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_STOPPED);
+	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_SHUTDOWN);
+}
+
+/* As at the end of a machine: whoever hears of it first. */
+static void test_term_to_all(void **state)
+{
+	struct launch l = rig_launch(&r, 1, "sleep 1000");
+	const struct spool_record *start;
+
+	rig_send(&r, &l);
+	start = rig_wait(&r, 1, SPOOL_STARTED);
+	kill((pid_t)start->keeper_pid, SIGSTOP);
+	kill((pid_t)start->pid, SIGTERM);
+	kill((pid_t)start->keeper_pid, SIGTERM);
+	kill((pid_t)start->keeper_pid, SIGCONT);
+	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_SHUTDOWN);
+}
+
+/* A TERM to the job alone is its own affair. */
+static void test_term_to_the_job(void **state)
+{
+	struct launch l = rig_launch(&r, 1, "sleep 1000");
+	const struct spool_record *start;
+
+	rig_send(&r, &l);
+	start = rig_wait(&r, 1, SPOOL_STARTED);
+	kill((pid_t)start->pid, SIGTERM);
+	assert_int_equal(rig_wait(&r, 1, SPOOL_ENDED)->cause, SPOOL_EXIT);
 }
 
 static void test_ignored_term(void **state)
@@ -392,6 +419,8 @@ int main(void)
 	        TEST(test_time_limit),
 	        TEST(test_stop),
 	        TEST(test_stop_by_signal_to_the_keeper),
+	        TEST(test_term_to_all),
+	        TEST(test_term_to_the_job),
 	        TEST(test_ignored_term),
 	        TEST(test_forced_stop),
 	        TEST(test_stopped_process_takes_the_stop),
