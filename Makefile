@@ -3,7 +3,7 @@ PREFIX = /usr/local
 ROOT := $(CURDIR)
 SETUP = tools/setup
 
-.PHONY: all help deps check test demo lint format tidy debug asan tsan valgrind fuzz cover bench bench-slurm torture test-rootfs install clean
+.PHONY: all help deps check test demo lint format tidy debug asan tsan valgrind fuzz cover bench bench-slurm torture test-rootfs test-vm install clean
 
 all: ## build with optimisation: build/berth and its parts beside it
 	@$(SETUP) build && ninja -C build
@@ -61,6 +61,9 @@ torture: all ## kill everything at random moments until it breaks; SEED=N repeat
 
 test-rootfs: ## the README's two commands in clean Debian 12 and 13 root file systems (as root)
 	@tests/rootfs/run
+
+test-vm: all ## reboots and power cuts in small guests; SEED=N, CUTS=N (20)
+	@tools/deps vm && tests/vm/run
 
 install: all ## PREFIX/bin/berth and PREFIX/lib/berth/
 	@meson configure build --prefix=$(PREFIX) && meson install -C build --strip

@@ -137,9 +137,9 @@ part() {
 job() { b show "$1" -o json | jq -r "$2"; }
 state() { job "$1" .state; }
 
-# eventually COMMAND...: within 20 s.
+# eventually COMMAND...: within 20 s, or FLOW_PATIENCE seconds on a slow machine.
 eventually() {
-  local until=$((SECONDS + 20))
+  local until=$((SECONDS + ${FLOW_PATIENCE:-20}))
   while [ $SECONDS -lt $until ]; do
     if "$@"; then return 0; fi
     sleep 0.05
