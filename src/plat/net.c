@@ -14,6 +14,8 @@
 #include "plat/net_ws.h"
 
 #define BACKLOG 511
+/* Of one listener: what is there already has its turn, too. */
+#define ACCEPTS_PER_TURN 16
 
 struct listener {
 	union {
@@ -28,6 +30,7 @@ struct listener {
 	bool is_pipe;
 	bool is_plain;
 	bool has_waiting; /* a connection that libuv has taken and we have not */
+	unsigned n_taken; /* in this turn */
 	uint16_t port;
 	char *path; /* of the socket, and what the file there was when we made it */
 	dev_t dev;
@@ -69,6 +72,7 @@ int net_server_new(struct loop *loop, const struct net_limits *limits,
 	s->limits.head_bytes = MIN(s->limits.head_bytes, 64 * KIB);
 	s->handlers = *handlers;
 	s->data = data;
+	LIST_INSERT_HEAD(&s->hub->servers, s, link);
 	s->limits.connections = server_max_connections(&s->limits);
 	for (int i = 0; i < CONN_N_WAITS; i++)
 		TAILQ_INIT(&s->waits[i]);
@@ -95,6 +99,7 @@ static struct conn *new_conn(struct net_server *s, bool is_pipe)
 	struct conn *c = conn_new(s->hub, is_pipe, &http_ops, NULL);
 
 	c->server = s;
+	c->since_turn = s->turn;
 	s->n_users++;
 	s->n_conns++;
 	c->up = http_new(c);
@@ -119,6 +124,7 @@ static void take_connection(struct listener *l)
 	const char *text;
 	int fd;
 
+	l->n_taken++;
 	if (uv_accept(&l->uv.stream, &c->uv.stream) < 0 || uv_fileno(&c->uv.handle, &fd) < 0) {
 		conn_lose(c, NULL);
 		return;
@@ -144,9 +150,28 @@ static void on_connection(uv_stream_t *stream, int status)
 
 	if (status < 0)
 		return;
-	l->has_waiting = l->server->is_paused;
+	l->has_waiting = l->server->is_paused || l->n_taken >= ACCEPTS_PER_TURN;
 	if (!l->has_waiting)
 		take_connection(l);
+}
+
+static void take_waiting(struct net_server *s)
+{
+	for (struct listener *l = s->listeners; l; l = l->next) {
+		if (l->has_waiting) {
+			l->has_waiting = false;
+			take_connection(l);
+		}
+	}
+}
+
+void server_turn(struct net_server *s)
+{
+	s->turn++;
+	for (struct listener *l = s->listeners; l; l = l->next)
+		l->n_taken = 0;
+	if (!s->is_paused)
+		take_waiting(s);
 }
 
 static struct listener *listener_new(struct net_server *s, bool is_pipe)
@@ -291,12 +316,8 @@ void net_server_pause(struct net_server *s, bool paused)
 	TAILQ_FOREACH (c, &s->hub->conns, link)
 		if (c->server == s)
 			conn_touch(c);
-	for (struct listener *l = s->listeners; l && !paused; l = l->next) {
-		if (l->has_waiting) {
-			l->has_waiting = false;
-			take_connection(l);
-		}
-	}
+	if (!paused)
+		take_waiting(s);
 }
 
 void net_server_close(struct net_server *s)
@@ -308,6 +329,7 @@ void net_server_close(struct net_server *s)
 	if (s->is_closing)
 		return;
 	s->is_closing = true;
+	LIST_REMOVE(s, link);
 	while ((l = s->listeners)) {
 		s->listeners = l->next;
 		listener_close(l);

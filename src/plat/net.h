@@ -37,8 +37,9 @@ struct net_limits {
 	size_t head_bytes; /* request line and headers [32 KiB] */
 	size_t body_bytes; /* of a request read whole [8 MiB]; a streamed body has no limit */
 	size_t send_bytes; /* unsent bytes of one connection above which net_request_send reports it [256 KiB] */
-	/* All together; beyond it the oldest one without a whole request goes, then the oldest that has its answer, then the oldest
-	 * that still sends a body that is wanted; nobody who waits for an answer. A quarter of it may be without a whole request.
+	/* All together; beyond it the oldest one without a whole request goes, unless it is quite new; then the oldest of what there is
+	 * most of: new ones, kept alive ones, ones that have yet to take their answer; then one whose body, which is wanted, has not
+	 * come yet; nobody who waits for an answer. A quarter of it may be without a whole request.
 	 * As many as the process may have files open, at most. [1024] */
 	unsigned connections;
 	/* From one address (IPv6: from one /64), or of one account on the sockets: of these the same goes first, and if nothing can

@@ -275,7 +275,7 @@ static size_t on_bytes(struct conn *c, const uint8_t *bytes, size_t len)
 
 	switch (head_scan(bytes, len, &k->scanned, &n)) {
 	case HEAD_MORE:
-		if (len <= c->held_max)
+		if (len < c->held_max)
 			return 0;
 		/* fall through */
 	case HEAD_BAD:

@@ -10,7 +10,7 @@
 #define SPARE_BYTES     65536
 #define HELD_KEEP_BYTES 4096
 #define LINGER_MS       1000
-#define SETTLE_STEPS    64
+#define SETTLE_STEPS    16 /* exchanges of one connection in one turn */
 /* What an answer read from memory may come to; beyond it the handler forgot to wait for on_drain. */
 #define OUT_MAX_BYTES GIB
 
@@ -444,5 +444,8 @@ void conn_lose(struct conn *c, const struct err *why)
 	if (c->server)
 		server_conn_lost(c);
 	hub_leave(c->hub);
-	uv_close(&c->uv.handle, on_closed);
+	/* Who takes nothing is not waited for by the kernel either, which has megabytes for him. */
+	if (!why || why->kind != ERR_TIMEOUT || c->uv.handle.type != UV_TCP ||
+	        uv_tcp_close_reset(&c->uv.tcp, on_closed) < 0)
+		uv_close(&c->uv.handle, on_closed);
 }

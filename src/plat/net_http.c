@@ -434,6 +434,7 @@ void *http_new(struct conn *c)
 	h->c = c;
 	h->active_ms = hub_now_ms(c->hub);
 	c->stall_ms = c->server->limits.stall_ms;
-	c->held_max = c->server->limits.head_bytes;
+	c->held_max = c->server->limits.head_bytes +
+	              1; /* one more than may be: else it is never seen to be too much */
 	return h;
 }

@@ -16,6 +16,7 @@ static void on_check(uv_check_t *check)
 {
 	struct net_hub *hub = check->data;
 	struct conn_list now = TAILQ_HEAD_INITIALIZER(now);
+	struct net_server *s;
 	struct conn *c;
 
 	/* What is touched again while settling waits for the next turn, which comes at once: idle runs. */
@@ -25,6 +26,8 @@ static void on_check(uv_check_t *check)
 		c->is_dirty = false;
 		conn_settle(c);
 	}
+	LIST_FOREACH (s, &hub->servers, link)
+		server_turn(s);
 	if (TAILQ_EMPTY(&hub->dirty))
 		uv_idle_stop(&hub->idle);
 }
@@ -87,6 +90,7 @@ struct net_hub *hub_use(struct loop *loop)
 	hub->read_bytes = mem_realloc(NULL, NET_READ_BYTES, 1);
 	TAILQ_INIT(&hub->conns);
 	TAILQ_INIT(&hub->dirty);
+	LIST_INIT(&hub->servers);
 	uv_check_init(uv, &hub->check);
 	uv_check_start(&hub->check, on_check);
 	uv_unref((uv_handle_t *)&hub->check);

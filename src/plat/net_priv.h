@@ -35,7 +35,8 @@ struct net_hub {
 	uint64_t lost_ms;     /* in which this process did not run */
 	struct conn_list conns;
 	struct conn_list dirty;
-	struct buf spare; /* one output buffer, handed from turn to turn */
+	LIST_HEAD(, net_server) servers; /* that are not closing */
+	struct buf spare;                /* one output buffer, handed from turn to turn */
 	uint8_t *read_bytes;
 	int64_t date_s;
 	char date[40];
@@ -74,6 +75,7 @@ enum conn_wait {
 	CONN_N_WAITS
 };
 
+struct listener;
 struct peer_count;
 
 struct conn {
@@ -119,6 +121,7 @@ struct conn {
 	enum conn_wait wait;
 	uint64_t wait_ms;           /* since when */
 	struct peer_count *counted; /* where it counts, or NULL */
+	uint64_t since_turn;        /* of its server */
 	TAILQ_ENTRY(conn) link;
 	TAILQ_ENTRY(conn) dirty_link;
 	TAILQ_ENTRY(conn) wait_link;
@@ -151,16 +154,19 @@ struct net_server {
 	struct net_limits limits; /* no zeros */
 	struct net_handlers handlers;
 	void *data;
+	LIST_ENTRY(net_server) link;
 	struct listener *listeners;
 	struct conn_list waits[CONN_N_WAITS]; /* oldest first; none is BUSY */
 	unsigned n_waits[CONN_N_WAITS];
 	struct peer_count *peers;
 	unsigned n_conns; /* that are not being closed */
+	uint64_t turn;
 	unsigned n_users; /* connections and listeners whose handles are not closed yet */
 	bool is_paused;
 	bool is_closing;
 };
-void server_conn_gone(struct conn *c); /* is closed */
+void server_conn_gone(struct conn *c);  /* is closed */
+void server_turn(struct net_server *s); /* the hub does, at the end of each */
 /* net_room.c. Nothing happens when it waits so already; else its age begins anew. */
 void server_set_wait(struct conn *c, enum conn_wait wait);
 void server_conn_lost(struct conn *c); /* is being closed */

@@ -257,18 +257,21 @@ void net_request_end(struct net_request *r)
 
 static void add_json_string(struct buf *b, const char *text)
 {
-	bool is_utf8 = text_is_utf8(text, strlen(text));
+	size_t len = strlen(text);
 
 	buf_add_byte(b, '"');
-	for (; *text; text++) {
-		uint8_t c = (uint8_t)*text;
+	while (len) {
+		size_t n = text_utf8_len(text, len), step = n ? n : 1;
+		uint8_t c = (uint8_t)text[step - 1]; /* of U+0080 to U+009F it is the number */
 
-		if (c < 0x20 || c == 0x7f || (c >= 0x80 && !is_utf8))
-			buf_addf(b, "\\u%04x", c < 0x80 ? c : 0xfffd);
+		if (n == 0 || text_has_control(text, n))
+			buf_addf(b, "\\u%04x", n ? c : 0xfffd);
 		else if (c == '"' || c == '\\')
 			buf_addf(b, "\\%c", c);
 		else
-			buf_add_byte(b, c);
+			buf_add(b, text, n);
+		text += step;
+		len -= step;
 	}
 	buf_add_byte(b, '"');
 }

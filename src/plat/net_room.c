@@ -112,40 +112,41 @@ void server_conn_lost(struct conn *c)
 	c->server->n_conns--;
 }
 
-static bool are_fresh_many(const struct net_server *s)
+/* What it had to say at once has been read: it came before the last turn. */
+static bool was_heard(const struct conn *c)
 {
-	return s->n_waits[CONN_FRESH] > MAX(s->limits.connections / 4, 1u);
+	return c->server->turn > c->since_turn + 1;
 }
 
-/* The oldest that waits so, of this group alone unless that is NULL; not the newcomer. */
-static struct conn *oldest(const struct net_server *s, enum conn_wait wait,
-        const struct peer_count *group, const struct conn *newcomer)
+/* The oldest that waits so, of this group alone unless that is NULL. */
+static struct conn *oldest(
+        const struct net_server *s, enum conn_wait wait, const struct peer_count *group)
 {
 	struct conn *c;
 
 	TAILQ_FOREACH (c, &s->waits[wait], wait_link)
-		if (c != newcomer && (!group || c->counted == group))
+		if (was_heard(c) && (!group || c->counted == group))
 			return c;
 	return NULL;
 }
 
-/* Who goes first when somebody has to go, or NULL. */
-static struct conn *choose(
-        const struct net_server *s, const struct peer_count *group, const struct conn *newcomer)
+/* Who goes first when somebody has to go, or NULL. Young ones may be about to say what they want, and who is kept alive may be about to
+ * ask again: of these kinds it is the one that there are most of, for a flood is of one kind. */
+static struct conn *choose(const struct net_server *s, const struct peer_count *group)
 {
-	static const enum conn_wait order[] = {CONN_LEAVING, CONN_IDLE, CONN_BODY};
-	struct conn *fresh = oldest(s, CONN_FRESH, group, newcomer);
-	struct conn *c;
+	struct conn *first = NULL, *c = oldest(s, CONN_FRESH, group);
+	unsigned most = 0;
 
-	/* Few that are young are not to blame. */
-	if (fresh && (are_fresh_many(s) || hub_now_ms(s->hub) >= fresh->wait_ms + FRESH_MS))
-		return fresh;
-	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
-		c = oldest(s, order[i], group, newcomer);
-		if (c)
-			return c;
+	if (c && hub_now_ms(s->hub) >= c->wait_ms + FRESH_MS)
+		return c;
+	for (enum conn_wait wait = CONN_FRESH; wait <= CONN_LEAVING; wait++) {
+		c = oldest(s, wait, group);
+		if (c && s->n_waits[wait] > most) {
+			most = s->n_waits[wait];
+			first = c;
+		}
 	}
-	return fresh;
+	return first ? first : oldest(s, CONN_BODY, group);
 }
 
 static bool send_away(struct conn *c, const char *text)
@@ -169,18 +170,19 @@ bool server_admit(struct conn *c, const char **ret_text)
 	count(c);
 	if (!trusted && limits->connections_per_peer &&
 	        c->counted->n > limits->connections_per_peer &&
-	        !send_away(choose(s, c->counted, c), "too many connections of one peer")) {
+	        !send_away(choose(s, c->counted), "too many connections of one peer")) {
 		*ret_text = "too many connections from here are open already";
 		return false;
 	}
 	if (s->n_conns > limits->connections) {
-		if (send_away(choose(s, NULL, c), "too many connections"))
+		if (send_away(choose(s, NULL), "too many connections"))
 			return true;
 		*ret_text = "the server has as many connections as it may have";
 		return trusted && s->n_conns <= limits->connections + limits->reserve;
 	}
-	fresh = oldest(s, CONN_FRESH, NULL, c);
-	if (fresh && are_fresh_many(s) && hub_now_ms(s->hub) >= fresh->wait_ms + FRESH_MS)
+	fresh = oldest(s, CONN_FRESH, NULL);
+	if (fresh && s->n_waits[CONN_FRESH] > MAX(limits->connections / 4, 1u) &&
+	        hub_now_ms(s->hub) >= fresh->wait_ms + FRESH_MS)
 		send_away(fresh, "too many connections without a request");
 	return true;
 }

@@ -284,6 +284,14 @@ static void test_address_too_long(void **state)
 	peer_ask(&p, buf_str(&text), "HTTP/1.1 414 ");
 	peer_expect_eof(&p);
 	end();
+	/* Also when it comes so that just as much as may be is there before there is more. */
+	begin(&(struct net_limits){.head_bytes = 1000});
+	peer_say_bytes(&p, text.data, 1000);
+	kit_turns(&k, 5);
+	assert_int_equal(p.in.len, 0);
+	peer_ask(&p, "x", "HTTP/1.1 414 ");
+	peer_expect_eof(&p);
+	end();
 	buf_add_str(&text, " HTTP/1.1\r\n" HOST "\r\n");
 	begin(&(struct net_limits){.head_bytes = 1000});
 	peer_ask(&p, buf_str(&text), "HTTP/1.1 414 ");

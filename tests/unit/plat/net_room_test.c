@@ -155,6 +155,24 @@ static void test_honest_body(void **state)
 	kit_done(&k);
 }
 
+/* However many come at once: who has said what he wants is heard before he could be one of too many. */
+static void test_heard_first(void **state)
+{
+	static struct peer crowd[300];
+	struct peer p;
+
+	begin(&(struct net_limits){.connections = 20});
+	peer_open_tcp(&p, &k);
+	peer_say(&p, HELLO);
+	for (int i = 0; i < 300; i++)
+		(i % 2 ? peer_open : peer_open_tcp)(&crowd[i], &k);
+	peer_expect(&p, OK);
+	peer_expect(&p, "shown\n");
+	close_all(crowd, 300);
+	peer_close(&p);
+	kit_done(&k);
+}
+
 /* Who does not take his answers makes room, too. */
 static void test_answers_not_taken(void **state)
 {
@@ -246,6 +264,7 @@ int main(void)
 	        cmocka_unit_test(test_counts_come_down),
 	        cmocka_unit_test(test_reserve),
 	        cmocka_unit_test(test_honest_body),
+	        cmocka_unit_test(test_heard_first),
 	        cmocka_unit_test(test_answers_not_taken),
 	        cmocka_unit_test(test_dripping_body),
 	        cmocka_unit_test(test_files),
