@@ -122,6 +122,11 @@ left_pids() {
     cut -d / -f 3 | sort -u | grep -vx "$$" || true
 }
 
+# Directories of its control groups.
+groups_left() {
+  find /sys/fs/cgroup -type d -name "berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")" 2>/dev/null
+}
+
 left_over() {
   local pid
   for pid in $(left_pids); do

@@ -6,11 +6,6 @@ load helper
 # Only root has control groups.
 need_groups() { if [ -n "$FLOW_USER" ] || [ "$(id -u)" != 0 ]; then skip "control groups are root's"; fi; }
 
-# Of this test's Berth.
-groups_left() {
-  find /sys/fs/cgroup -type d -name "berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")" 2>/dev/null
-}
-
 @test "more memory than asked for is OUT_OF_MEMORY, and told apart from a kill" {
   need_groups
   up
