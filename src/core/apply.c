@@ -69,7 +69,7 @@ static int dispatch(struct apply *a, const struct event *e, struct applied *out,
 	case EVENT_TOKEN_REMOVE:
 		return apply__token(a, e, out, err);
 	case EVENT_TICK:
-		apply__tick(a);
+		apply__tick(a, e->shift_ms);
 		return 0;
 	}
 	return err_set(err, ERR_INTERNAL, "unknown event %d", (int)e->kind);

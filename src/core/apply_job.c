@@ -424,10 +424,25 @@ int apply__edit(struct apply *a, const struct event *e, struct applied *out, str
 	return 0;
 }
 
-void apply__tick(struct apply *a)
+void apply__tick(struct apply *a, int64_t shift_ms)
 {
+	const struct policy *p = &a->w->policy;
 	struct job *j;
 
+	/* All alike, so that their order in the tree stays. */
+	if (shift_ms)
+		RB_FOREACH (j, job_times, &a->w->backoff) {
+			j->not_before_ms += shift_ms;
+			world__mark_dirty(a->w, j);
+		}
+	/* A clock that was set while nobody looked: nobody waits longer than the longest wait. */
+	RB_FOREACH_REVERSE(j, job_times, &a->w->backoff)
+	{
+		if (j->not_before_ms <= a->now.wall_ms + p->backoff_max_ms)
+			break;
+		j->not_before_ms = a->now.wall_ms + p->backoff_max_ms;
+		world__mark_dirty(a->w, j);
+	}
 	while ((j = RB_MIN(job_times, &a->w->backoff)) != NULL &&
 	        j->not_before_ms <= a->now.wall_ms)
 		world__settle(a->w, j, a->now);

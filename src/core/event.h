@@ -29,7 +29,7 @@ enum event_kind {
 	EVENT_QUEUE_RESUME,
 	EVENT_TOKEN_ADD,
 	EVENT_TOKEN_REMOVE,
-	EVENT_TICK, /* time has passed: back-off ends */
+	EVENT_TICK, /* time has passed: back-off ends; or the wall clock was set by shift_ms: it goes on as if it had not been */
 };
 
 /* How an attempt ended, as the agent reports it. */
@@ -76,6 +76,7 @@ struct event {
 	const void *data; /* BLOB */
 	size_t len;
 	uint8_t hash[32];
+	int64_t shift_ms;                      /* TICK */
 	bool set_priority, set_name, set_time; /* EDIT */
 	int32_t priority;
 	uint64_t time_limit_ms;

@@ -54,7 +54,7 @@ void apply__stop_task(
 void apply__retry_one(struct apply *a, struct job *j, const char *actor);
 int apply__retry(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__edit(struct apply *a, const struct event *e, struct applied *out, struct err *err);
-void apply__tick(struct apply *a);
+void apply__tick(struct apply *a, int64_t shift_ms);
 /* apply_attempt.c */
 int apply__started(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__ended(struct apply *a, const struct event *e, struct applied *out, struct err *err);

@@ -261,7 +261,7 @@ void prune_begin(void *server)
 	struct prune *p;
 
 	loop_timer_start(s->prune_timer, PRUNE_INTERVAL_MS, 0);
-	if (!s->conf->server_retain_ms || s->prune)
+	if (!s->conf->server_retain_ms || s->prune || server_now(s).mono_ms < s->prune_after_ms)
 		return;
 	p = s->prune = mem_zalloc(sizeof(*p));
 	p->s = s;

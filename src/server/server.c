@@ -30,7 +30,8 @@
 #define RESERVED_CONNECTIONS 16
 #define LEAD_TRIES \
 	100 /* a server that was just killed may hold its lock a moment longer than its name */
-#define LEAD_WAIT_MS 20
+#define LEAD_WAIT_MS  20
+#define CLOCK_SLEW_MS 2000 /* less is not worth a word */
 
 struct now server_now(const struct server *s)
 {
@@ -38,10 +39,34 @@ struct now server_now(const struct server *s)
 	return (struct now){.wall_ms = clock_wall_ms(), .mono_ms = (int64_t)clock_mono_ms()};
 }
 
+/*
+ * What ages, waits and limits go by is the monotonic clock; of the wall clock only what is written down. When that is set while
+ * jobs wait for a retry, they wait as long as before; and a clock that was set far forward is doubted for a day before anything
+ * is pruned by it.
+ */
+static void check_clock(struct server *s, struct now now)
+{
+	int64_t offset_ms = now.wall_ms - now.mono_ms, shift_ms = offset_ms - s->clock_offset_ms;
+	struct event e = {.kind = EVENT_TICK, .shift_ms = shift_ms};
+	struct applied out;
+	struct err ignored;
+
+	if (shift_ms > -CLOCK_SLEW_MS && shift_ms < CLOCK_SLEW_MS)
+		return;
+	s->clock_offset_ms = offset_ms;
+	log_warn("clock.set", "by_ms=%lld", (long long)shift_ms);
+	if (shift_ms > PRUNE_INTERVAL_MS)
+		s->prune_after_ms = now.mono_ms + PRUNE_DOUBT_MS;
+	(void)!core_apply(s->world, &e, now, batch_effects(s), &out, &ignored);
+}
+
 int server_apply(
         struct server *s, const struct event *e, struct applied *ret_applied, struct err *err)
 {
-	return core_apply(s->world, e, server_now(s), batch_effects(s), ret_applied, err);
+	struct now now = server_now(s);
+
+	check_clock(s, now);
+	return core_apply(s->world, e, now, batch_effects(s), ret_applied, err);
 }
 
 void server_apply_or_log(struct server *s, const struct event *e)
@@ -154,6 +179,8 @@ static int open_store(struct server *s, struct err *err)
 		nanosleep(&wait, NULL);
 		rc = store_lead(s->store, &s->store_epoch, err);
 	}
+	if (s->store && rc == -(int)ERR_NO_SPACE && store_reserve_release(s->store, err) == 0)
+		rc = store_lead(s->store, &s->store_epoch, err);
 	if (rc)
 		return rc;
 	s->seq = store_last_seq(s->store);
@@ -304,6 +331,7 @@ int server_open(const char *data_dir, const char *config_path, const char *liste
 	s->owner_uid = geteuid();
 	s->is_root_install = geteuid() == 0 || has_helper;
 	s->started_ms = clock_wall_ms();
+	s->clock_offset_ms = s->started_ms - (int64_t)clock_mono_ms();
 	rc = settings_load(
 	        &(struct settings_source){data_dir, config_path, listen, insecure}, &s->conf, err);
 	if (rc == 0)

@@ -39,6 +39,8 @@ struct server {
 	char tls_pin[65];
 	struct guard *guard;
 	int64_t started_ms;
+	int64_t clock_offset_ms; /* of the wall clock to the monotonic one */
+	int64_t prune_after_ms;  /* monotonic; not before, as the clock is doubted */
 	uint32_t owner_uid;
 	bool is_root_install; /* jobs may run as other accounts */
 

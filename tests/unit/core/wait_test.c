@@ -124,6 +124,37 @@ static void test_what_a_job_waits_for_has_an_order(void **state)
 	box_done(&b);
 }
 
+/* The wall clock was set: they wait as long as they would have. Set while nobody looked: not longer than the longest wait. */
+static void test_clock_is_set(void **state)
+{
+	static const int64_t by_ms[] = {86400000, -86400000, -BOX_WALL_MS};
+	struct box b;
+	struct job *v[2];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(by_ms); i++) {
+		box_init(&b);
+		box_node(&b, "n1", 4, 0, 0);
+		for (int k = 0; k < 2; k++) {
+			v[k] = box_run(&b, box_submit_plain(&b));
+			box_lose(&b, v[k], REASON_NODE_LOST);
+			box_pass(&b, 100);
+		}
+		b.now.wall_ms += by_ms[i];
+		box_apply(&b, (struct event){.kind = EVENT_TICK, .shift_ms = by_ms[i]});
+		box_pass(&b, 790);
+		assert_true(v[0]->wait == WAIT_BACKOFF && v[1]->wait == WAIT_BACKOFF);
+		box_pass(&b, 10);
+		assert_true(v[0]->wait == WAIT_READY && v[1]->wait == WAIT_BACKOFF);
+		b.now.wall_ms -= 86400000;
+		box_pass(&b, b.policy.backoff_max_ms);
+		assert_int_equal(v[1]->wait, WAIT_BACKOFF);
+		box_pass(&b, b.policy.backoff_max_ms);
+		assert_int_equal(v[1]->wait, WAIT_READY);
+		box_done(&b);
+	}
+}
+
 static void test_backoffs_end_in_turn(void **state)
 {
 	struct box b;
@@ -256,6 +287,7 @@ int main(void)
 	        cmocka_unit_test(test_position),
 	        cmocka_unit_test(test_what_a_job_waits_for_has_an_order),
 	        cmocka_unit_test(test_backoffs_end_in_turn),
+	        cmocka_unit_test(test_clock_is_set),
 	        cmocka_unit_test(test_throttle),
 	        cmocka_unit_test(test_many_that_come_back),
 	        cmocka_unit_test(test_held_with_places),
