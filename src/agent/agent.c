@@ -130,14 +130,17 @@ static char *beside_program(const char *name)
 	return path;
 }
 
-/* Whether the machine was started anew since the last agent wrote down which boot it is. */
-static bool was_rebooted(const struct agent *a, const char *path)
+/* Which boot the last agent wrote down: this one, another, or none. */
+enum boot { BOOT_SAME, BOOT_OTHER, BOOT_NONE };
+
+static enum boot last_boot(const struct agent *a, const char *path)
 {
 	CLEANUP_BUF struct buf before = BUF_INIT(256);
 	struct err err;
 
-	return fs_read(path, &before, &err) == 0 &&
-	       strcmp(buf_str(&before), a->machine.boot_id) != 0;
+	if (fs_read(path, &before, &err) < 0)
+		return BOOT_NONE;
+	return strcmp(buf_str(&before), a->machine.boot_id) ? BOOT_OTHER : BOOT_SAME;
 }
 
 static int open_engine(struct agent *a, bool is_rebooted, struct err *err)
@@ -188,20 +191,23 @@ static int make_attempts(struct agent *a, struct err *err)
 	        .on_ended = on_ended,
 	        .data = a,
 	};
-	bool rebooted;
+	enum boot boot;
 	int rc;
 
 	snprintf(boot_path, sizeof(boot_path), "%s/run/boot_id", a->o.data_dir);
-	rebooted = was_rebooted(a, boot_path);
-	if (rebooted)
+	boot = last_boot(a, boot_path);
+	if (boot == BOOT_OTHER)
 		log_warn("agent.rebooted", "boot=\"%s\"", a->machine.boot_id);
-	rc = open_engine(a, rebooted, err);
+	rc = open_engine(a, boot == BOOT_OTHER, err);
 	if (rc < 0)
 		return rc;
 	a->attempts = attempts_new(&o);
 	attempts_set_engine(a->attempts, a->engine);
 	a->releases = releases_new(a->loop, a->attempts);
 	engine_resume(a->engine);
+	/* A full disk keeps no agent from its jobs. */
+	if (boot == BOOT_SAME)
+		return 0;
 	return fs_write_atomic(
 	        boot_path, a->machine.boot_id, strlen(a->machine.boot_id), 0600, err);
 }

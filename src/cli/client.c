@@ -21,7 +21,6 @@ struct client {
 	struct http *http; /* NULL: not connected */
 	bool patient;
 	bool said_away;
-	bool said_old;
 	void (*on_idle)(void *data);
 	void *on_idle_data;
 };
@@ -282,13 +281,14 @@ int client_start(
 }
 
 /* The server says of /v1/server's own trouble under the same name: that is for doctor. */
-static void say_if_old(struct client *c, const struct client_call *call, const json_t *answer)
+static void say_if_old(const struct client_call *call, const json_t *answer)
 {
+	static bool was_said;
 	const char *why = json_string_value(json_object_get(answer, "store_trouble"));
 
-	if (!why || c->said_old || strcmp(call->path, "/v1/server") == 0)
+	if (!why || was_said || strcmp(call->path, "/v1/server") == 0)
 		return;
-	c->said_old = true;
+	was_said = true;
 	cli_say("only what is durable is shown, because %s; see: berth doctor", why);
 }
 
@@ -317,7 +317,7 @@ int client_call(
 			return err_set(err, ERR_CORRUPT, "the server's answer is not JSON: %s",
 			        where.text);
 	}
-	say_if_old(c, call, answer);
+	say_if_old(call, answer);
 	if (ret_json)
 		*ret_json = answer;
 	else

@@ -12,6 +12,7 @@
 #include "base/version.h"
 #include "cli/args.h"
 #include "cli/client.h"
+#include "cli/http.h"
 #include "cli/lock.h"
 #include "cli/output.h"
 #include "cli/parts.h"
@@ -22,7 +23,9 @@
 #define SPACE_LOW_BYTES (1 * GIB)
 
 /* Findings: what is well, what deserves a look, what is wrong; each with the command that mends it. */
-#define INDENT 19 /* level and about, with their spaces */
+#define AWAY_TRIES 6
+#define AWAY_MS    100
+#define INDENT     19 /* level and about, with their spaces */
 
 struct doctor {
 	const struct cli *cli;
@@ -252,15 +255,85 @@ static void check_agent(struct doctor *d, struct client *c)
 		find(d, BAD, "agent", "see its log: logs/agent.log", "no agent is connected");
 }
 
+/* 'T' of /proc/PID/stat: SIGSTOP, or a debugger. */
+static bool is_stopped(pid_t pid)
+{
+	char path[64], text[512] = "";
+	const char *behind_name;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	fclose(f);
+	behind_name = strrchr(text, ')');
+	return behind_name && (behind_name[2] == 'T' || behind_name[2] == 't');
+}
+
+/* One that is stopped answers nobody, and nobody starts it again. True: the server is, so that asking it would take for ever. */
+static bool check_stopped(struct doctor *d)
+{
+	bool is_server = false;
+	struct procs p;
+	char mend[64];
+
+	procs_find(d->data_dir, &p);
+	for (size_t i = 0; i < p.n; i++) {
+		if (!is_stopped(p.v[i].pid))
+			continue;
+		is_server |= p.v[i].role == PROCS_SERVER;
+		snprintf(mend, sizeof(mend), "kill -CONT %d", (int)p.v[i].pid);
+		find(d, BAD, procs_role_names[p.v[i].role], mend,
+		        "process %d is stopped, and does nothing", (int)p.v[i].pid);
+	}
+	procs_done(&p);
+	return is_server;
+}
+
+/* Nobody answers: with a supervisor there, its server falls over again and again. */
+static void explain_no_server(struct doctor *d, const struct err *err)
+{
+	struct lock_holder holder;
+
+	if (err->kind == ERR_UNAVAILABLE && lock_find_holder(d->data_dir, &holder))
+		find(d, BAD, "server", "see its log: logs/server.log",
+		        "process %d (berth up) starts it again and again, and it does not come up",
+		        (int)holder.pid);
+	else
+		find(d, BAD, "server", err->hint[0] ? err->hint : NULL, "%s", err->text);
+	check_driver(d, false);
+}
+
+/* For longer than a start takes: verbs wait for a server that is started again, who asks what is wrong does not. */
+static int is_away(struct client *c, struct err *err)
+{
+	struct http *http;
+	int rc = -1;
+
+	for (int i = 0; rc && i < AWAY_TRIES; i++) {
+		if (i)
+			usleep(AWAY_MS * 1000);
+		rc = client_connect_now(c, &http, err);
+		if (rc == 0)
+			http_free(http);
+		else if (err->kind != ERR_UNAVAILABLE)
+			return 0;
+	}
+	return rc;
+}
+
 static void check_server(struct doctor *d)
 {
 	CLEANUP_CLIENT struct client *c = NULL;
 	CLEANUP_JSON json_t *answer = NULL;
 	struct err err;
 
-	if (client_open(d->cli, &c, &err) || client_get(c, "/v1/server", &answer, &err)) {
-		find(d, BAD, "server", err.hint[0] ? err.hint : NULL, "%s", err.text);
-		check_driver(d, false);
+	if (client_open(d->cli, &c, &err) || is_away(c, &err) ||
+	        client_get(c, "/v1/server", &answer, &err)) {
+		explain_no_server(d, &err);
 		return;
 	}
 	const char *version = json_string_value(json_object_get(answer, "version"));
@@ -351,7 +424,8 @@ int verb_doctor(struct cli *cli, int argc, char **argv)
 	check_account(&d);
 	check_cgroup(&d);
 	check_clock(&d);
-	check_server(&d);
+	if (!check_stopped(&d))
+		check_server(&d);
 	free(d.data_dir);
 	if (cli->format == OUTPUT_TABLE)
 		print_findings(json_object_get(answer, "findings"));

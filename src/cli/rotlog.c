@@ -114,14 +114,53 @@ static void keep_tail(struct rotlog *l, const char *data, size_t len)
 	l->tail_len += len - over;
 }
 
-void rotlog_write(struct rotlog *l, const char *data, size_t len)
+/* As much as the file takes; the rest. */
+static size_t put(struct rotlog *l, const char *data, size_t len)
 {
-	keep_tail(l, data, len);
-	if (l->size + len > ROTLOG_MAX)
-		rotate(l);
-	ssize_t n = l->fd < 0 ? -1 : write(l->fd, data, len);
+	struct err ignored;
+	ssize_t n = -1;
+
+	if (l->fd < 0 && open_file(l, &ignored))
+		l->fd = -1;
+	if (l->fd >= 0)
+		n = write(l->fd, data, len);
 	if (n > 0)
 		l->size += (uint64_t)n;
+	return len - (size_t)MAX(n, 0);
+}
+
+/* True when nothing is left to be written. */
+static bool catch_up(struct rotlog *l)
+{
+	char line[64];
+	size_t len;
+
+	if (l->lost) {
+		len = (size_t)snprintf(line, sizeof(line), "\nwarn up.log lost_bytes=%llu\n",
+		        (unsigned long long)l->lost);
+		if (put(l, line, len))
+			return false;
+		l->lost = 0;
+	}
+	if (l->unsaved)
+		l->unsaved = put(l, l->tail + l->tail_len - l->unsaved, l->unsaved);
+	return l->unsaved == 0;
+}
+
+void rotlog_write(struct rotlog *l, const char *data, size_t len)
+{
+	size_t left = len;
+
+	if (l->size + len > ROTLOG_MAX)
+		rotate(l);
+	if (catch_up(l))
+		left = put(l, data, len);
+	keep_tail(l, data, len);
+	l->unsaved += left;
+	if (l->unsaved > l->tail_len) {
+		l->lost += l->unsaved - l->tail_len;
+		l->unsaved = l->tail_len;
+	}
 }
 
 void rotlog_say(struct rotlog *l, const char *fmt, ...)

@@ -1,6 +1,7 @@
 /*
  * A log file that never grows beyond two times ROTLOG_MAX: FILE and FILE.1. The last lines are kept in memory, for
- * messages. The owner opens and closes it; one thread. What cannot be written (a full disk) is dropped.
+ * messages. The owner opens and closes it; one thread. What cannot be written (a full disk) is written as soon as that
+ * can be, as far as it is among these last lines; a line says how much is missing.
  */
 #pragma once
 
@@ -16,6 +17,8 @@ struct rotlog {
 	uint64_t size;
 	char tail[ROTLOG_TAIL];
 	size_t tail_len;
+	size_t unsaved; /* bytes at the end of tail that the file has not */
+	uint64_t lost;  /* bytes before them that it will never have */
 };
 
 MUST_CHECK int rotlog_open(struct rotlog *l, const char *path, struct err *err);

@@ -138,6 +138,34 @@ void part_signal(const struct part *p, int sig)
 		kill(p->pid, sig);
 }
 
+/* It is not as the last time: what was held back is logged. */
+static void let_go(struct part *p)
+{
+	if (!p->is_held)
+		return;
+	p->is_held = false;
+	if (p->n_same)
+		rotlog_say(&p->log, "warn up.restart part=%s text=\"the same, %u times more\"",
+		        p->name, p->n_same);
+	p->n_same = 0;
+	rotlog_write(&p->log, p->said[1], p->n_said[1]);
+}
+
+/* More than there is room for is never the same. */
+static void take(struct part *p, const char *data, size_t len)
+{
+	size_t n = p->n_said[1], k = MIN(len, PART_SAID - MIN(n, PART_SAID));
+
+	if (p->is_held && (n + len > p->n_said[0] || memcmp(data, p->said[0] + n, len) != 0))
+		let_go(p);
+	memcpy(p->said[1] + MIN(n, PART_SAID), data, k);
+	p->n_said[1] += k;
+	if (k < len)
+		p->n_said[1] = PART_SAID + 1;
+	if (!p->is_held)
+		rotlog_write(&p->log, data, len);
+}
+
 void part_read(struct part *p)
 {
 	char data[READ_SIZE];
@@ -145,7 +173,7 @@ void part_read(struct part *p)
 	while (p->pipe >= 0) {
 		ssize_t n = read(p->pipe, data, sizeof(data));
 		if (n > 0) {
-			rotlog_write(&p->log, data, (size_t)n);
+			take(p, data, (size_t)n);
 			continue;
 		}
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -182,7 +210,17 @@ void part_on_exit(struct part *p, int status, bool again)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		p->backoff_ms = PART_BACKOFF_MOST_MS;
 	p->restart_ms = now_ms + p->backoff_ms;
-	rotlog_say(&p->log, "warn up.restart part=%s text=\"%s\" wait_ms=%u", p->name, how,
-	        p->backoff_ms);
+	if (p->is_held && p->n_said[1] == p->n_said[0] && status == p->last_status) {
+		p->n_same++;
+	} else {
+		let_go(p);
+		rotlog_say(&p->log, "warn up.restart part=%s text=\"%s\" wait_ms=%u", p->name, how,
+		        p->backoff_ms);
+	}
+	p->is_held = now_ms - p->started_ms < PART_WELL_MS && p->n_said[1] <= PART_SAID;
+	memcpy(p->said[0], p->said[1], PART_SAID);
+	p->n_said[0] = p->n_said[1];
+	p->n_said[1] = 0;
+	p->last_status = status;
 	p->backoff_ms = MIN(p->backoff_ms * 2, PART_BACKOFF_MOST_MS);
 }

@@ -17,9 +17,11 @@ void api_health(struct call *c)
 
 static const char *not_ready(const struct server *s)
 {
+	struct err ignored;
+
 	if (s->shutting_down)
 		return "going down";
-	if (s->store_trouble != ERR_NONE)
+	if (server_is_stuck(s, &ignored))
 		return "the store does not take anything now";
 	if (!links_has_local(s))
 		return "this machine's agent is not connected";
@@ -41,6 +43,7 @@ void api_server(struct call *c)
 	const struct node *n;
 	const struct queue *q, *next;
 	uint64_t running = 0, up = 0, waiting = 0;
+	struct err trouble;
 	json_t *o;
 
 	HASH_ITER (hh, s->world->queues, q, next)
@@ -57,8 +60,10 @@ void api_server(struct call *c)
 	        "listen", s->listen, "tls_pin", s->tls_pin[0] ? s->tls_pin : NULL);
 	if (not_ready(s))
 		json_object_set_new(o, "not_ready", json_string(not_ready(s)));
-	if (s->store_trouble != ERR_NONE)
-		json_object_set_new(o, "store_trouble", json_string(s->store_trouble_text));
+	if (server_is_stuck(s, &trouble))
+		json_object_set_new(o, "store_trouble",
+		        json_string(s->store_trouble != ERR_NONE ? s->store_trouble_text
+		                                                 : trouble.text));
 	/* At once: this is where people look when nothing becomes durable. */
 	call_reply_json_now(c, 200, o);
 }

@@ -429,6 +429,9 @@ int sqlite_open(const char *path, bool is_reader, struct store **ret_store, stru
 		rc = make_file(q->path, err);
 	if (rc == 0)
 		rc = connect(q, err);
+	/* Opening it takes some room, too. */
+	if (rc == -ERR_NO_SPACE && !is_reader && sqlite_reserve_release(&q->base, err) == 0)
+		rc = connect(q, err);
 	if (rc == 0 && !is_reader)
 		rc = sqlite_migrate(q, err);
 	if (rc == 0)

@@ -43,7 +43,7 @@ struct store_event {
 
 /* url: "sqlite:PATH" (the file is made, mode 0600; PATH-wal, PATH-shm, PATH.lock and PATH.reserve stand beside it), or for tests
  * "memory:" or "memory:NAME", whose content is shared by all of that name in the process and goes with the last of them.
- * Refuses a schema newer than this program with VERSION, and what is no store of ours with CORRUPT. */
+ * On a full disk it gives up the reserve. Refuses a schema newer than this program with VERSION, and what is no store of ours with CORRUPT. */
 MUST_CHECK int store_open(const char *url, struct store **ret_store, struct err *err);
 /* A handle beside the leader's, for a thread of its own: it only reads, and finds what had been committed when it was opened, also while
  * a commit is under way or cannot be done. Nothing is made or upgraded, and it cannot lead. Not for long: the log grows meanwhile.

@@ -1,9 +1,11 @@
 #include "kit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #include "cli/procs.h"
 #include "cli/supervisor_part.h"
 #include "plat/clock.h"
+#include "plat/fs.h"
 
 #define EXITED(code)   ((code) << 8)
 #define SIGNALLED(sig) (sig)
@@ -108,6 +111,87 @@ static void test_backoff(void **state)
 	kit_end(&k);
 }
 
+static void say(struct part *p, const char *text)
+{
+	int fds[2];
+
+	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
+	assert_int_equal(write(fds[1], text, strlen(text)), strlen(text));
+	close(fds[1]);
+	p->pipe = fds[0];
+	p->started_ms = clock_mono_ms();
+	p->pid = 1;
+	part_on_exit(p, EXITED(1), true);
+}
+
+/* Who falls over again and again with the same words is said to do so once, and how often, when there is news. */
+static void test_same_is_said_once(void **state)
+{
+	static const char *const said[] = {"error a\n", "error a\n", "error a\n", "error a b\n",
+	        "error a\n", "", "", "error a\n"};
+	static const char want[] =
+	        "error a\nwarn up.restart part=p text=\"ended with code 1\" wait_ms=50\n"
+	        "warn up.restart part=p text=\"the same, 2 times more\"\n"
+	        "error a b\nwarn up.restart part=p text=\"ended with code 1\" wait_ms=400\n"
+	        "error a\nwarn up.restart part=p text=\"ended with code 1\" wait_ms=800\n"
+	        "warn up.restart part=p text=\"ended with code 1\" wait_ms=1600\n"
+	        "warn up.restart part=p text=\"the same, 1 times more\"\n"
+	        "error a\nwarn up.restart part=p text=\"ended with code 1\" wait_ms=2000\n";
+	CLEANUP_BUF struct buf text = BUF_INIT(KIB * 64);
+	struct part p;
+	struct kit k;
+	struct err err;
+
+	open_part(&k, &p);
+	for (size_t i = 0; i < ARRAY_LEN(said); i++)
+		say(&p, said[i]);
+	assert_int_equal(fs_read(p.log.path, &text, &err), 0);
+	assert_string_equal(buf_str(&text), want);
+	part_done(&p);
+	kit_end(&k);
+}
+
+static void set_file_limit(rlim_t bytes)
+{
+	struct rlimit r;
+
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &r), 0);
+	r.rlim_cur = MIN(bytes, r.rlim_max);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &r), 0);
+}
+
+/* What a full disk did not take is there later, and what was too much for that is counted. */
+static void test_log_on_a_full_disk(void **state)
+{
+	CLEANUP_BUF struct buf text = BUF_INIT(KIB * 64);
+	char big[ROTLOG_TAIL] = "";
+	struct part p;
+	struct kit k;
+	struct err err;
+
+	open_part(&k, &p);
+	rotlog_say(&p.log, "info before");
+	set_file_limit(15);
+	rotlog_say(&p.log, "error cut in the middle");
+	rotlog_say(&p.log, "error missing");
+	set_file_limit(RLIM_INFINITY);
+	rotlog_say(&p.log, "info after");
+	set_file_limit(1);
+	memset(big, 'x', sizeof(big));
+	rotlog_write(&p.log, "0123456789", 10);
+	rotlog_write(&p.log, big, sizeof(big));
+	set_file_limit(RLIM_INFINITY);
+	rotlog_say(&p.log, "info end");
+	assert_int_equal(fs_read(p.log.path, &text, &err), 0);
+	assert_memory_equal(buf_str(&text),
+	        "info before\nerror cut in the middle\nerror missing\ninfo after\n\nwarn up.log lost_bytes=10\nxxx",
+	        90);
+	assert_string_equal(buf_str(&text) + text.len - 10, "xinfo end\n");
+	part_done(&p);
+	kit_end(&k);
+}
+
 static void test_start_and_log(void **state)
 {
 	struct part p;
@@ -185,6 +269,8 @@ int main(void)
 	        cmocka_unit_test(test_rotation),
 	        cmocka_unit_test(test_log_is_no_link),
 	        cmocka_unit_test(test_backoff),
+	        cmocka_unit_test(test_same_is_said_once),
+	        cmocka_unit_test(test_log_on_a_full_disk),
 	        cmocka_unit_test(test_start_and_log),
 	        cmocka_unit_test(test_procs),
 	};
