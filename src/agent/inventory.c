@@ -315,7 +315,9 @@ static void say_silent(struct inventory *inv)
 	for (uint32_t i = 0; i < inv->n_devices; i++) {
 		struct device_info *d = &inv->devices[i];
 
-		d->health = DEVICE_DEGRADED;
+		/* What runs may be well all the same; nothing new goes there until it answers. */
+		d->health = MAX(d->health, DEVICE_DEGRADED);
+		d->withheld_bytes = d->mem_bytes;
 		snprintf(d->health_text, sizeof(d->health_text), "the driver does not answer");
 		changed[i] = true;
 	}

@@ -188,6 +188,16 @@ static bool has_room(struct output_file *f, uint64_t end)
 	return true;
 }
 
+/* To where it is, so that head and tail are kept in what it has of the disk by now. */
+static bool lower_ceiling(struct output_file *f)
+{
+	if (!f->is_regular || ring_is_used(f) || f->n < MAX_LEAST || f->n == f->max)
+		return false;
+	f->max = f->n;
+	f->head = f->max / 2;
+	return true;
+}
+
 /* Writes what the file takes now; the number of bytes, with errno when they are fewer. */
 static size_t put(struct output *o, struct output_file *f, enum spool_stream stream,
         const uint8_t *data, size_t len)
@@ -199,8 +209,11 @@ static size_t put(struct output *o, struct output_file *f, enum spool_stream str
 		size_t room = f->max && f->is_regular ? MIN(len - done, f->max - at) : len - done;
 		ssize_t n;
 
-		if (!has_room(f, at + room))
-			break;
+		if (!has_room(f, at + room)) {
+			if (!lower_ceiling(f))
+				break;
+			continue;
+		}
 		n = f->is_regular ? pwrite(f->fd, data + done, room, (off_t)at)
 		                  : write(f->fd, data + done, room);
 		if (n < 0 && errno == EINTR)
