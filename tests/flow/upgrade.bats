@@ -167,3 +167,32 @@ serves() {
   as touch go
   finished 1
 }
+
+# shown IDS: what tests/golden/store-N.json has of each.
+shown() {
+  local id
+  for id; do
+    b show "$id" -o json | jq -c '{id, name, queue, user, state, attempt, exit_code, priority, submitted_at, started_at, ended_at,
+      reasons: [.reasons[].code], states: (.array // {}).states, command: .request.command,
+      transitions: [.transitions[] | {at, state, reason, attempt}],
+      attempts: [.attempts[] | {attempt, epoch, state, reason, exit_code, placed_at, started_at, ended_at,
+        slices: [.slices[] | {mem_bytes, share_milli}]}]}'
+  done
+}
+
+@test "a store of schema 3 shows what it showed, and goes on" {
+  [ -z "${FLOW_ADMIN:-}" ] && [ "$(id -u)" -eq 0 ] || skip "its jobs are root's"
+  b down
+  rm "$D"/berth.db*
+  python3 -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(open(sys.argv[2]).read())' \
+    "$D/berth.db" "$BERTH_SOURCE/tests/golden/store-3.sql"
+  # Its jobs ended long ago.
+  BERTH_CONF_SERVER_RETAIN=0 up
+  shown 1 2 3 3_0 3_1 3_2 3_3 4 5 6 7 8 9 10 11 >"$T/shown"
+  diff "$BERTH_SOURCE/tests/golden/store-3.json" "$T/shown"
+  [ "$(b submit --name keyed --idempotency-key once --time 1h --mem 64M --chdir / -- true)" = 5 ]
+  [ "$(b submit -- true)" = 12 ]
+  b resume default
+  b release 6
+  run -0 b wait 6 10 11 12
+}
