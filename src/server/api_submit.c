@@ -430,13 +430,13 @@ static void on_environment(struct call *c, json_t *body)
 {
 	uint64_t num;
 	struct err err;
-	char id[32];
+	char id[SUBMIT_ENV_NAME];
 
 	if (submit_keep_env(c->s, json_object_get(body, "environment"), &num, &err)) {
 		call_fail(c, &err);
 		return;
 	}
-	snprintf(id, sizeof(id), "e%llu", (unsigned long long)num);
+	submit_name_env(c->s, num, id);
 	call_reply_json(c, 201, json_pack("{s:i, s:s}", "schema", 1, "environment", id));
 }
 

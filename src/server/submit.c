@@ -68,13 +68,55 @@ int submit_keep_env(struct server *s, json_t *env, uint64_t *ret_num, struct err
 	return keep_blob(s, &b, ret_num, err);
 }
 
+/*
+ * Its name follows from its content, so whoever names it has it already: numbers could be guessed, and a job of one's own
+ * would show what another account sent. The empty one has no content to keep.
+ */
+void submit_name_env(const struct server *s, uint64_t num, char out[SUBMIT_ENV_NAME])
+{
+	const struct blob *b = num ? world_find_blob_num(s->world, num) : NULL;
+	uint8_t none[sizeof(b->hash)] = {0};
+
+	out[0] = 'e';
+	num_format_hex(b ? b->hash : none, sizeof(none), out + 1);
+}
+
+static bool is_hex(const char *s, size_t len)
+{
+	return strlen(s) == len && strspn(s, "0123456789abcdef") == len;
+}
+
+static uint8_t hex_digit(char c)
+{
+	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+/* *ret_num: 0 for the empty one. */
+static int find_env(const struct server *s, const char *name, uint64_t *ret_num, struct err *err)
+{
+	uint8_t hash[SUBMIT_ENV_NAME / 2 - 1], any = 0;
+	const struct blob *b = NULL;
+	bool is_name = name[0] == 'e' && is_hex(name + 1, 2 * sizeof(hash));
+
+	for (size_t i = 0; is_name && i < sizeof(hash); i++) {
+		hash[i] = (uint8_t)(hex_digit(name[1 + 2 * i]) << 4 | hex_digit(name[2 + 2 * i]));
+		any |= hash[i];
+	}
+	if (is_name && any)
+		b = world_find_blob(s->world, hash);
+	if (!is_name || (any && !b))
+		return err_set(err, ERR_NOT_FOUND, "environment '%.40s' is not known", name);
+	*ret_num = b ? b->num : 0;
+	return 0;
+}
+
 /* What is taken along, without what is set for this job. */
 static int add_taken(struct server *s, const struct job_spec *spec, struct buf *b, struct err *err)
 {
 	const struct blob *base;
-	struct err why;
 	uint64_t num;
 	const char *p, *end;
+	int rc;
 
 	if (spec->taken_env) {
 		const char *name;
@@ -87,11 +129,10 @@ static int add_taken(struct server *s, const struct job_spec *spec, struct buf *
 	}
 	if (!spec->environment)
 		return 0;
-	if (spec->environment[0] != 'e' ||
-	        num_parse_u64(spec->environment + 1, UINT64_MAX, &num, &why) ||
-	        (base = world_find_blob_num(s->world, num)) == NULL)
-		return err_set(
-		        err, ERR_NOT_FOUND, "environment '%.40s' is not known", spec->environment);
+	rc = find_env(s, spec->environment, &num, err);
+	base = rc < 0 || !num ? NULL : world_find_blob_num(s->world, num);
+	if (!base)
+		return rc;
 	p = (const char *)base->data;
 	end = p + base->len;
 	while (p < end) {
@@ -115,9 +156,8 @@ static int fill_env(struct server *s, struct job_spec *spec, struct err *err)
 	int rc;
 
 	/* An environment kept before and nothing beside it: that one. */
-	if (spec->environment && !spec->env && spec->environment[0] == 'e' &&
-	        num_parse_u64(spec->environment + 1, UINT64_MAX, &num, &why) == 0 &&
-	        world_find_blob_num(s->world, num)) {
+	if (spec->environment && !spec->env && find_env(s, spec->environment, &num, &why) == 0 &&
+	        num) {
 		spec->request.env_blob = num;
 		batch_use_blob(s, num);
 		return 0;

@@ -28,3 +28,6 @@ MUST_CHECK int submit_one(struct server *s, const struct caller *who, json_t *js
 void submit_withdraw(struct server *s, struct job_id id, struct err *err);
 /* Keeps an environment (object of strings), leaving out what job.env_exclude says; its number. */
 MUST_CHECK int submit_keep_env(struct server *s, json_t *env, uint64_t *ret_num, struct err *err);
+/* How jobs name it; nobody can who does not know it. */
+#define SUBMIT_ENV_NAME 34
+void submit_name_env(const struct server *s, uint64_t num, char out[SUBMIT_ENV_NAME]);

@@ -94,6 +94,13 @@ routes_of_jobs() {
   has "$(tcp "$its" GET "/v1/jobs/$id/logs")" 'of daemon'
   [ "$(status_of tcp "$its" POST "/v1/jobs/$id/cancel" -d '{"force":true}')" = 200 ]
   becomes "$id" CANCELLED
+  # An environment that somebody kept is not for whoever counts; its owner names it.
+  kept=$(http daemon POST /v1/environments -d '{"environment":{"OWN":"mine"}}' | head -n 1 | jq -r .environment)
+  for i in "$kept" 0 1 2 3 4 5 6 7 8; do
+    run http nobody POST /v1/jobs -d "{\"command\":[\"env\"],\"environment\":\"${i/#[0-9]/e$i}\"}"
+    [ "$i" = "$kept" ] || [ "${lines[-1]}" = 404 ]
+  done
+  [[ $kept =~ ^e[0-9a-f]{32}$ ]]
   # A list shows whose job it is, and nothing else that the other gave to it; a number that is none is no number.
   no_match mine < <(http nobody GET '/v1/jobs?all=1')
   for bad in 0 -1 18446744073709551616 1e1 0x1 '1_' '1_-1' '%31%00' '..' '%2e%2e'; do

@@ -399,28 +399,43 @@ static void test_wait(void **state)
 static void test_environments(void **state)
 {
 	struct rig g = {0};
+	char name[64], job[160];
 
 	rig_begin(&g);
 	agent_link(&g);
 	assert_int_equal(rig_do(&g, "POST", "/v1/environments",
 	                         "{\"environment\":{\"A\":\"1\",\"MY_TOKEN\":\"s\"}}"),
 	        201);
-	assert_at(&g, "environment", "e1");
+	snprintf(name, sizeof(name), "%s", rig_at(&g, "environment"));
+	assert_int_equal(strlen(name), 33);
 	assert_int_equal(
 	        rig_do(&g, "POST", "/v1/environments", "{\"environment\":{\"A\":\"1\"}}"), 201);
-	assert_at(&g, "environment", "e1");
+	assert_at(&g, "environment", name);
 	rig_refused(&g, "POST", "/v1/environments", "{}", 400, "invalid");
-	rig_submit(&g, "{\"command\":[\"x\"],\"environment\":\"e1\"}");
+	/* No number leads to it. */
+	rig_refused(&g, "POST", "/v1/jobs", "{\"command\":[\"x\"],\"environment\":\"e1\"}", 404,
+	        "not_found");
+	snprintf(job, sizeof(job), "{\"command\":[\"x\"],\"environment\":\"%s\"}", name);
+	rig_submit(&g, job);
 	agent_expect(&g, "BLOB 1");
 	agent_expect(&g, "START 1 ");
-	rig_submit(&g, "{\"command\":[\"x\"],\"environment\":\"e1\",\"env\":{\"A\":\"2\"}}");
+	snprintf(job, sizeof(job),
+	        "{\"command\":[\"x\"],\"environment\":\"%s\",\"env\":{\"A\":\"2\"}}", name);
+	rig_submit(&g, job);
 	agent_expect(&g, "BLOB 2");
 	rig_state(&g, "2");
 	assert_at(&g, "request.env", "{\"A\":\"2\"}");
 	/* The same bytes go to an agent once. */
-	rig_submit(&g, "{\"command\":[\"x\"],\"environment\":\"e1\"}");
+	snprintf(job, sizeof(job), "{\"command\":[\"x\"],\"environment\":\"%s\"}", name);
+	rig_submit(&g, job);
 	agent_expect(&g, "START 3 ");
 	assert_false(agent_has(&g, "BLOB 3"));
+	/* The empty one has a name, too. */
+	assert_int_equal(rig_do(&g, "POST", "/v1/environments", "{\"environment\":{}}"), 201);
+	snprintf(job, sizeof(job), "{\"command\":[\"x\"],\"environment\":\"%s\"}",
+	        rig_at(&g, "environment"));
+	rig_submit(&g, job);
+	agent_expect(&g, "START 4 ");
 	rig_end(&g);
 }
 

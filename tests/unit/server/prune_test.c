@@ -1,6 +1,7 @@
 /* What is older than server.retain: rows, output on nodes that are there or away, environments. */
 #include "rig.h"
 #include "server/prune.h"
+#include "server/submit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -183,6 +184,7 @@ static void test_node_away(void **state)
 static void test_blobs(void **state)
 {
 	struct rig g = {0};
+	char names[2][SUBMIT_ENV_NAME], job[160];
 
 	rig_begin(&g);
 	agent_link(&g);
@@ -190,15 +192,18 @@ static void test_blobs(void **state)
 	rig_submit(&g, "{\"command\":[\"true\"],\"env\":{\"A\":\"2\"},\"hold\":true}");
 	g.s->conf->server_retain_ms = 1;
 	rig_run(&g, "{\"command\":[\"true\"],\"env\":{\"A\":\"3\"}}", 0);
+	submit_name_env(g.s, 1, names[0]);
+	submit_name_env(g.s, 3, names[1]);
 	prune(&g);
 	/* The first was kept for the time that held when it was used last. */
 	assert_int_equal(rows(&g, ROW_JOB), 1);
 	assert_int_equal(rows(&g, ROW_BLOB), 2);
 	agent_expect(&g, "DROP 3");
-	assert_int_equal(
-	        rig_do(&g, "POST", "/v1/jobs", "{\"command\":[\"true\"],\"environment\":\"e3\"}"),
-	        404);
-	rig_submit(&g, "{\"command\":[\"true\"],\"environment\":\"e1\",\"hold\":true}");
+	snprintf(job, sizeof(job), "{\"command\":[\"true\"],\"environment\":\"%s\"}", names[1]);
+	assert_int_equal(rig_do(&g, "POST", "/v1/jobs", job), 404);
+	snprintf(job, sizeof(job), "{\"command\":[\"true\"],\"environment\":\"%s\",\"hold\":true}",
+	        names[0]);
+	rig_submit(&g, job);
 	/* What is asked for again comes again. */
 	rig_run(&g, "{\"command\":[\"true\"],\"env\":{\"A\":\"3\"}}", 0);
 	assert_true(agent_has(&g, "BLOB 4"));
