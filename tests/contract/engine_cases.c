@@ -94,6 +94,34 @@ void case_setup_fails(void **state)
 	assert_int_equal(scene_count(s, 1, SPOOL_STARTED), 0);
 }
 
+/* Held, or said not to be: an engine is never silent about a limit. What holds it tells its end from a kill. */
+void case_memory(void **state)
+{
+	static const char script[] = "head -c 100M /dev/zero | tail -c 100M >/dev/null";
+	struct scene *s = *state;
+	struct link_start m = scene_job(s, 1, script);
+	const struct spool_record *r;
+
+	m.mem_bytes = 32 * MIB;
+	scene_start(s, &m);
+	(void)scene_end(s, 1);
+	r = scene_record(s, 1, SPOOL_STARTED);
+	assert_int_equal((r->held | r->not_held) & SPOOL_HOLD_MEMORY, SPOOL_HOLD_MEMORY);
+	assert_int_equal(r->held & r->not_held, 0);
+	if (r->held & SPOOL_HOLD_MEMORY) {
+		assert_int_equal(scene_record(s, 1, SPOOL_ENDED)->cause, SPOOL_OOM);
+		assert_non_null(strstr(scene_record(s, 1, SPOOL_ENDED)->text, "32 MiB"));
+	}
+	m = scene_job(s, 2, "kill -9 $$");
+	m.mem_bytes = 32 * MIB;
+	scene_start(s, &m);
+	assert_int_equal(scene_code(s, 2), 128 + SIGKILL);
+	assert_int_equal(scene_record(s, 2, SPOOL_ENDED)->cause, SPOOL_EXIT);
+	/* The one before it leaves nothing that counts against it. */
+	scene_sh(s, 3, script);
+	assert_int_equal(scene_code(s, 3), 0);
+}
+
 void case_output(void **state)
 {
 	struct scene *s = *state;
