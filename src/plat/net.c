@@ -62,6 +62,7 @@ int net_server_new(struct loop *loop, const struct net_limits *limits,
 	fill_size(&s->limits.body_bytes, 8 * MIB);
 	fill_size(&s->limits.send_bytes, 256 * KIB);
 	fill_size(&s->limits.ws_message_bytes, 16 * MIB);
+	fill_size(&s->limits.unsent_bytes, 256 * MIB);
 	fill(&s->limits.connections, 1024);
 	fill(&s->limits.head_ms, 10000);
 	fill(&s->limits.body_ms, 30000);

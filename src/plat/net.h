@@ -37,6 +37,8 @@ struct net_limits {
 	size_t head_bytes; /* request line and headers [32 KiB] */
 	size_t body_bytes; /* of a request read whole [8 MiB]; a streamed body has no limit */
 	size_t send_bytes; /* unsent bytes of one connection above which net_request_send reports it [256 KiB] */
+	/* Of answers that are given whole, on all connections together; beyond it the one goes that has stood still for longest. [256 MiB] */
+	size_t unsent_bytes;
 	/* All together; beyond it the oldest one without a whole request goes, unless it is quite new; then the oldest of what there is
 	 * most of: new ones, kept alive ones, ones that have yet to take their answer; then one whose body, which is wanted, has not
 	 * come yet; nobody who waits for an answer. A quarter of it may be without a whole request.

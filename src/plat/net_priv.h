@@ -172,6 +172,8 @@ void server_set_wait(struct conn *c, enum conn_wait wait);
 void server_conn_lost(struct conn *c); /* is being closed */
 /* A newcomer whose peer is known: may it stay? Another one may have gone for it. */
 MUST_CHECK bool server_admit(struct conn *c, const char **ret_text);
+/* So much more was just given to one of them. */
+void server_bound_unsent(struct net_server *s, size_t bytes);
 unsigned server_max_connections(const struct net_limits *limits);
 /* Without a socket: conn_feed is its network, its answers vanish at the end of each turn. For fuzzing. */
 MUST_CHECK struct conn *server_conn_new_socketless(struct net_server *s);

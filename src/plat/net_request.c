@@ -206,6 +206,7 @@ void net_request_reply(
 	put_head(r, status, type, len);
 	if (!r->is_bodyless)
 		buf_add(conn_out(r->c), body, len);
+	server_bound_unsent(r->c->server, len);
 	set_ended(r);
 }
 

@@ -18,6 +18,8 @@
 
 /* Of the connections without a whole request, younger ones are let be: their request may lie in the socket already. */
 #define FRESH_MS 200
+/* Less than that is bounded by the number of connections. */
+#define BIG_BYTES MIB
 /* Files that the process needs for other things than connections. */
 #define OTHER_FILES 128
 
@@ -185,4 +187,35 @@ bool server_admit(struct conn *c, const char **ret_text)
 	        hub_now_ms(s->hub) >= fresh->wait_ms + FRESH_MS)
 		send_away(fresh, "too many connections without a request");
 	return true;
+}
+
+/* Of the big ones, and which of them has stood still for longest; one whose answer has not gone anywhere yet has not. */
+static size_t sum_unsent(const struct net_server *s, struct conn **ret_slowest)
+{
+	size_t sum = 0;
+	struct conn *c;
+
+	*ret_slowest = NULL;
+	TAILQ_FOREACH (c, &s->hub->conns, link) {
+		size_t unsent = c->server == s && !c->is_closing ? conn_unsent(c) : 0;
+
+		if (unsent < BIG_BYTES)
+			continue;
+		sum += unsent;
+		if (c->is_writing && (!*ret_slowest || c->sent_ms < (*ret_slowest)->sent_ms))
+			*ret_slowest = c;
+	}
+	return sum;
+}
+
+void server_bound_unsent(struct net_server *s, size_t bytes)
+{
+	struct conn *slowest;
+	struct err why;
+
+	if (bytes < BIG_BYTES)
+		return;
+	(void)!err_set(&why, ERR_TIMEOUT, "others take their answers faster");
+	while (sum_unsent(s, &slowest) > s->limits.unsent_bytes && slowest)
+		conn_lose(slowest, &why);
 }

@@ -3,6 +3,7 @@
  * store, latest first. A cursor names the last entry that was shown, by the keys of its order, so that it may itself be gone.
  */
 #include "server/batch.h"
+#include "server/guard.h"
 #include "server/kept.h"
 #include "server/view.h"
 #include "base/mem.h"
@@ -151,6 +152,7 @@ static void finish(struct list *l)
 		        (long long)p->task, (long long)p->ended_ms, (unsigned long long)p->num);
 		next = json_string(cursor);
 	}
+	guard_count_rows(l->c->s, &l->c->who, json_array_size(l->jobs));
 	call_reply_json(l->c, 200,
 	        json_pack("{s:i, s:O, s:o, s:I}", "schema", 1, "jobs", l->jobs, "next", next,
 	                "total", (json_int_t)l->total));

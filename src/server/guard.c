@@ -9,6 +9,8 @@
 
 #define CALLERS_MAX   4096
 #define ADDRESSES_MAX 4096
+/* What so many rows of a listing cost us is about what another request does. */
+#define ROWS_PER_REQUEST 10
 
 struct guard {
 	struct hosts *hosts;  /* NULL: the socket only */
@@ -110,6 +112,22 @@ static bool is_counted(const struct server *s, const struct caller *who)
 	       !(who->over_socket && (who->uid == 0 || who->uid == s->owner_uid));
 }
 
+static const char *name_of(const struct caller *who, char out[RATE_NAME_MAX])
+{
+	snprintf(out, RATE_NAME_MAX, who->over_socket ? "uid %llu" : "token %llu",
+	        who->over_socket ? (unsigned long long)who->uid : (unsigned long long)who->token);
+	return out;
+}
+
+void guard_count_rows(const struct server *s, const struct caller *who, size_t n)
+{
+	char name[RATE_NAME_MAX];
+
+	if (is_counted(s, who))
+		rate_charge(s->guard->callers, name_of(who, name), server_now(s).mono_ms,
+		        (uint32_t)MIN(n / ROWS_PER_REQUEST, UINT32_MAX));
+}
+
 int guard_identify(
         const struct server *s, struct net_request *r, struct caller *ret, struct err *err)
 {
@@ -126,9 +144,7 @@ int guard_identify(
 	}
 	if (rc || !is_counted(s, ret))
 		return rc;
-	snprintf(name, sizeof(name), ret->over_socket ? "uid %llu" : "token %llu",
-	        ret->over_socket ? (unsigned long long)ret->uid : (unsigned long long)ret->token);
-	if (rate_take(g->callers, name, now_ms, &wait_ms))
+	if (rate_take(g->callers, name_of(ret, name), now_ms, &wait_ms))
 		return 0;
 	snprintf(what, sizeof(what), "'%.60s' asks too often", ret->name);
 	return refuse_for(r, wait_ms, what, err);

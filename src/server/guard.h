@@ -19,3 +19,5 @@ MUST_CHECK int guard_check_origin(
 /* auth_identify(), with how often: whoever he is, and where it fails, from where. */
 MUST_CHECK int guard_identify(
         const struct server *s, struct net_request *r, struct caller *ret, struct err *err);
+/* Who was let in had an answer of so many rows, which count, too. */
+void guard_count_rows(const struct server *s, const struct caller *who, size_t n);

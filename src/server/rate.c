@@ -69,15 +69,29 @@ static struct bucket *bucket_of(struct rate *r, const char *name, int64_t now_ms
 	return b;
 }
 
-bool rate_take(struct rate *r, const char *name, int64_t now_ms, int64_t *ret_wait_ms)
+static struct bucket *filled(struct rate *r, const char *name, int64_t now_ms)
 {
 	struct bucket *b = bucket_of(r, name, now_ms);
 	int64_t since_ms = MAX(now_ms - b->filled_ms, 0);
 
 	/* However long it was: no more than full. */
-	b->level = since_ms > r->full / r->per_min ? r->full
-	                                           : MIN(b->level + since_ms * r->per_min, r->full);
+	b->level = since_ms > (r->full - b->level) / r->per_min ? r->full
+	                                                        : b->level + since_ms * r->per_min;
 	b->filled_ms = now_ms;
+	return b;
+}
+
+void rate_charge(struct rate *r, const char *name, int64_t now_ms, uint32_t n)
+{
+	struct bucket *b = filled(r, name, now_ms);
+
+	b->level = MAX(b->level - (int64_t)n * ONE, -r->full);
+}
+
+bool rate_take(struct rate *r, const char *name, int64_t now_ms, int64_t *ret_wait_ms)
+{
+	struct bucket *b = filled(r, name, now_ms);
+
 	if (b->level >= ONE) {
 		b->level -= ONE;
 		return true;

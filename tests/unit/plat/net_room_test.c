@@ -197,6 +197,38 @@ static void test_answers_not_taken(void **state)
 	kit_done(&k);
 }
 
+/* Big answers that nobody takes are not kept without end: the slowest go, and who reads gets all of his. */
+static void test_big_answers_not_taken(void **state)
+{
+	static char big[5 * MIB];
+	struct peer deaf[2];
+	struct peer p;
+
+	begin(&(struct net_limits){.unsent_bytes = 8 * MIB});
+	for (int i = 0; i < 2; i++) {
+		open_busy(&deaf[i], peer_open);
+		peer_stop_reading(&deaf[i]);
+		net_request_reply(k.late, 200, "text/plain", big, sizeof(big));
+		kit_turns(&k, 5);
+	}
+	assert_int_equal(k.n_closed, 1); /* the first */
+	open_busy(&p, peer_open);
+	net_request_reply(k.late, 200, "text/plain", big, sizeof(big));
+	peer_expect(&p, "Content-Length: 5242880\r\n\r\n");
+	kit_wait_count(&k, &k.n_closed, 3);
+	while (p.in.len < sizeof(big))
+		kit_turns(&k, 1);
+	assert_false(p.is_eof);
+	for (int i = 0; i < 2; i++) {
+		peer_read_again(&deaf[i]);
+		peer_expect_eof(&deaf[i]);
+		assert_true(deaf[i].in.len < sizeof(big));
+	}
+	close_all(deaf, 2);
+	peer_close(&p);
+	kit_done(&k);
+}
+
 /* A byte now and then is not enough: neither for a body that is wanted nor for one that is thrown away. */
 static void test_dripping_body(void **state)
 {
@@ -266,6 +298,7 @@ int main(void)
 	        cmocka_unit_test(test_honest_body),
 	        cmocka_unit_test(test_heard_first),
 	        cmocka_unit_test(test_answers_not_taken),
+	        cmocka_unit_test(test_big_answers_not_taken),
 	        cmocka_unit_test(test_dripping_body),
 	        cmocka_unit_test(test_files),
 	};

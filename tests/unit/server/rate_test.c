@@ -39,6 +39,23 @@ static void test_burst_then_rate(void **state)
 	rate_free(r);
 }
 
+/* What was taken without asking is owed, but never more than a bucket full. */
+static void test_charge(void **state)
+{
+	struct rate *r = rate_new(60, 10, 10);
+	int64_t wait_ms;
+
+	rate_charge(r, "a", 0, 12);
+	assert_false(rate_take(r, "a", 0, &wait_ms));
+	assert_int_equal(wait_ms, 3000);
+	assert_int_equal(take(r, "a", 3000, 5), 1);
+	rate_charge(r, "a", 3000, UINT32_MAX);
+	assert_int_equal(take(r, "a", 13000, 5), 0);
+	assert_int_equal(take(r, "a", 14000, 5), 1);
+	assert_int_equal(take(r, "b", 14000, 50), 10);
+	rate_free(r);
+}
+
 static void test_each_its_own(void **state)
 {
 	struct rate *r = rate_new(60, 2, 10);
@@ -97,6 +114,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_burst_then_rate),
+	        cmocka_unit_test(test_charge),
 	        cmocka_unit_test(test_each_its_own),
 	        cmocka_unit_test(test_failures),
 	        cmocka_unit_test(test_forgets_the_oldest),
