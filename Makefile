@@ -62,7 +62,7 @@ torture: all ## kill everything at random moments until it breaks; SEED=N repeat
 test-rootfs: ## the README's two commands in clean Debian 12 and 13 root file systems (as root)
 	@tests/rootfs/run
 
-test-vm: all ## reboots and power cuts in small guests; SEED=N, CUTS=N (20)
+test-vm: all ## control groups v2, device filter, reboots and power cuts in small guests; SEED=N, CUTS=N (20)
 	@tools/deps vm && tests/vm/run
 
 install: all ## PREFIX/bin/berth and PREFIX/lib/berth/

@@ -122,11 +122,28 @@ static const char *below_mount(const char *path, const char *root)
 	return strcmp(path, "/") == 0 ? "" : path;
 }
 
-/* In version 2 a group hands its controllers down one by one; those that it has not, or may not, stay away. */
+/* All groups but the root have a type. */
+static bool has_processes_of_its_own(const char *path)
+{
+	char file[CGROUP_FILE], pids[16];
+
+	snprintf(file, sizeof(file), "%s/cgroup.type", path);
+	if (access(file, F_OK) < 0)
+		return false;
+	snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+	return cgroup_read_file(file, pids, sizeof(pids)) && pids[0];
+}
+
+/*
+ * In version 2 a group hands its controllers down one by one; those that it has not, or may not, stay away. One that has processes
+ * would be let hand down cpu and pids, but at the price that the groups below it take threads only, and no job.
+ */
 static void hand_down(const char *path)
 {
 	char file[CGROUP_FILE];
 
+	if (has_processes_of_its_own(path))
+		return;
 	snprintf(file, sizeof(file), "%s/cgroup.subtree_control", path);
 	for (size_t i = 0; i < ARRAY_LEN(controllers_v2); i++)
 		if (!cgroup_write(file, controllers_v2[i]))

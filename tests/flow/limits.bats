@@ -80,6 +80,7 @@ need_groups() { if [ -n "$FLOW_USER" ] || [ "$(id -u)" != 0 ]; then skip "contro
   has "$(cat "$T/exec")" "Operation not permitted"
 }
 
+# bats test_tags=bulk
 @test "output without end keeps head and tail, and the job goes on" {
   export BERTH_CONF_JOB_OUTPUT_MAX=1M
   up

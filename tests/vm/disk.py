@@ -72,10 +72,11 @@ class Log:
         self.durable = flushes[-1] + 1 if flushes else 0
 
     def cut_back(self, rng, most, not_before):
-        """The same after some entry of the last `most` ones, but not before a length of the log: flushes come so often that the end itself mostly is one."""
+        """The same after one of the last `most` writes that are not flushed yet, but not before a length of the log: flushes come so often that the end itself mostly is one."""
         first = max(len(self.entries) - most, sum(e[3] <= not_before for e in self.entries))
-        if first < len(self.entries):
-            self.cut(rng.randrange(first, len(self.entries)) + 1)
+        writes = [i for i in range(first, len(self.entries)) if not self.entries[i][0] & FLUSH]
+        if writes:
+            self.cut(rng.choice(writes) + 1)
 
     def volatile(self):
         """How many writes came after the last flush."""

@@ -109,6 +109,7 @@ def make_initrd(kernel, build, file, work):
     for path in glob.glob(build + "/fake/*"):
         if os.path.isfile(path):
             root.put_program(path, "/berth/build/fake/" + os.path.basename(path))
+    root.put_program(build + "/tests/unit/plat/plat_cgroup_test", "/berth/plat_cgroup_test")
     for path in glob.glob(SOURCE + "/tests/flow/*.ba*") + glob.glob(SOURCE + "/tests/vm/*.bats") + glob.glob(SOURCE + "/tests/vm/scene/*"):
         root.put(path, "/berth/" + os.path.relpath(path, SOURCE))
     for path in glob.glob("/usr/lib/*/libeatmydata.so"):
