@@ -102,7 +102,7 @@ void array__follow(struct apply *a, struct job *parent, const struct job *task)
 {
 	struct array *r = parent->array;
 
-	if (task->state == JOB_RUNNING && !parent->started_ms)
+	if (task->started_ms && !parent->started_ms)
 		parent->started_ms = a->now.wall_ms;
 	if (job_state_is_final(task->state))
 		r->worst_code = MAX(r->worst_code, job_result_code(task));

@@ -74,11 +74,29 @@ static void try_again(
 	apply__transition(a, j, JOB_PENDING, why, text);
 }
 
+/* The word of its start may be lost (a full disk), but only what has begun ends so: at the latest now. */
+static void note_unseen_start(struct job *j, struct attempt *t)
+{
+	switch (t->reason) {
+	case REASON_EXITED:
+	case REASON_SIGNALLED:
+	case REASON_TIME_LIMIT:
+	case REASON_MEMORY_LIMIT:
+	case REASON_GPU_MEMORY_LIMIT:
+		if (!t->started_ms)
+			j->started_ms = t->started_ms = t->ended_ms;
+		break;
+	default:
+		break;
+	}
+}
+
 static void close_attempt(struct apply *a, struct job *j, struct attempt *t,
         const struct attempt_end *end, enum reason reason)
 {
 	t->ended_ms = end && end->wall_ms ? end->wall_ms : a->now.wall_ms;
 	t->reason = reason;
+	note_unseen_start(j, t);
 	if (end) {
 		t->has_code = end->has_code;
 		t->exit_code = end->exit_code;

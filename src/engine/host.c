@@ -249,6 +249,8 @@ static int host_clean(struct engine *e, uint64_t epoch, struct err *err)
 	if (a->state != HOST_ENDED && a->state != HOST_PREPARED)
 		return err_set(
 		        err, ERR_CONFLICT, "attempt %llu has not ended", (unsigned long long)epoch);
+	if (a->state == HOST_ENDED)
+		host_sweep_directory(h, a);
 	host_hold_file(h, a, 0);
 	host_forget(h, a);
 	host_rotate_quiet(h);

@@ -73,6 +73,18 @@ static bool send_sweep(
 	return is_sent;
 }
 
+/* Root's keepers have no right to it: their parent removes it. One that came after him does not know of it. */
+void host_sweep_directory(struct host *h, struct host_attempt *a)
+{
+	void *ctx = talloc_new(NULL);
+	struct stat st;
+
+	if (h->prepare.has_accounts &&
+	        lstat(paths_work_dir(ctx, h->o.data_dir, a->id, a->n), &st) == 0)
+		(void)send_sweep(h, a, SPOOL_KEEPER_KILLED, clock_mono_ms());
+	talloc_free(ctx);
+}
+
 /* Of one whose keeper is gone without a word. */
 static void sweep_lost(struct host *h, struct host_attempt *a, uint64_t now_ms)
 {

@@ -97,6 +97,8 @@ void host_rotate_quiet(struct host *h);
 /* host_look.c. now_ms: monotonic. */
 /* Sends what waits, where there is a connection. */
 void host_pump(struct host *h);
+/* Of an attempt that has ended: a directory of its own that is still there goes. */
+void host_sweep_directory(struct host *h, struct host_attempt *a);
 void host_send_stop(struct host *h, struct host_attempt *a);
 void host_send_rotate(struct host *h);
 /* Of a message about an attempt that was started, such as an EXEC: false when it could not be sent. */

@@ -144,20 +144,22 @@ static void kill_all(const struct sweep *s)
 	}
 }
 
-/* The spool file of the attempt in place of the one in use, if it is another and still there. */
-static void take_spool(const struct keeper_base *base, const char *path)
+/* The spool file of the attempt in place of the one in use. False: it is gone, as all of its attempts have their ENDED. */
+static bool take_spool(const struct keeper_base *base, const char *path)
 {
-	int fd;
+	int fd, sys;
 
 	if (!path)
-		return;
+		return true;
 	rights_as_server(base);
 	fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+	sys = errno;
 	rights_back(base);
 	if (fd < 0)
-		return;
+		return sys != ENOENT;
 	dup2(fd, FD_SPOOL);
 	close(fd);
+	return true;
 }
 
 /* A start that is sent again may look into the spool under this lock for a moment; a keeper that lives keeps it. */
@@ -173,6 +175,12 @@ static bool lock(uint64_t epoch)
 	return false;
 }
 
+static void remove_directory(const struct keeper_base *base, const struct launch *l)
+{
+	if (l->make_cwd && l->cwd && (l->has_account || !base->is_root))
+		workdir_remove(base, l);
+}
+
 NORETURN void sweep_locked(const struct keeper_base *base, const struct launch *l)
 {
 	struct attempt_id id = {
@@ -183,8 +191,7 @@ NORETURN void sweep_locked(const struct keeper_base *base, const struct launch *
 
 	snprintf(s.mark, sizeof(s.mark), "%s%ju", base->mark, (uintmax_t)l->epoch);
 	kill_all(&s);
-	if (l->make_cwd && l->cwd && (l->has_account || !base->is_root))
-		workdir_remove(base, l);
+	remove_directory(base, l);
 	report_find(l->epoch, &is_started, &is_ended);
 	if (!is_ended) {
 		r = report_new(&id, SPOOL_ENDED);
@@ -207,7 +214,10 @@ NORETURN void sweep_run(const struct keeper_base *base, const struct launch *l,
 		kill_all(&orphans);
 		_exit(KEEPER_DONE);
 	}
-	take_spool(base, l->path);
+	if (!take_spool(base, l->path)) {
+		remove_directory(base, l);
+		_exit(KEEPER_DONE);
+	}
 	if (!lock(l->epoch))
 		_exit(KEEPER_DONE);
 	sweep_locked(base, l);

@@ -363,6 +363,35 @@ static void test_many_wait_for_one(void **state)
 	box_done(&b);
 }
 
+/* The word of a start was lost, on a full disk: what ended by itself has started all the same, and so has its array. */
+static void test_a_start_that_was_not_heard_of(void **state)
+{
+	struct job *on, *a, *j, *task;
+	struct box b;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	on = box_start(&b, box_submit_plain(&b));
+	j = box_submit_after(&b, DEP_AFTER, on->id);
+	expect(j, WAITS);
+	box_exit(&b, on, 1);
+	expect(j, GOES);
+	assert_true(on->started_ms && on->attempts[0].started_ms == on->attempts[0].ended_ms);
+	a = box_submit_array(&b, 0, 0, 0);
+	task = box_start(&b, a);
+	j = box_submit_after(&b, DEP_AFTER, a->id);
+	box_exit(&b, task, 1);
+	assert_int_equal(a->state, JOB_FAILED);
+	expect(j, GOES);
+	/* One that could not begin has not started. */
+	on = box_start(&b, box_submit_plain(&b));
+	j = box_submit_after(&b, DEP_AFTER, on->id);
+	box_end(&b, on, REASON_EXEC_FAILED);
+	expect(j, FALLS);
+	box_done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,6 +407,7 @@ int main(void)
 	        cmocka_unit_test(test_arrays_that_wait),
 	        cmocka_unit_test(test_a_long_chain_falls),
 	        cmocka_unit_test(test_many_wait_for_one),
+	        cmocka_unit_test(test_a_start_that_was_not_heard_of),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
