@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <talloc.h>
+#include <unistd.h>
 
 #define AGAIN_MS 5 /* when the store thread has too much to do */
 
@@ -95,6 +96,13 @@ static void on_backup(struct call *c, json_t *body)
 	if (!path || path[0] != '/') {
 		(void)!err_set(&err, ERR_INVALID,
 		        "'path' must be an absolute path of a file that does not exist yet");
+		call_fail(c, &err);
+		return;
+	}
+	if (geteuid() == 0 && !(c->who.over_socket && c->who.uid == 0)) {
+		(void)!err_set(&err, ERR_FORBIDDEN,
+		        "this server is root: only root itself, over the socket, names files for it to write");
+		(void)!err_hint(&err, "berth backup on the server's machine, as root");
 		call_fail(c, &err);
 		return;
 	}
