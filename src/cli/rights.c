@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,24 @@
  * never root again. What its helper obeys, root alone may write: that is the helper's own check.
  */
 
+/* Who owns the directory wrote its configuration, perhaps: it is read with no rights but his. */
+static bool become_owner(const char *data_dir)
+{
+	const struct passwd *pw;
+	struct stat st;
+
+	if (stat(data_dir, &st) < 0)
+		return false;
+	if (st.st_uid == 0)
+		return true;
+	pw = getpwuid(st.st_uid);
+	return (pw ? initgroups(pw->pw_name, pw->pw_gid) : setgroups(0, NULL)) == 0 &&
+	       setgid(pw ? pw->pw_gid : st.st_gid) == 0 && setuid(st.st_uid) == 0;
+}
+
 /* Runs berth-server with these words and takes what it prints; its complaint goes to stderr. */
-static int ask_server(char **argv, const char *program, struct buf *answer, struct err *err)
+static int ask_server(
+        char **argv, const char *program, const char *data_dir, struct buf *answer, struct err *err)
 {
 	int pipe[2], status = -1;
 	ssize_t n = 1;
@@ -37,8 +54,12 @@ static int ask_server(char **argv, const char *program, struct buf *answer, stru
 		return err_sys(err, errno, "pipe");
 	pid_t pid = fork();
 	if (pid == 0) {
+		/* The program may stand where only root can go. */
+		int fd = open(program, O_RDONLY | O_CLOEXEC);
+
 		dup2(pipe[1], STDOUT_FILENO);
-		execv(program, argv);
+		if (become_owner(data_dir))
+			fexecve(fd, argv, environ);
 		_exit(127);
 	}
 	close(pipe[1]);
@@ -68,7 +89,7 @@ static int ask_account(const struct supervisor_options *o, const char *program, 
 	parts_argv_add_option(&words, "--data", o->data_dir);
 	parts_argv_add_option(&words, "--config", o->config_path);
 	parts_argv_add_option(&words, "--get-config", "server.user");
-	int rc = ask_server(words.v, program, answer, err);
+	int rc = ask_server(words.v, program, o->data_dir, answer, err);
 	parts_argv_done(&words);
 	while (rc == 0 && answer->len && answer->data[answer->len - 1] == '\n')
 		answer->len--;

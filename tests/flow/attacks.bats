@@ -798,4 +798,11 @@ EOP
   unset BERTH_CONF_SERVER_USER
   run -1 "$BERTH_BUILD/berth" up -d --data "$T/its/data" --simulate 1x1GiB
   has "$output" 'belongs to nobody'
+  # Nor does it read for them what only root can: the configuration is read with the rights of who could have written it.
+  (umask 077 && echo 'of-root-alone: 1' >"$T/closed.yaml")
+  who nobody ln -sf "$T/closed.yaml" "$T/its/data/berth.yaml"
+  run -1 "$BERTH_BUILD/berth" up -d --data "$T/its/data" --simulate 1x1GiB
+  no_match of-root-alone <<<"$output"
+  run -1 "$BERTH_BUILD/berth" up -d --data "$T/own" --config "$T/closed.yaml" --simulate 1x1GiB
+  has "$output" of-root-alone
 }

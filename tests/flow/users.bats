@@ -109,6 +109,11 @@ as_nobody() { setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups --
   BERTH_URL=http://$at BERTH_TOKEN=$secret run -0 --separate-stderr "$BERTH_BUILD/berth" run -- id -un
   [ "$output" = nobody ]
   BERTH_URL=http://$at BERTH_TOKEN=$secret run -125 "$BERTH_BUILD/berth" run --user root -- id -un
+  # Nor does it choose files for a server that is root: what stands in the store would stand there.
+  BERTH_URL=http://$at BERTH_TOKEN=$secret run -1 "$BERTH_BUILD/berth" backup "$T/profile.sh"
+  has "$output" 'only root itself'
+  [ ! -e "$T/profile.sh" ]
+  run -0 b backup "$T/copy.db"
   run -1 b token create --user root
   has "$output" "a token cannot stand for 'root': only root itself"
   [ "$(b token ls -o json | jq '[.tokens[] | select(.user == "root")] | length')" = 0 ]
