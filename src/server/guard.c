@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define CALLERS_MAX   4096
 #define ADDRESSES_MAX 4096
@@ -27,10 +28,14 @@ int guard_new(const struct conf *c, const char *host, const char *cert_path,
         struct guard **ret_guard, struct err *err)
 {
 	struct guard *g = mem_zalloc(sizeof(*g));
+	char machine[256] = "";
 	int rc = 0;
 
 	if (host) {
 		g->hosts = hosts_new(host, &c->server_hosts);
+		/* A certificate may be older than the machine's name. */
+		if (gethostname(machine, sizeof(machine) - 1) == 0 && machine[0])
+			hosts_add(g->hosts, machine);
 		rc = net_certificate_names(cert_path, add_name, g->hosts, err);
 	}
 	if (c->server_rate)

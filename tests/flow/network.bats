@@ -36,8 +36,8 @@ let_go() {
   wait $HELD || true
 }
 
-# Of a part in KiB; an instrumented program keeps freed memory back, which says nothing.
-rss() { awk '/^VmRSS/ { print $2 }' "/proc/$(part "$1")/status"; }
+# The most that a part had in memory so far, in KiB; an instrumented program keeps freed memory back, which says nothing.
+rss() { awk '/^VmHWM/ { print $2 }' "/proc/$(part "$1")/status"; }
 is_instrumented() { grep -q __asan_init "$BERTH_BUILD/berth-server"; }
 
 # Room for what answers, sockets and streams may hold for COUNT readers, and nothing near what there is to read.
