@@ -100,6 +100,7 @@ static void host_close(struct engine *e)
 	accounts_free(h->prepare.accounts);
 	free(h->prepare.log_dir);
 	free(h->socket_path);
+	free(h->left);
 	free(h);
 }
 

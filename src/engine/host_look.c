@@ -73,16 +73,47 @@ static bool send_sweep(
 	return is_sent;
 }
 
-/* Root's keepers have no right to it: their parent removes it. One that came after him does not know of it. */
-void host_sweep_directory(struct host *h, struct host_attempt *a)
+/*
+ * Root's keepers have no right to it: their parent removes it; one that came after him does not know of it. Everybody
+ * knows the end by now, so that the spool that is named, which never is, stops the sweep from telling one.
+ */
+static bool send_left(struct host *h, const struct host_left *left)
 {
+	struct host_attempt gone = {.id = left->id, .n = left->n, .epoch = left->epoch};
+	struct launch l = {.kind = LAUNCH_SWEEP,
+	        .job = left->id.num,
+	        .task = left->id.task,
+	        .attempt = left->n,
+	        .epoch = left->epoch};
 	void *ctx = talloc_new(NULL);
-	struct stat st;
+	bool is_done = true;
 
-	if (h->prepare.has_accounts &&
-	        lstat(paths_work_dir(ctx, h->o.data_dir, a->id, a->n), &st) == 0)
-		(void)send_sweep(h, a, SPOOL_KEEPER_KILLED, clock_mono_ms());
+	l.path = talloc_asprintf(ctx, "%s/spool/none", h->o.data_dir);
+	add_directory(h, &gone, ctx, clock_mono_ms(), &l);
+	if (l.make_cwd)
+		is_done = launcher_send(h->launcher, &l) != 0;
 	talloc_free(ctx);
+	return is_done;
+}
+
+void host_sweep_directory(struct host *h, const struct host_attempt *a)
+{
+	struct host_left left = {a->id, a->n, a->epoch};
+
+	if (!h->prepare.has_accounts || send_left(h, &left))
+		return;
+	MEM_GROW(h->left, h->n_left, h->cap_left);
+	h->left[h->n_left++] = left;
+}
+
+static void send_all_left(struct host *h)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < h->n_left; i++)
+		if (!send_left(h, &h->left[i]))
+			h->left[kept++] = h->left[i];
+	h->n_left = kept;
 }
 
 /* Of one whose keeper is gone without a word. */
@@ -253,6 +284,7 @@ void host_on_launcher_up(void *data)
 		if (a->stop_wanted)
 			host_send_stop(h, a);
 	host_look(h, clock_mono_ms());
+	send_all_left(h);
 	host_pump(h);
 }
 

@@ -46,6 +46,13 @@ struct host_attempt {
 	UT_hash_handle hh;
 };
 
+/* Of an attempt that is forgotten. */
+struct host_left {
+	struct job_id id;
+	uint32_t n;
+	uint64_t epoch;
+};
+
 TAILQ_HEAD(host_list, host_attempt);
 LIST_HEAD(host_attachments, engine_attachment);
 
@@ -60,6 +67,8 @@ struct host {
 	struct loop_timer *look;
 	struct host_attempt *by_epoch;
 	struct host_list lists[HOST_STATES];
+	struct host_left *left; /* directories to be removed, once there is somebody to ask */
+	size_t n_left, cap_left;
 	uint32_t counts[HOST_STATES];
 	struct host_attachments attachments;
 	bool is_reading;
@@ -98,7 +107,7 @@ void host_rotate_quiet(struct host *h);
 /* Sends what waits, where there is a connection. */
 void host_pump(struct host *h);
 /* Of an attempt that has ended: a directory of its own that is still there goes. */
-void host_sweep_directory(struct host *h, struct host_attempt *a);
+void host_sweep_directory(struct host *h, const struct host_attempt *a);
 void host_send_stop(struct host *h, struct host_attempt *a);
 void host_send_rotate(struct host *h);
 /* Of a message about an attempt that was started, such as an EXEC: false when it could not be sent. */
