@@ -3,7 +3,7 @@ PREFIX = /usr/local
 ROOT := $(CURDIR)
 SETUP = tools/setup
 
-.PHONY: all help deps check test demo lint format tidy debug asan tsan valgrind fuzz cover bench bench-slurm torture test-rootfs test-vm install clean
+.PHONY: all help deps check test demo inject lint format tidy debug asan tsan valgrind fuzz cover bench bench-slurm torture test-rootfs test-vm install clean
 
 all: ## build with optimisation: build/berth and its parts beside it
 	@$(SETUP) build && ninja -C build
@@ -18,7 +18,7 @@ check: all ## unit tests and lint, before every commit
 	@tools/run-tests build:unit build:contract build:lint
 
 test: ## everything, from a bare machine: packages, build, all tests, sanitizers, a short torture
-	@tools/deps build test demo && $(MAKE) --no-print-directory all asan && tools/run-tests build:unit build:contract build:lint build:flow build-asan:unit build-asan:contract build-asan:flow build:torture
+	@tools/deps build test demo && $(MAKE) --no-print-directory all asan && tools/run-tests build:unit build:contract build:lint build:flow build:inject build-asan:unit build-asan:contract build-asan:flow build:torture
 
 demo: ## install, build, and show the program at work; leaves nothing running
 	@tools/deps build demo && $(MAKE) --no-print-directory all && tools/demo
@@ -58,6 +58,9 @@ bench-slurm: all ## jobs per second beside a Slurm that this installs
 
 torture: all ## kill everything at random moments until it breaks; SEED=N repeats a round
 	@tests/torture/run
+
+inject: all ## the n-th system call fails, in the store, the keeper and the helper
+	@tests/inject/run
 
 test-rootfs: ## the README's two commands in clean Debian 12 and 13 root file systems (as root)
 	@tests/rootfs/run

@@ -167,6 +167,10 @@ static void print_attempts(const json_t *job)
 			add_cell(&b, a, "cpu_seconds", output_cell_string);
 			buf_add_str(&b, " s, output ");
 			add_cell(&b, a, "output_bytes", output_cell_bytes);
+			if (json_integer_value(json_object_get(a, "dropped_bytes"))) {
+				buf_add_str(&b, ", of it not kept ");
+				add_cell(&b, a, "dropped_bytes", output_cell_bytes);
+			}
 		}
 		if (json_is_string(json_object_get(a, "started_at")))
 			add_holds(&b, a);

@@ -1,10 +1,10 @@
 /*
  * A library for LD_PRELOAD that makes calls of libc fail, wait or lie, as a file says: for tests of bad days.
- * $FAULT_PLAN is a file of 8192 bytes, shared by all processes that have it: text, and behind 4096 bytes counters.
+ * $FAULT_PLAN, or else the file fault.plan beside the program, is a file of 8192 bytes, shared by all processes that have it: text, and behind 4096 bytes counters.
  * Any thread, also between fork and exec. What it cannot understand it ends with, so that no test passes for want of a fault.
  *
  * A line of the plan: PROGRAM CALL WHAT NTH PATH
- *   PROGRAM  a word of the name that the process was started under: server, agent, keeper, helper; any
+ *   PROGRAM  a word of the name of its file: server, agent, keeper, helper; any
  *   CALL     a row of CALLS below; "clock"; "redirect"
  *   WHAT     an errno as a number; slowMS: it takes so long, and succeeds. Of clock: milliseconds to add to the wall clock.
  *            Of redirect: what is opened instead of PATH
@@ -53,13 +53,29 @@ __attribute__((noreturn)) static void give_up(const char *what)
 	abort();
 }
 
+/* The program, and the plan beside it: for those that are started with an environment of their own. */
+static void find_program(char path[PATH_BYTES])
+{
+	ssize_t n = readlink("/proc/self/exe", path, PATH_BYTES - 16);
+	char *slash;
+
+	path[n > 0 ? n : 0] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash)
+		give_up("/proc is not there");
+	snprintf(program, sizeof(program), "%s", slash + 1);
+	strcpy(slash + 1, "fault.plan");
+}
+
 __attribute__((constructor)) static void begin(void)
 {
-	const char *path = getenv("FAULT_PLAN");
-	snprintf(program, sizeof(program), "%s", program_invocation_name);
-	int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC) : -1;
 	void *at;
+	const char *path = getenv("FAULT_PLAN");
+	char beside[PATH_BYTES];
+	int fd;
 
+	find_program(beside);
+	fd = (int)syscall(SYS_openat, AT_FDCWD, path ? path : beside, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	at = mmap(NULL, PLAN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -178,6 +194,8 @@ static bool must_fail(const char *call, int fd, const char *path)
 	X("unlink", int, unlink, (const char *a), (a), -1, a)                                      \
 	X("mkdir", int, mkdir, (const char *a, mode_t m), (a, m), -1, a)                           \
 	X("chown", int, fchown, (int fd, uid_t u, gid_t g), (fd, u, g), fd, NULL)                  \
+	X("chown", int, fchownat, (int d, const char *a, uid_t u, gid_t g, int f),                 \
+	        (d, a, u, g, f), -1, a)                                                            \
 	X("chmod", int, fchmod, (int fd, mode_t m), (fd, m), fd, NULL)                             \
 	X("setuid", int, setresuid, (uid_t a, uid_t b, uid_t c), (a, b, c), -1, "")                \
 	X("setuid", int, setuid, (uid_t a), (a), -1, "")                                           \
@@ -190,6 +208,12 @@ static bool must_fail(const char *call, int fd, const char *path)
 	X("socket", int, socket, (int a, int b, int c), (a, b, c), -1, "")                         \
 	X("socket", int, socketpair, (int a, int b, int c, int v[2]), (a, b, c, v), -1, "")        \
 	X("socket", int, listen, (int fd, int n), (fd, n), -1, "")                                 \
+	X("socket", int, accept4, (int fd, void *a, void *n, int f), (fd, a, n, f), -1, "")        \
+	X("socket", int, connect, (int fd, const void *a, unsigned n), (fd, a, n), -1, "")         \
+	X("recv", ssize_t, recv, (int fd, void *p, size_t n, int f), (fd, p, n, f), -1, "")        \
+	X("recv", ssize_t, recvmsg, (int fd, void *m, int f), (fd, m, f), -1, "")                  \
+	X("send", ssize_t, send, (int fd, const void *p, size_t n, int f), (fd, p, n, f), -1, "")  \
+	X("send", ssize_t, sendmsg, (int fd, const void *m, int f), (fd, m, f), -1, "")            \
 	X("dup", int, dup2, (int a, int b), (a, b), -1, "")                                        \
 	X("dup", int, dup3, (int a, int b, int c), (a, b, c), -1, "")                              \
 	X("fork", pid_t, fork, (void), (), -1, "")                                                 \
@@ -208,6 +232,12 @@ int socket(int a, int b, int c);
 int socketpair(int a, int b, int c, int v[2]);
 int listen(int fd, int n);
 int timerfd_create(int a, int b);
+int accept4(int fd, void *a, void *n, int f);
+int connect(int fd, const void *a, unsigned n);
+ssize_t recv(int fd, void *p, size_t n, int f);
+ssize_t recvmsg(int fd, void *m, int f);
+ssize_t send(int fd, const void *p, size_t n, int f);
+ssize_t sendmsg(int fd, const void *m, int f);
 
 #define WRAP(call, type, name, params, args, fd, path) \
 	EXPORT type name params                        \
@@ -227,6 +257,16 @@ EXPORT int posix_fallocate64(int fd, off64_t at, off64_t n)
 EXPORT int posix_fallocate(int fd, off_t at, off_t n)
 {
 	return must_fail("truncate", fd, NULL) ? errno : REAL(posix_fallocate)(fd, at, n);
+}
+
+struct spawn_words;
+int posix_spawn(pid_t *pid, const char *path, const struct spawn_words *files,
+        const struct spawn_words *attr, char *const argv[], char *const env[]);
+EXPORT int posix_spawn(pid_t *pid, const char *path, const struct spawn_words *files,
+        const struct spawn_words *attr, char *const argv[], char *const env[])
+{
+	return must_fail("spawn", -1, path) ? errno
+	                                    : REAL(posix_spawn)(pid, path, files, attr, argv, env);
 }
 
 /* Locks only: the rest of fcntl is not worth failing. */
