@@ -82,12 +82,19 @@ serves() {
 @test "an old keeper's job is cancelled, and its end found, by the new one" {
   b submit -c 0 -- sh -c 'trap "exit 9" TERM; while :; do sleep 0.05; done'
   waiter
+  # In a directory of its own, which root's keepers' parent removes: the new one, then.
+  echo '{"command":["sh","-c","touch here; while [ ! -e '"$T"'/go ]; do sleep 0.05; done"],"cpus":0}' | as tee "$T/own" >/dev/null
+  as curl -sS --unix-socket "$D/berth.sock" -d "@$T/own" -H 'Content-Type: application/json' http://localhost/v1/jobs >/dev/null
   becomes 2 RUNNING
+  becomes 3 RUNNING
+  eventually test -e "$D/work/3.1/here"
   b down --keep
   as touch go
   use new
   up
   finished 2
+  run -0 b wait 3
+  eventually is "" ls "$D/work"
   b cancel 1
   becomes 1 CANCELLED
   serves new
