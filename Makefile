@@ -18,7 +18,7 @@ check: all ## unit tests and lint, before every commit
 	@tools/run-tests build:unit build:contract build:lint
 
 test: ## everything, from a bare machine: packages, build, all tests, sanitizers, a short torture
-	@tools/deps build test demo && $(MAKE) --no-print-directory all asan && tools/run-tests build:unit build:contract build:lint build:flow build:inject build-asan:unit build-asan:contract build-asan:flow build:torture
+	@tools/deps build test demo vm && $(MAKE) --no-print-directory all asan && tools/run-tests build:unit build:contract build:lint build:flow build:inject build-asan:unit build-asan:contract build-asan:flow build:torture build:vm
 
 demo: ## install, build, and show the program at work; leaves nothing running
 	@tools/deps build demo && $(MAKE) --no-print-directory all && tools/demo

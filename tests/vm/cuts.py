@@ -7,8 +7,8 @@ import time
 import disk
 
 DISK_MB = 192
-BOOT_S = 90
-END_S = 240
+BOOT_S = 180
+END_S = 600
 BACK = 30
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL")
 WAIT_CODES = {("COMPLETED", 0): 0, ("FAILED", 3): 3, ("FAILED", 1): 1}
@@ -25,7 +25,7 @@ class History:
         self.ran = {}       # (id, epoch) -> what ran, and the same length
         self.epochs = {}    # id -> the last epoch that ran
         self.listing = None
-        self.n_lists = 0
+        self.n_lists = self.n_shows = 0
         self.listed_at = 0  # the length of the log when it was listed
 
     def say(self, text):
@@ -76,6 +76,7 @@ class History:
         self.listing[jid] = (name, state, code, attempt)
 
     def on_show(self, rest, _):
+        self.n_shows += 1
         jid, states = rest[0], rest[1].split(",")
         if sum(s in FINAL for s in states) != 1 or states[-1] not in FINAL:
             self.say(f"job {jid} has the transitions {' '.join(states)}")
@@ -203,7 +204,7 @@ def run(machine, tap, seed, cuts):
     before = len(history.wrong)
     last_boot(machine, history, cuts, paths)
     tap.result(f"seed {seed}, after {cuts} cuts: {len(history.acks)} acknowledged jobs are there, {len(history.ran)} runs, "
-               f"{len(history.shown)} ends, {history.n_lists} times listed", history.wrong[before:])
+               f"{len(history.shown)} ends, {history.n_lists} times listed, {history.n_shows} looked at one by one", history.wrong[before:])
 
 
 def run_planted(machine, tap, seed, library):

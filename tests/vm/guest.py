@@ -1,5 +1,6 @@
 """A guest: Debian's kernel and an initramfs with busybox, our programs and the tools of their tests, in an emulator without hardware help."""
 import glob
+import lzma
 import os
 import select
 import shutil
@@ -8,7 +9,7 @@ import time
 
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 PACKAGES = "coreutils procps findutils grep sed mawk jq sqlite3 bats bash dash".split()
-TOOLS = "/bin/busybox /bin/sh /usr/bin/awk /usr/bin/setpriv /usr/bin/setsid /usr/bin/taskset /usr/bin/unshare /usr/bin/flock".split()
+TOOLS = "/bin/busybox /bin/sh /usr/bin/awk /usr/bin/setpriv /usr/bin/setsid /usr/bin/taskset /usr/bin/unshare /usr/bin/mount /usr/bin/umount /usr/bin/flock".split()
 # In the order in which they are loaded; a kernel that has one built in has no file of it.
 MODULES = "virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk bfq".split()
 PASSWD = "root:x:0:0::/root:/bin/sh\ngames:x:5:60::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n"
@@ -18,6 +19,10 @@ MEMORY = "1024"
 
 class Trouble(Exception):
     """The guest did not do what it was started for."""
+
+
+class NoKernel(Exception):
+    """There is none to be had here."""
 
 
 def said_by(*command, **more):
@@ -85,11 +90,16 @@ class Root:
                 self.put_program(path)
 
     def put_modules(self, kernel):
-        found = {os.path.basename(path): path for path in glob.glob(kernel + "/lib/modules/**/*.ko", recursive=True)}
-        files = [m + ".ko" for m in MODULES if m + ".ko" in found]
-        for name in files:
-            self.put(found[name], "modules/" + name)
-        self.write("modules/order", "".join(name + "\n" for name in files))
+        there = glob.glob(kernel + "/**/lib/modules/**/*.ko*", recursive=True)
+        found = {os.path.basename(path).split(".")[0]: path for path in there}
+        names = [m for m in MODULES if m in found]
+        for name in names:
+            # Debian 13 compresses them, and busybox does not read that.
+            with (lzma.open if found[name].endswith(".xz") else open)(found[name], "rb") as f:
+                data = f.read()
+            with open(os.path.join(self.where, "modules", name), "wb") as f:
+                f.write(data)
+        self.write("modules/order", "".join(name + "\n" for name in names))
 
     def pack(self, file):
         with open(file, "wb") as f:
@@ -175,8 +185,11 @@ class Machine:
     def __init__(self, work, build, limit_s):
         self.work = work
         self.deadline = time.monotonic() + limit_s
-        kernel = unpack_kernel(work)
-        self.vmlinuz = glob.glob(kernel + "/boot/vmlinuz-*")[0]
+        try:
+            kernel = unpack_kernel(work)
+            self.vmlinuz = glob.glob(kernel + "/boot/vmlinuz-*")[0]
+        except (subprocess.CalledProcessError, IndexError) as e:
+            raise NoKernel(str(getattr(e, "stderr", "")).strip() or "no such package") from e
         self.initrd = os.path.join(work, "initrd")
         make_initrd(kernel, build, self.initrd, work)
 
