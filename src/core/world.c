@@ -109,6 +109,12 @@ bool world_find_unstarted(const struct world *w, struct job_id id, struct unstar
 	return true;
 }
 
+struct job *world_prev_job(const struct world *w, const struct job *before)
+{
+	return before ? RB_PREV(job_ids, &w->by_id, (struct job *)(uintptr_t)before)
+	              : w->last_by_id;
+}
+
 struct job *world_next_job(const struct world *w, const struct job *after)
 {
 	if (!after)

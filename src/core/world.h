@@ -141,6 +141,7 @@ void world_free(struct world *w);
 struct job *world_find_job(const struct world *w, struct job_id id);
 struct job *world_next_job(const struct world *w,
         const struct job *after); /* in order of id; NULL begins; NULL ends */
+struct job *world_prev_job(const struct world *w, const struct job *before); /* the other way */
 /*
  * A task that never became a job of its own, as it would be shown if it were one: PENDING, or CANCELLED with its array.
  * False: it is none of those. What it points to is its array's; *ret is not in the world and must not move.

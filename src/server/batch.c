@@ -12,6 +12,8 @@
 #define PLAN_MAX         256
 #define BLOB_AHEAD_MS    (60 * 60 * 1000)
 #define RETRY_MS         500
+#define PACE_MS          3 /* between commits, when there were many */
+#define PACE_BURST       32
 
 struct batch_row {
 	enum row_kind kind;
@@ -506,6 +508,27 @@ static void plan(struct server *s)
 	sched_plan_done(&p);
 }
 
+/* A commit costs as much as what is in it: a busy server gathers for a moment, one that is not does not wait. */
+static bool is_paced(struct server *s)
+{
+	uint64_t now_ms = loop_mono_ms(s->loop);
+
+	if (!has_changes(s) || s->shutting_down)
+		return false;
+	if (s->pace_ms > now_ms) {
+		loop_timer_start(s->pace_timer, s->pace_ms - now_ms, 0);
+		return true;
+	}
+	s->pace_ms = MAX(s->pace_ms + PACE_MS,
+	        now_ms > PACE_BURST * PACE_MS ? now_ms - (PACE_BURST - 1) * PACE_MS : 0);
+	return false;
+}
+
+void batch_pace(void *server)
+{
+	loop_wake(((struct server *)server)->loop);
+}
+
 void batch_turn_end(void *server)
 {
 	struct server *s = server;
@@ -515,7 +538,7 @@ void batch_turn_end(void *server)
 	if (s->world->plan_wanted)
 		plan(s);
 	links_flush(s);
-	if (s->in_flight || (!has_changes(s) && !s->gathering->n_calls))
+	if (s->in_flight || (!has_changes(s) && !s->gathering->n_calls) || is_paced(s))
 		return;
 	s->in_flight = s->gathering;
 	s->gathering = batch_new(s);

@@ -51,6 +51,7 @@ void batch_turn_end(void *server);
 void batch_is_late(void *server);
 /* Timer: hands a batch that failed to the store again. */
 void batch_retry(void *server);
+void batch_pace(void *server);
 bool batch_is_idle(const struct server *s); /* nothing gathered, nothing in flight */
 void batch_init(struct server *s);
 void batch_done(struct server *s);

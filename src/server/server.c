@@ -306,6 +306,7 @@ static int open_world(struct server *s, struct err *err)
 	removals_init(s);
 	batch_init(s);
 	s->retry_timer = loop_timer_new(s->loop, batch_retry, s);
+	s->pace_timer = loop_timer_new(s->loop, batch_pace, s);
 	s->tick_timer = loop_timer_new(s->loop, on_tick, s);
 	s->patience_timer = loop_timer_new(s->loop, batch_is_late, s);
 	s->patience_ms = PATIENCE_MS;
@@ -368,6 +369,7 @@ void server_close(struct server *s)
 		loop_timer_free(STEAL(s->expiry_timer));
 		loop_timer_free(STEAL(s->tick_timer));
 		loop_timer_free(STEAL(s->retry_timer));
+		loop_timer_free(STEAL(s->pace_timer));
 		loop_timer_free(STEAL(s->patience_timer));
 		loop_run(s->loop);
 	}
@@ -375,6 +377,7 @@ void server_close(struct server *s)
 	worker_free(s->reader);
 	kept_forget(s);
 	loop_timer_free(s->retry_timer);
+	loop_timer_free(s->pace_timer);
 	loop_timer_free(s->patience_timer);
 	loop_timer_free(s->tick_timer);
 	loop_timer_free(s->prune_timer);

@@ -49,6 +49,8 @@ struct server {
 	uint64_t seq; /* of the last batch handed to the store */
 	struct batch *gathering;
 	struct batch *in_flight;
+	struct loop_timer *pace_timer;  /* commits are not too close to each other */
+	uint64_t pace_ms;               /* when the next one may begin */
 	struct loop_timer *retry_timer; /* a batch that failed is tried again */
 	bool reserve_is_out; /* store thread: the reserve file was given up for ends of jobs */
 	enum err_kind store_trouble; /* ERR_NONE: the last commit succeeded */

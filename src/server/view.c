@@ -412,18 +412,28 @@ json_t *view_node(const struct server *s, const struct node *n)
 	        view_time(now.wall_ms - (now.mono_ms - n->seen_mono_ms)));
 }
 
+/* Who lives came lately as a rule, and it is known how many do: what ended before them is not looked at. */
+uint64_t view_waiting(const struct world *w, const char *queue)
+{
+	uint64_t waiting = 0, living = 0;
+	const struct job *j = NULL;
+
+	while (living < w->n_living && (j = world_prev_job(w, j))) {
+		if (job_state_is_final(j->state))
+			continue;
+		living += !j->parent; /* whose tasks stand behind it */
+		if (!queue || strcmp(j->req->queue, queue) == 0)
+			waiting +=
+			        j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
+	}
+	return waiting;
+}
+
 json_t *view_queue(const struct world *w, const struct queue *q)
 {
-	uint64_t waiting = 0;
-
-	for (const struct job *j = world_next_job(w, NULL); j; j = world_next_job(w, j)) {
-		if (job_state_is_final(j->state) || strcmp(j->req->queue, q->name) != 0)
-			continue;
-		waiting += j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
-	}
 	return json_pack("{s:s, s:b, s:I, s:I, s:i, s:i, s:o, s:o, s:i}", "queue", q->name,
-	        "paused", (int)q->paused, "waiting", (json_int_t)waiting, "running",
-	        (json_int_t)q->n_running, "priority", (int)q->priority, "default_cpus",
+	        "paused", (int)q->paused, "waiting", (json_int_t)view_waiting(w, q->name),
+	        "running", (json_int_t)q->n_running, "priority", (int)q->priority, "default_cpus",
 	        (int)q->default_cpus, "time_limit",
 	        q->time_limit_ms ? json_integer((json_int_t)(q->time_limit_ms / 1000))
 	                         : json_null(),
