@@ -651,6 +651,11 @@ node_state() { b nodes -o json | jq -r --arg n "$1" '.nodes[] | select(.node == 
   has "$output" 'is not a key of this account'
   run ! timeout 5 "$BERTH_BUILD/berth-agent" --data "$T/new" --server "http://$AT/v1/link" --token-file "$T/new.token" --name $'e\033[2J' --simulate 1x1GiB
   has "$output" 'cannot be the name of a node'
+  # Their keepers' parents would wait for the next agent.
+  for dir in far thief new; do
+    pkill -f -- "^berth keeper --data $T/$dir " || true
+    eventually no pgrep -f -- "^berth keeper --data $T/$dir "
+  done
 }
 
 # raw_bytes: the input has bytes that a terminal obeys (C0 but tab and line end, DEL, C1 in UTF-8).
