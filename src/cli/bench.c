@@ -26,6 +26,7 @@
 #define JOBS_MOST    100000
 #define SAMPLES      100 /* of a latency, in one round */
 #define POLL_MS      2
+#define LOOK_MS      200 /* how soon an interrupt is seen */
 
 /*
  * DESIGN. Each figure is taken beside its bare counterpart, in turns, and the best of a few rounds counts: what else the
@@ -136,6 +137,11 @@ static int bare_loop(
 
 /* Jobs */
 
+static int check_interrupt(struct err *err)
+{
+	return interrupt_count() ? err_set(err, ERR_UNAVAILABLE, "interrupted") : 0;
+}
+
 /* Sends n lines on a connection of their own; the seconds from the first byte to the last answer. ids may be NULL. */
 static int submit_lines(
         struct bench *b, const char *line, uint64_t n, double *ret_s, json_t *ids, struct err *err)
@@ -154,8 +160,11 @@ static int submit_lines(
 	r.len = body.len;
 	uint64_t begin_ns = clock_mono_ns();
 	http_send(h, &r);
-	while (rc >= 0 && !http_ended(h))
-		rc = http_step(h, -1, err);
+	while (rc >= 0 && !http_ended(h)) {
+		rc = http_step(h, LOOK_MS, err);
+		if (rc >= 0)
+			rc = check_interrupt(err);
+	}
 	*ret_s = (double)(clock_mono_ns() - begin_ns) / 1e9;
 	rc = MIN(rc, 0);
 	if (rc == 0 && http_status(h) >= 300)
@@ -194,8 +203,9 @@ static int wait_idle(struct bench *b, struct err *err)
 	int rc;
 
 	while ((rc = is_idle(b, &idle, err)) == 0 && !idle) {
-		if (interrupt_count())
-			return err_set(err, ERR_UNAVAILABLE, "interrupted");
+		rc = check_interrupt(err);
+		if (rc)
+			return rc;
 		interrupt_poll(NULL, 0, POLL_MS);
 	}
 	return rc;
@@ -214,6 +224,8 @@ static int cancel_all(struct bench *b, const json_t *ids, struct err *err)
 		buf_addf(&path, "/v1/jobs/%s/cancel", json_string_value(id));
 		call.path = buf_str(&path);
 		rc = client_call(b->c, &call, NULL, err);
+		if (rc == 0)
+			rc = check_interrupt(err);
 		if (rc)
 			break;
 	}

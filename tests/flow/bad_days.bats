@@ -151,7 +151,7 @@ STORY
   has "$output" "of it not kept"
   has "$output" "wait 4"
   has "$output" well
-  [ "$(sed -n 3p <<<"$output")" -gt 2000000 ]
+  [ "$(sed -n 3p <<<"$output")" -gt 1000000 ]
   [ "$(sed -n 4p <<<"$output")" -gt 50000000 ]
   [ "$(head -n 1 "$T/kept")" = head ]
   [ "$(tail -n 1 "$T/kept")" = tail ]

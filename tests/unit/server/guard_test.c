@@ -160,7 +160,9 @@ static void test_failures(void **state)
 
 static bool has_begun(struct rig *g, void *ask)
 {
-	return memmem(((struct ask *)ask)->in.data, ((struct ask *)ask)->in.len, "200 OK", 6);
+	const struct buf *in = &((struct ask *)ask)->in;
+
+	return in->len && memmem(in->data, in->len, "200 OK", 6);
 }
 
 /* What is open ends when the token does. */
