@@ -1,5 +1,6 @@
 #include "keeper/limits.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -187,10 +188,20 @@ static bool take_group(
 	return false;
 }
 
+/* Of the files that are there, so that a start makes no more mounts than it needs. */
 static void choose_refused(struct limits *m, const struct launch *l)
 {
-	for (size_t i = 0; i < ARRAY_LEN(m->refused); i++)
-		m->refused[i] = ~l->minors[i];
+	DIR *dir = opendir("/dev");
+	struct dirent *e;
+	unsigned minor;
+	char rest;
+
+	if (!dir)
+		return;
+	while ((e = readdir(dir)))
+		if (sscanf(e->d_name, "nvidia%3u%c", &minor, &rest) == 1 && minor <= NVIDIA_LAST)
+			m->refused[minor / 64] |= ~l->minors[minor / 64] & 1ull << minor % 64;
+	closedir(dir);
 	m->has_refused = true;
 	m->held |= CGROUP_DEVICES | SPOOL_HOLD_BY_MOUNT;
 }
