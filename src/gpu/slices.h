@@ -1,0 +1,59 @@
+/*
+ * The files of shared memory by which the processes of attempts hold themselves to their slices (berth/slice.h): made before
+ * an attempt starts, read while it runs, removed after it. They lie in one directory for each attempt, in memory, where
+ * every account reaches them that knows its name, which nobody can list or guess.
+ * A struct slices belongs to its opener, and all of its directories to one data directory, which a link in it names; only its
+ * user writes there. One thread. Files are read and never mapped; whatever a job does to them is at most an error.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "berth/slice.h"
+
+#define SLICES_PATH 192 /* of a directory, with its NUL */
+
+struct slices;
+
+/* What stands in a ledger: to be believed by nobody, only compared. */
+struct slices_process {
+	uint32_t slot;
+	uint32_t pid; /* as it says itself, in its own namespace */
+	uint64_t started;
+	uint64_t bytes; /* with what it has reserved */
+};
+
+struct slices_state {
+	struct slice_grant grant; /* as it was made: not from the file */
+	struct slice_watch watch;
+	struct slice_ledger ledger;
+	uint64_t living_bytes; /* of all slots whose process lives */
+	uint32_t n_living;
+	struct slices_process living[SLICE_SLOTS];
+};
+
+/* -- life cycle -- */
+/* memory: a tmpfs; NULL: /dev/shm. Nothing is made before there is something to hold; what an earlier one left is there again. */
+MUST_CHECK int slices_open(
+        const char *data_dir, const char *memory, struct slices **ret, struct err *err);
+/* Attempts that have files keep them. Without any, nothing is left. NULL does nothing. */
+void slices_close(struct slices *s);
+
+/* -- commands -- */
+/*
+ * The directory of an attempt, with slice-0 and so on, each at its full size: what memory lacks is NO_SPACE here, and no
+ * signal later. One that is there already is made anew. `grants` without magic, abi, n_slots and epoch.
+ */
+MUST_CHECK int slices_make(struct slices *s, uint64_t epoch, const struct slice_grant *grants,
+        uint32_t n, char ret_path[SLICES_PATH], struct err *err);
+void slices_remove(struct slices *s, uint64_t epoch); /* nothing, where there is none */
+/* Removes those of which is_wanted says false. */
+void slices_sweep(struct slices *s, bool (*is_wanted)(void *data, uint64_t epoch), void *data);
+/* What the driver says that the job uses beyond its ledger. */
+MUST_CHECK int slices_watch(struct slices *s, uint64_t epoch, uint32_t place,
+        const struct slice_watch *w, struct err *err);
+
+/* -- queries -- */
+/* Of slice `place` of the attempt. NOT_FOUND: it has none; CORRUPT: the job has spoilt it. */
+MUST_CHECK int slices_read(struct slices *s, uint64_t epoch, uint32_t place,
+        struct slices_state *ret, struct err *err);
+uint32_t slices_count(const struct slices *s, uint64_t epoch); /* grants of the attempt; 0: none */
