@@ -1,0 +1,33 @@
+/*
+ * Memory that the driver keeps in caches of its own: pools, and the memory of graphs on each device. A cache is charged by what
+ * it has reserved from the device, as the driver says, not by what programs took out of it.
+ * The driver owns the caches; here is a fixed number of records of them.
+ * Any thread. One mutex of the process is held while the driver is asked how much a cache has, or told to trim it; never
+ * while it allocates or waits.
+ * What does not fit is CU_ERROR_OUT_OF_MEMORY.
+ */
+#pragma once
+
+#include "shim/charge.h"
+
+struct pool;
+
+/* The graphs' memory on that device. NULL: too many caches. */
+struct pool *pools_of_graphs(int device);
+
+/* Before a call that may let the cache grow by up to `bytes`: room for what it does not have idle. */
+enum cu_result pools_begin(struct pool *pool, struct charge *ret_charge, uint64_t bytes);
+
+/* After it. CU_ERROR_OUT_OF_MEMORY: it grew by more than there is room for; the charge is dropped all the same. */
+enum cu_result pools_end(struct pool *pool, struct charge *charge);
+
+/* A pointer out of a pool went back to the driver. */
+void pools_freed(const struct table_entry *entry);
+
+/* After what may have let caches shrink. One load when there are none. */
+void pools_settle(void);
+
+/* The caches of a device give back what they have idle. */
+void pools_trim(int device);
+
+void pools_forked(void);
