@@ -122,8 +122,8 @@ static bool key_seed(struct reader *r, char *value)
 static bool add_rule(
         struct reader *r, enum sim_rule_kind kind, const char *name, uint32_t nth, uint32_t value)
 {
-	if (strcmp(name, "*") != 0 && !sim_is_function(name))
-		return refuse(r, "'%.60s' is no function of the simulated NVML", name);
+	if (!sim_is_function(name))
+		return refuse(r, "'%.60s' is no function of the simulated drivers", name);
 	return sim_rule(&r->s->initial, kind, name, nth, value) ||
 	       refuse(r, "more than %d faults", SIM_RULES_MAX);
 }
@@ -142,8 +142,9 @@ static bool key_fail(struct reader *r, char *value)
 
 	if (!take_number(r, nth, UINT32_MAX, &n))
 		return false;
-	if (!sim_parse_code(code, &c))
-		return refuse(r, "'%.40s' is no return code of NVML", code);
+	if (!sim_parse_code(name, code, &c))
+		return refuse(r, "'%.40s' is no return code of %s", code,
+		        sim_is_cuda(name) ? "CUDA" : "NVML");
 	return add_rule(r, SIM_RULE_FAIL, name, (uint32_t)n, c);
 }
 
@@ -180,7 +181,8 @@ static bool key_device(struct reader *r, char *value)
 	        .pci_bus = index + 1,
 	        .numa_node = -1,
 	        .gpu_numa_node = -1,
-	        .ecc = true};
+	        .ecc = true,
+	        .context_bytes = UINT64_C(32) << 20};
 	snprintf(c->model, sizeof(c->model), "Simulated GPU");
 	all_cpus(c->cpus);
 	return true;
@@ -215,6 +217,12 @@ static bool key_memory(struct reader *r, char *value)
 static bool key_reserved(struct reader *r, char *value)
 {
 	return take_size(r, value, &card_of(r)->reserved_bytes);
+}
+
+/* What a CUDA context takes of it. */
+static bool key_context(struct reader *r, char *value)
+{
+	return take_size(r, value, &card_of(r)->context_bytes);
 }
 
 static bool key_cc(struct reader *r, char *value)
@@ -396,6 +404,7 @@ static const struct {
         {"uuid", true, key_uuid},
         {"memory", true, key_memory},
         {"reserved", true, key_reserved},
+        {"context", true, key_context},
         {"cc", true, key_cc},
         {"pci", true, key_pci},
         {"numa", true, key_numa},
@@ -529,7 +538,7 @@ bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
 	bool ok = true;
 
 	memset(s, 0, sizeof(*s));
-	s->state_fd = -1;
+	s->state_fd = s->share_fd = -1;
 	s->cuda_version = 12040;
 	snprintf(s->driver, sizeof(s->driver), "550.54.15");
 	seed_of_path(path, r.seed, sizeof(r.seed));

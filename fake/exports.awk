@@ -1,10 +1,14 @@
-# tables/nvml.def -> a linker script that exports what a driver of the branch `branch` has, and nothing else.
+# A table of functions -> a linker script that exports what a driver of the branch `branch` has, and nothing else.
+# `macro` begins a row, its field `column` is the symbol, counted from 1 as the comma or bracket before it; `also`: one more.
 BEGIN { FS = "[(,]"; print "{ global:" }
-/^NVML\(/ {
-	since = $3 + 0
-	name = $5
+$1 == macro {
+	name = $column
 	gsub(/ /, "", name)
-	if (since <= branch)
+	if ($3 + 0 <= branch)
 		print "\t" name ";"
 }
-END { print "local: *; };" }
+END {
+	if (also != "")
+		print "\t" also ";"
+	print "local: *; };"
+}

@@ -82,7 +82,7 @@ static void take_memory(struct run *r, int32_t pid, unsigned card, uint64_t byte
 
 	if (!r->lasting && !started)
 		die("no process %d", (int)pid);
-	sim_drop_dead(&r->state);
+	sim_drop_dead(&r->sim, &r->state);
 	sim_use(&r->state, pid, card, 0, 0, SIM_COMPUTE);
 	used = sim_used(&r->state, card);
 	if (r->state.cards[card].lost)
@@ -168,8 +168,8 @@ static void run_util(struct run *r)
 static void add_rule(
         struct run *r, enum sim_rule_kind kind, const char *name, uint32_t nth, uint32_t value)
 {
-	if (strcmp(name, "*") != 0 && !sim_is_function(name))
-		die("'%s' is no function of the simulated NVML", name);
+	if (!sim_is_function(name))
+		die("'%s' is no function of the simulated drivers", name);
 	if (!sim_rule(&r->state, kind, name, nth, value))
 		die("more than %d faults", SIM_RULES_MAX);
 }
@@ -184,8 +184,8 @@ static void run_fail(struct run *r)
 {
 	uint32_t code;
 
-	if (!sim_parse_code(arg(r, 2), &code))
-		die("'%s' is no return code of NVML", arg(r, 2));
+	if (!sim_parse_code(arg(r, 0), arg(r, 2), &code))
+		die("'%s' is no return code of that driver", arg(r, 2));
 	add_rule(r, SIM_RULE_FAIL, arg(r, 0), (uint32_t)number_arg(r, 1, UINT32_MAX), code);
 }
 
@@ -201,7 +201,7 @@ static void run_clear(struct run *r)
 
 static void run_show(struct run *r)
 {
-	sim_drop_dead(&r->state);
+	sim_drop_dead(&r->sim, &r->state);
 	for (unsigned i = 0; i < r->sim.n_cards; i++) {
 		const struct sim_card *c = &r->sim.cards[i];
 		const struct sim_card_state *live = &r->state.cards[i];

@@ -368,7 +368,7 @@ static uint64_t used_bytes(struct view *v)
 	uint64_t usable = v->card->mem_bytes - v->card->reserved_bytes;
 	uint64_t used;
 
-	sim_drop_dead(&v->state);
+	sim_drop_dead(v->sim, &v->state);
 	used = sim_used(&v->state, v->index);
 	return used < usable ? used : usable;
 }
@@ -454,7 +454,7 @@ static enum nvml_return list_processes(const char *function, struct nvml_device 
 		return code;
 	if (!count || (*count && !out))
 		return NVML_ERROR_INVALID_ARGUMENT;
-	sim_drop_dead(&v.state);
+	sim_drop_dead(v.sim, &v.state);
 	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++) {
 		const struct sim_process *p = &v.state.processes[i];
 		struct nvml_process entry = {

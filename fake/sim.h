@@ -19,6 +19,9 @@
 #define SIM_NAME_SIZE     64
 #define SIM_CPU_WORDS     16
 #define SIM_BYTES_UNKNOWN UINT64_MAX /* of a process: the driver cannot tell */
+#define SIM_SHARED_MAX    128
+#define SIM_KERNELS_MAX   32
+#define SIM_TIMES_MAX     8
 #define SIM_ERROR_SIZE    240
 
 /* What never changes while a description stands. */
@@ -34,7 +37,8 @@ struct sim_card {
 	uint64_t cpus[SIM_CPU_WORDS];
 	bool ecc;
 	bool mig;
-	int compute_mode; /* enum nvml_compute_mode */
+	int compute_mode;       /* enum nvml_compute_mode */
+	uint64_t context_bytes; /* that a CUDA context takes */
 };
 
 enum sim_list { SIM_COMPUTE = 1, SIM_GRAPHICS = 2, SIM_BOTH = 3 };
@@ -46,7 +50,17 @@ struct sim_process {
 	uint64_t
 	        started; /* start time of the process, so that a reused pid is not mistaken; 0: stays until taken away */
 	uint32_t lists; /* enum sim_list, which it stands in */
-	uint32_t unused;
+	uint32_t
+	        place; /* in the mapped file (share.h) of a user of the fake CUDA; 0: known by pid and start time */
+};
+
+/* Physical memory that several processes may hold; the entry of its payer counts it. */
+struct sim_shared {
+	uint64_t id; /* never 0; 0: free entry */
+	uint64_t bytes;
+	uint32_t card;
+	uint32_t payer;                           /* the place that pays */
+	uint64_t holders[SIM_PROCESSES_MAX / 64]; /* places, from 1, one bit each */
 };
 
 struct sim_event {
@@ -60,7 +74,7 @@ struct sim_event {
 enum sim_rule_kind { SIM_RULE_NONE, SIM_RULE_MISSING, SIM_RULE_FAIL, SIM_RULE_SLOW };
 
 struct sim_rule {
-	char name[SIM_NAME_SIZE]; /* of an NVML function, or "*" */
+	char name[SIM_NAME_SIZE]; /* of a function; "*": each of NVML, "cu*": each of CUDA */
 	uint32_t kind;
 	uint32_t
 	        nth; /* FAIL: the calls until the one that fails, over all processes; 0: every call */
@@ -90,6 +104,15 @@ struct sim_state {
 	struct sim_event events[SIM_EVENTS_MAX]; /* event seq is at seq % SIM_EVENTS_MAX */
 	struct sim_rule rules[SIM_RULES_MAX];
 	struct sim_process processes[SIM_PROCESSES_MAX];
+	uint64_t shared_seq; /* the newest id */
+	struct sim_shared shared[SIM_SHARED_MAX];
+};
+
+/* How long the launches of a kernel last, one after the other, and then again from the first. */
+struct sim_kernel {
+	char name[SIM_NAME_SIZE];
+	uint64_t ns[SIM_TIMES_MAX];
+	unsigned n_ns;
 };
 
 struct sim {
@@ -97,8 +120,12 @@ struct sim {
 	int cuda_version; /* 12040 */
 	unsigned n_cards;
 	struct sim_card cards[SIM_CARDS_MAX];
+	struct sim_kernel kernels[SIM_KERNELS_MAX];
+	unsigned n_kernels;
 	struct sim_state initial;
 	int state_fd;
+	int share_fd; /* of the mapped file, -1 while it was not needed; never closed: see share.h */
+	char path[4096];
 	bool read_only; /* this process may not write the state: faults that count calls do not count its own */
 };
 
@@ -130,19 +157,39 @@ void sim_xid(struct sim_state *st, unsigned card,
 void sim_lose(struct sim_state *st, unsigned card, uint32_t after_calls);
 void sim_restore(struct sim_state *st, unsigned card);
 void sim_ecc(struct sim_state *st, unsigned card, uint64_t corrected, uint64_t uncorrected);
-void sim_drop_dead(struct sim_state *st); /* takes processes away that have ended */
+/* Takes processes away that have ended; what they shared is paid by others who hold it. */
+void sim_drop_dead(const struct sim *s, struct sim_state *st);
+
+/*
+ * -- memory of users of the fake CUDA, who have a place in the mapped file (share.h); changes of a state in hand --
+ * false: the card has not so much left, or a table is full.
+ */
+bool sim_take(
+        const struct sim *s, struct sim_state *st, uint32_t place, unsigned card, uint64_t bytes);
+void sim_give(struct sim_state *st, uint32_t place, unsigned card, uint64_t bytes);
+/* Lets others hold what the place pays for; its number. 0: the table is full. */
+uint64_t sim_share(struct sim_state *st, uint32_t place, unsigned card, uint64_t bytes);
+bool sim_join(struct sim_state *st, uint32_t place, uint64_t id, unsigned *ret_card);
+void sim_leave(struct sim_state *st, uint32_t place,
+        uint64_t id); /* the last one's leaving gives it back */
+void sim_drop_place(struct sim_state *st, uint32_t place); /* whatever it had */
 
 /* -- queries -- */
 uint64_t sim_used(const struct sim_state *st, unsigned card);
 int sim_find_card(const struct sim *s, const char *index_or_uuid); /* -1 */
+/* As the description says, or the end of its name (`_10us`), or 10 us. */
+void sim_kernel(const struct sim *s, const char *name, uint64_t ns[SIM_TIMES_MAX], unsigned *ret_n);
 uint64_t sim_started(int32_t pid); /* start time of a living process, never 0; 0 when it is gone */
 
 /* -- words of a description and of fake-gpu's command line -- */
 bool sim_parse_lists(const char *text, enum sim_list *ret_lists); /* "": compute, graphics, both */
 bool sim_parse_u64(const char *text, uint64_t max, uint64_t *ret_value);
+bool sim_parse_time(const char *text, uint64_t *ret_ns);    /* "10us", "500ms", "1.5s" is not one */
 bool sim_parse_size(const char *text, uint64_t *ret_bytes); /* "8GiB", "512M", "4096" */
-bool sim_parse_code(
-        const char *text, uint32_t *ret_code); /* a return code of NVML by name or number */
+/* A return code by name or number; of CUDA where the function is CUDA's, else of NVML. */
+bool sim_parse_code(const char *function, const char *text, uint32_t *ret_code);
 bool sim_parse_recovery(
         const char *text, uint32_t *ret_action); /* none, reset, reboot, drain, drain-and-reset */
-bool sim_is_function(const char *name);          /* stands in tables/nvml.def */
+bool sim_is_function(
+        const char *name); /* stands in tables/nvml.def or cuda.def, or is "*" or "cu*" */
+bool sim_is_cuda(const char *name);

@@ -1,6 +1,7 @@
 /*
  * The state that all processes share: a file with one record, a lock on the whole of it, and what can be done to it.
  */
+#include "share.h"
 #include "sim.h"
 
 #include "../tables/nvml_abi.h"
@@ -14,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STATE_MAGIC  UINT64_C(0x0001554d49534c41) /* the layout's number is in the top bytes */
+#define STATE_MAGIC  UINT64_C(0x0002554d49534c41) /* the layout's number is in the top bytes */
 #define LOCK_WAIT_US 300000                       /* an honest holder needs microseconds */
 
 static void sleep_us(long us)
@@ -56,8 +57,10 @@ static int write_state(struct sim *s, const struct sim_state *st)
 {
 	ssize_t n = pwrite(s->state_fd, st, sizeof(*st), 0);
 
-	if (n == (ssize_t)sizeof(*st))
+	if (n == (ssize_t)sizeof(*st)) {
+		share_tell_faults(s, st);
 		return 0;
+	}
 	return n < 0 ? errno : ENOSPC;
 }
 
@@ -65,8 +68,12 @@ static int write_state(struct sim *s, const struct sim_state *st)
 static void make_sane(const struct sim *s, struct sim_state *st)
 {
 	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++)
-		if (st->processes[i].pid < 0 || st->processes[i].card >= s->n_cards)
+		if (st->processes[i].pid < 0 || st->processes[i].card >= s->n_cards ||
+		        st->processes[i].place > SHARE_PLACES)
 			st->processes[i].pid = 0;
+	for (unsigned i = 0; i < SIM_SHARED_MAX; i++)
+		if (st->shared[i].card >= s->n_cards || st->shared[i].payer > SHARE_PLACES)
+			st->shared[i].id = 0;
 	for (unsigned i = 0; i < SIM_RULES_MAX; i++)
 		st->rules[i].name[SIM_NAME_SIZE - 1] = '\0';
 	if (st->events_early > SIM_EVENTS_MAX)
@@ -94,6 +101,8 @@ static int begin(struct sim *s, struct sim_state *ret_state, bool fresh)
 	} else {
 		error = ESTALE;
 	}
+	if (!error && fresh)
+		share_find(s, ret_state);
 	if (error)
 		unlock_state(s);
 	return error;
@@ -148,6 +157,11 @@ bool sim_open(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
 
 	if (!sim_describe(s, path, error))
 		return false;
+	if (strlen(path) >= sizeof(s->path)) {
+		snprintf(error, SIM_ERROR_SIZE, "%.150s: %s", path, strerror(ENAMETOOLONG));
+		return false;
+	}
+	strcpy(s->path, path);
 	if (!open_state(s, path, error)) {
 		sim_close(s);
 		return false;
@@ -168,7 +182,7 @@ void sim_close(struct sim *s)
 {
 	if (s->state_fd >= 0)
 		close(s->state_fd);
-	s->state_fd = -1;
+	s->state_fd = -1; /* share_fd stays open */
 }
 
 bool sim_use(struct sim_state *st, int32_t pid, unsigned card, uint64_t bytes, uint64_t started,
@@ -179,7 +193,7 @@ bool sim_use(struct sim_state *st, int32_t pid, unsigned card, uint64_t bytes, u
 	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++) {
 		struct sim_process *p = &st->processes[i];
 
-		if (p->pid == pid && p->card == card) {
+		if (p->pid == pid && p->card == card && !p->place) {
 			slot = p;
 			break;
 		}
@@ -277,14 +291,33 @@ void sim_ecc(struct sim_state *st, unsigned card, uint64_t corrected, uint64_t u
 		sim_event(st, card, NVML_EVENT_DOUBLE_BIT_ECC, 0);
 }
 
-void sim_drop_dead(struct sim_state *st)
+/* A user of the fake CUDA is known by its lock, which also tells its pid as this process sees it. */
+static bool drop_dead_once(const struct sim *s, struct sim_state *st)
 {
+	bool shared = false;
+
 	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++) {
 		struct sim_process *p = &st->processes[i];
+		int32_t pid = 0;
 
-		if (p->pid && p->started && sim_started(p->pid) != p->started)
+		if (!p->pid)
+			continue;
+		if (p->place && !share_holder(s, p->place, &pid)) {
+			sim_drop_place(st, p->place);
+			shared = true;
+		} else if (p->place && pid > 0) {
+			p->pid = pid;
+		} else if (!p->place && p->started && sim_started(p->pid) != p->started) {
 			*p = (struct sim_process){0};
+		}
 	}
+	return shared;
+}
+
+void sim_drop_dead(const struct sim *s, struct sim_state *st)
+{
+	while (drop_dead_once(s, st)) /* who pays now may be dead too */
+		;
 }
 
 uint64_t sim_used(const struct sim_state *st, unsigned card)

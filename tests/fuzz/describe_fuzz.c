@@ -29,7 +29,8 @@ static void check_words(const char *text)
 
 	FUZZ_MUST(!sim_parse_size(text, &bytes) || bytes <= INT64_MAX);
 	FUZZ_MUST(!sim_parse_u64(text, 1000, &number) || number <= 1000);
-	FUZZ_MUST(!sim_parse_code(text, &code) || code <= 999);
+	FUZZ_MUST(!sim_parse_code("nvmlInit_v2", text, &code) || code <= 999);
+	FUZZ_MUST(!sim_parse_code("cuInit", text, &code) || code <= 999);
 	FUZZ_MUST(!sim_parse_recovery(text, &action) || action <= 4);
 	FUZZ_MUST(!sim_parse_lists(text, &lists) || (lists >= SIM_COMPUTE && lists <= SIM_BOTH));
 }

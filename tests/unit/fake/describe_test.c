@@ -137,7 +137,7 @@ static void test_refusals(void **state)
 	        {"device\n memory 1G\n uuid 12345678\n", "a uuid begins with GPU-"},
 	        {"device\n memory 1G\n uuid GPU-aaaa\ndevice\n memory 1G\n uuid GPU-aaaa\n",
 	                "have the same uuid"},
-	        {"missing nvmlNothing\n", "is no function of the simulated NVML"},
+	        {"missing nvmlNothing\n", "is no function of the simulated drivers"},
 	        {"fail nvmlInit_v2 1 SAD\n", "'SAD' is no return code of NVML"},
 	        {"slow soon\n", "'soon' is not a number"},
 	        {"driver\n", "a text of 1 to 79 characters"},

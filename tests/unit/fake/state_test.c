@@ -41,7 +41,7 @@ static void look(struct box *b)
 {
 	assert_int_equal(sim_begin(&b->sim, &b->st), 0);
 	assert_int_equal(sim_end(&b->sim, NULL), 0);
-	sim_drop_dead(&b->st);
+	sim_drop_dead(&b->sim, &b->st);
 }
 
 static void test_use(void **state)
@@ -147,10 +147,10 @@ static void test_reused_pid(void **state)
 	look(b);
 	assert_true(started > 0);
 	assert_true(sim_use(&b->st, getpid(), 0, MIB, started, SIM_COMPUTE));
-	sim_drop_dead(&b->st);
+	sim_drop_dead(&b->sim, &b->st);
 	assert_true(sim_used(&b->st, 0) == MIB);
 	assert_true(sim_use(&b->st, getpid(), 0, MIB, started - 1, SIM_COMPUTE));
-	sim_drop_dead(&b->st);
+	sim_drop_dead(&b->sim, &b->st);
 	assert_true(sim_used(&b->st, 0) == 0);
 }
 

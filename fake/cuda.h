@@ -1,0 +1,193 @@
+/*
+ * Inside of the fake libcuda.so.1: what one process has of the simulated cards, and how every call of it begins.
+ * The library owns every object that it hands out; one lock guards them all, and is never held while a call waits.
+ * Any thread. Failures are CUDA's result codes. What several processes share is in share.h and sim.h.
+ */
+#pragma once
+
+#include "share.h"
+#include "sim.h"
+
+#include "../tables/cuda_abi.h"
+#include "../tables/fake_clock.h"
+
+#include <pthread.h>
+
+#pragma GCC visibility push(default)
+#define CUDA(use, since, symbol, name, stream, params, args) enum cu_result symbol params;
+#include "../tables/cuda.def"
+#undef CUDA
+#pragma GCC visibility pop
+
+#define GRANULE    (UINT64_C(2) << 20)
+#define PLACE      512 /* what is smaller than a granule shares one, in places of this size */
+#define CTXS_DEPTH 32  /* of a thread's stack of contexts */
+
+/* Every object begins with this. Ended ones are kept for reuse, so that an old handle is known as one. */
+enum kind {
+	KIND_FREE,
+	KIND_CTX,
+	KIND_STREAM,
+	KIND_EVENT,
+	KIND_MODULE,
+	KIND_FUNC,
+	KIND_BLOCK,
+	KINDS
+};
+
+struct object {
+	enum kind kind;
+	struct object *next;
+};
+
+struct cu_ctx {
+	struct object o;
+	struct cu_ctx *next;
+	unsigned card;
+	int dev;
+	unsigned flags, api;
+	bool primary;
+	unsigned n_held;    /* of a primary context */
+	uint64_t id, bytes; /* that it takes by itself, modules with it */
+	size_t limits[3];
+	struct cu_stream *streams;
+	struct cu_module *modules;
+};
+
+struct cu_stream {
+	struct object o;
+	struct cu_stream *next;
+	struct cu_ctx *ctx;
+	unsigned flags;
+	int priority;
+	pthread_t owner; /* of a thread's own default stream */
+	enum { STREAM_MADE, STREAM_LEGACY, STREAM_OWN } kind;
+	uint64_t busy_until_ns;
+};
+
+struct cu_event {
+	struct object o;
+	struct cu_ctx *ctx;
+	unsigned flags;
+	bool recorded;
+	uint64_t at_ns; /* when it is, or will be, reached */
+};
+
+struct cu_module {
+	struct object o;
+	struct cu_module *next;
+	struct cu_ctx *ctx;
+	struct cu_func *funcs;
+	struct global *globals;
+};
+
+struct cu_func {
+	struct object o;
+	struct cu_module *module;
+	struct cu_func *next;
+	char name[256];
+	uint64_t ns[8]; /* how long it runs, each launch the next of them */
+	unsigned n_ns;
+	_Atomic unsigned turn;
+};
+
+enum block_kind { BLOCK_DEVICE, BLOCK_MANAGED, BLOCK_HOST, BLOCK_REGISTERED, BLOCK_EXTERNAL };
+
+/* A range of addresses that somebody was given. */
+struct block {
+	struct object o;
+	cu_ptr at;
+	uint64_t bytes; /* as it was asked for */
+	uint64_t taken; /* of the card; 0: a small one, whose granule counts for it */
+	struct cu_ctx *ctx;
+	enum block_kind kind;
+};
+
+struct driver {
+	pthread_mutex_t lock;
+	enum { DRIVER_NEW, DRIVER_READY, DRIVER_FORKED, DRIVER_ENDED } phase;
+	pthread_mutex_t
+	        state_lock; /* one thread at a time may have the state in hand; inside of `lock` */
+	struct sim *sim;
+	uint32_t place;
+	struct share *share;
+	unsigned n_devs;
+	unsigned cards[SIM_CARDS_MAX]; /* by ordinal */
+	struct cu_ctx *ctxs;
+	struct cu_ctx *primary[SIM_CARDS_MAX]; /* by card */
+	unsigned primary_flags[SIM_CARDS_MAX];
+	uint64_t ctx_seq;
+};
+
+extern struct driver driver;
+
+/* -- how calls begin -- */
+/* Of a call that needs no cuInit: its faults alone. */
+enum cu_result call_begin(const char *function);
+enum cu_result call_ready(const char *function);
+enum cu_result call_device(const char *function, int dev); /* driver.cards[dev] is there */
+/* The calling thread's context, and that its card is not lost. */
+enum cu_result call_context(const char *function, struct cu_ctx **ret_ctx);
+
+int cuda_version(void); /* 12040 */
+
+/* -- the state of all processes: as sim_begin and sim_end, for any thread -- */
+int state_begin(struct sim_state *ret_state);
+int state_end(const struct sim_state *changed);
+
+/* -- objects, under the driver's lock -- */
+void *object_new(enum kind kind, size_t size); /* zeroed; NULL: no memory */
+void object_end(void *object);
+bool object_is(const void *object, enum kind kind);
+
+/* -- contexts, under the driver's lock -- */
+struct cu_ctx *ctx_current(void); /* NULL: there is none, or it has ended */
+void ctx_push(struct cu_ctx *ctx);
+
+/* -- physical memory of cards, which all processes share -- */
+enum cu_result physical_take(unsigned card, uint64_t bytes);
+void physical_give(unsigned card, uint64_t bytes);
+void physical_look(unsigned card, uint64_t *ret_free, uint64_t *ret_total);
+/* Addresses for bytes, whole granules, with memory behind them that is there once it is touched. 0: none left. */
+void *address_space(uint64_t bytes); /* nothing behind it yet; NULL: none left */
+cu_ptr backing_new(uint64_t bytes);
+void backing_end(cu_ptr at, uint64_t bytes);
+uint64_t granules(uint64_t bytes); /* rounded up to whole granules; 0 when that cannot be */
+
+/* -- blocks, under the driver's lock -- */
+enum cu_result block_new(
+        struct cu_ctx *ctx, enum block_kind kind, uint64_t bytes, struct block **ret_block);
+enum cu_result block_add(struct block *b); /* one that was made elsewhere */
+struct block *block_at(cu_ptr inside);
+void block_end(struct block *b);
+void blocks_end_of(struct cu_ctx *ctx);
+
+/* -- modules -- */
+void modules_end_of(struct cu_ctx *ctx);
+uint64_t func_next_ns(struct cu_func *f); /* how long the next launch of it runs */
+
+/* -- streams: what a card does in order -- */
+enum work_kind { WORK_KERNEL, WORK_COPY, WORK_EVENT };
+
+struct work {
+	enum work_kind kind;
+	uint64_t ns;    /* of a kernel */
+	uint64_t bytes; /* of a copy */
+	struct cu_event *event;
+};
+
+/* The stream of a handle; NULL is the default stream, each thread's own where per_thread. */
+enum cu_result stream_find(struct cu_ctx *ctx, struct cu_stream *handle, bool per_thread,
+        struct cu_stream **ret_stream);
+enum cu_result stream_do(struct cu_ctx *ctx, struct cu_stream *handle, bool per_thread,
+        const struct work *work, bool wait);
+enum cu_result stream_put(struct cu_stream *s, const struct work *work);
+enum cu_result stream_wait(struct cu_stream *s);
+bool stream_is_done(struct cu_stream *s);
+enum cu_result ctx_wait(struct cu_ctx *ctx);
+enum cu_result event_wait(struct cu_event *e);
+bool event_is_done(struct cu_event *e, uint64_t *ret_at_ns);
+/* under the driver's lock */
+struct cu_stream *stream_new(struct cu_ctx *ctx, unsigned flags);
+void stream_end(struct cu_stream *s);
+void streams_end_of(struct cu_ctx *ctx);
