@@ -91,10 +91,25 @@ static void slot_clear(struct slice_slot *slot)
 	__atomic_store_n(&slot->pid, 0, __ATOMIC_RELAXED);
 }
 
+/* What this process has is what it knows, and not what somebody wrote into its slot. */
+static void write_own(struct ledger *ledger)
+{
+	struct slice_slot *slot = &ledger->map->slots[ledger->slot];
+	store(&slot->reserved_bytes, ledger->reserved_bytes);
+	STEP();
+	for (int kind = 0; kind < SLICE_KINDS; kind++)
+		store(&slot->bytes[kind], ledger->bytes[kind]);
+	STEP();
+	if (n_used_slots(ledger) <= (unsigned)ledger->slot)
+		__atomic_store_n(
+		        &ledger->map->ledger.top, (uint32_t)ledger->slot + 1, __ATOMIC_RELAXED);
+}
+
 void ledger_recount(struct ledger *ledger)
 {
 	struct slice_ledger *head = &ledger->map->ledger;
 	uint64_t used_bytes = 0;
+	write_own(ledger);
 	for (unsigned i = 0, n = n_used_slots(ledger); i < n; i++) {
 		struct slice_slot *slot = &ledger->map->slots[i];
 		uint64_t total = slot_total(slot);
@@ -109,26 +124,23 @@ void ledger_recount(struct ledger *ledger)
 		used_bytes = sum(used_bytes, total);
 	}
 	store(&head->used_bytes, used_bytes);
+	ledger->published_bytes = ledger_total(ledger);
 	STEP();
 }
 
 void ledger_publish(struct ledger *ledger)
 {
 	struct slice_ledger *head = &ledger->map->ledger;
-	struct slice_slot *slot = &ledger->map->slots[ledger->slot];
 	uint64_t total = ledger_total(ledger), used_bytes = load(&head->used_bytes);
-	bool is_sound = slot_total(slot) == ledger->published_bytes &&
+	bool is_sound = slot_total(&ledger->map->slots[ledger->slot]) == ledger->published_bytes &&
 	                used_bytes >= ledger->published_bytes;
-	store(&slot->reserved_bytes, ledger->reserved_bytes);
-	STEP();
-	for (int kind = 0; kind < SLICE_KINDS; kind++)
-		store(&slot->bytes[kind], ledger->bytes[kind]);
-	STEP();
-	if (is_sound)
+	if (is_sound) {
+		write_own(ledger);
 		store(&head->used_bytes, sum(used_bytes - ledger->published_bytes, total));
-	else
+		ledger->published_bytes = total;
+	} else {
 		ledger_recount(ledger);
-	ledger->published_bytes = total;
+	}
 	STEP();
 	if (load(&head->used_bytes) > load(&head->peak_bytes))
 		store(&head->peak_bytes, load(&head->used_bytes));
@@ -263,9 +275,6 @@ static int take_slot(struct ledger *ledger)
 	struct slice_slot *own = &ledger->map->slots[slot];
 	bool is_stale = slot_total(own) != 0;
 	ledger->generation = __atomic_load_n(&own->generation, __ATOMIC_RELAXED) + 1;
-	if (n_used_slots(ledger) <= (unsigned)slot)
-		__atomic_store_n(&head->top, (uint32_t)slot + 1, __ATOMIC_RELAXED);
-	STEP();
 	slot_clear(own);
 	STEP();
 	__atomic_store_n(&own->generation, ledger->generation, __ATOMIC_RELAXED);
