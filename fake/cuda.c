@@ -3,6 +3,8 @@
  */
 #include "cuda.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,14 +73,6 @@ bool object_is(const void *object, enum kind kind)
 
 /* -- faults -- */
 
-static void be_slow(unsigned ms)
-{
-	struct timespec left = {ms / 1000, ms % 1000 * 1000000L};
-
-	while (nanosleep(&left, &left) < 0 && errno == EINTR)
-		;
-}
-
 /* What one rule does to a call; counts are counted down. */
 static enum cu_result meet_rule(struct sim_rule *r, unsigned *slow_ms, bool *changed)
 {
@@ -113,6 +107,7 @@ static enum cu_result meet_faults(const char *function, int card)
 	unsigned slow_ms = 0;
 	bool changed = false;
 
+	clock_spend(driver.sim->pace.call_ns);
 	if (!__atomic_load_n(&driver.share->faults, __ATOMIC_RELAXED))
 		return CU_SUCCESS;
 	if (state_begin(&st))
@@ -138,7 +133,7 @@ static enum cu_result meet_faults(const char *function, int card)
 	}
 	state_end(changed ? &st : NULL);
 	if (slow_ms)
-		be_slow(slow_ms);
+		clock_sleep(slow_ms * UINT64_C(1000000));
 	return code;
 }
 
@@ -198,10 +193,11 @@ enum cu_result call_context(const char *function, struct cu_ctx **ret_ctx)
 /* What a forked child has of its parent's driver is of no use to it, as with the real one. */
 static void after_fork(void)
 {
-	if (driver.phase == DRIVER_READY)
+	if (driver.sim)
 		driver.phase = DRIVER_FORKED;
 	pthread_mutex_init(&driver.lock, NULL);
 	pthread_mutex_init(&driver.state_lock, NULL);
+	clock_after_fork();
 }
 
 /* One word of CUDA_VISIBLE_DEVICES: an index, or a UUID or its beginning. -1: no such card. */
@@ -259,6 +255,8 @@ static bool join(struct sim *s, uint32_t *ret_place)
 
 	if (sim_begin(s, &st))
 		return false;
+	if (!share_is_used(s))
+		share_reset(s, &st);
 	place = share_take_place(s);
 	if (!place) {
 		sim_drop_dead(s, &st);
@@ -268,6 +266,21 @@ static bool join(struct sim *s, uint32_t *ret_place)
 	sim_drop_place(&st, place);
 	*ret_place = place;
 	return sim_end(s, &st) == 0;
+}
+
+/* A new user: nothing of an earlier one's is left, and how many the others are to wait for. */
+static void share_begin_place(void)
+{
+	const char *players = getenv("BERTH_FAKE_PLAYERS");
+	uint64_t n;
+
+	clock_leave();
+	if (!players || !sim_parse_u64(players, SHARE_SEATS, &n))
+		return;
+	share_lock();
+	if (n > driver.share->players)
+		driver.share->players = (uint32_t)n;
+	share_unlock();
 }
 
 static enum cu_result start(void)
@@ -300,21 +313,46 @@ static enum cu_result start(void)
 	madvise(share, (size_t)share_bytes(s->n_cards), MADV_DONTFORK);
 	driver.sim = s;
 	driver.share = share;
+	share_begin_place();
 	return CU_SUCCESS;
+}
+
+static enum cu_result attach_locked(void)
+{
+	static bool forks_are_seen;
+	enum cu_result code;
+
+	if (driver.sim)
+		return CU_SUCCESS;
+	code = start();
+	if (!code && !forks_are_seen)
+		forks_are_seen = pthread_atfork(NULL, NULL, after_fork) == 0;
+	return code;
+}
+
+bool driver_attach(void)
+{
+	enum cu_result code;
+
+	if (driver.phase == DRIVER_READY)
+		return true;
+	if (driver.phase != DRIVER_NEW)
+		return false;
+	pthread_mutex_lock(&driver.lock);
+	code = attach_locked();
+	pthread_mutex_unlock(&driver.lock);
+	return !code;
 }
 
 enum cu_result cuInit(unsigned flags)
 {
-	static bool forks_are_seen;
 	enum cu_result code = CU_SUCCESS;
 
 	if (flags)
 		return CU_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&driver.lock);
 	if (driver.phase == DRIVER_NEW) {
-		code = start();
-		if (!code && !forks_are_seen)
-			forks_are_seen = pthread_atfork(NULL, NULL, after_fork) == 0;
+		code = attach_locked();
 		if (!code)
 			driver.phase = DRIVER_READY;
 	} else {
@@ -396,9 +434,10 @@ __attribute__((destructor)) static void stop(void)
 {
 	struct sim_state st;
 
-	if (driver.phase != DRIVER_READY)
+	if (!driver.sim || driver.phase == DRIVER_FORKED)
 		return;
 	driver.phase = DRIVER_ENDED;
+	clock_leave();
 	if (state_begin(&st))
 		return;
 	sim_drop_place(&st, driver.place);

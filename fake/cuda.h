@@ -48,6 +48,7 @@ struct cu_ctx {
 	unsigned flags, api;
 	bool primary;
 	unsigned n_held;    /* of a primary context */
+	uint32_t line;      /* in the card's timeline */
 	uint64_t id, bytes; /* that it takes by itself, modules with it */
 	size_t limits[3];
 	struct cu_stream *streams;
@@ -62,15 +63,17 @@ struct cu_stream {
 	int priority;
 	pthread_t owner; /* of a thread's own default stream */
 	enum { STREAM_MADE, STREAM_LEGACY, STREAM_OWN } kind;
-	uint64_t busy_until_ns;
+	uint32_t line; /* in the card's timeline */
 };
 
 struct cu_event {
 	struct object o;
 	struct cu_ctx *ctx;
 	unsigned flags;
-	bool recorded;
-	uint64_t at_ns; /* when it is, or will be, reached */
+	uint32_t mark;             /* in the card's timeline */
+	uint64_t n_records, first; /* records asked for; as many as that: none yet */
+	uint32_t line;             /* the stream of the last record, and its number there */
+	uint64_t number;
 };
 
 struct cu_module {
@@ -86,6 +89,7 @@ struct cu_func {
 	struct cu_module *module;
 	struct cu_func *next;
 	char name[256];
+	uint64_t key;   /* of a collective; 0: it is none */
 	uint64_t ns[8]; /* how long it runs, each launch the next of them */
 	unsigned n_ns;
 	_Atomic unsigned turn;
@@ -130,6 +134,8 @@ enum cu_result call_device(const char *function, int dev); /* driver.cards[dev] 
 enum cu_result call_context(const char *function, struct cu_ctx **ret_ctx);
 
 int cuda_version(void); /* 12040 */
+bool driver_attach(
+        void); /* joins those who use the cards, before cuInit too; false: there are none to join */
 
 /* -- the state of all processes: as sim_begin and sim_end, for any thread -- */
 int state_begin(struct sim_state *ret_state);
@@ -164,30 +170,39 @@ void blocks_end_of(struct cu_ctx *ctx);
 
 /* -- modules -- */
 void modules_end_of(struct cu_ctx *ctx);
-uint64_t func_next_ns(struct cu_func *f); /* how long the next launch of it runs */
 
 /* -- streams: what a card does in order -- */
-enum work_kind { WORK_KERNEL, WORK_COPY, WORK_EVENT };
+enum work_kind { WORK_KERNEL, WORK_COPY, WORK_EVENT, WORK_WAIT, WORK_HOST };
 
 struct work {
 	enum work_kind kind;
-	uint64_t ns;    /* of a kernel */
-	uint64_t bytes; /* of a copy */
-	struct cu_event *event;
+	uint64_t ns;            /* of a kernel */
+	uint64_t key;           /* of a collective; 0: it is none */
+	uint64_t bytes;         /* of a copy */
+	struct cu_event *event; /* to record, or to wait for */
 };
 
-/* The stream of a handle; NULL is the default stream, each thread's own where per_thread. */
+/* The next launch of a function. */
+struct work func_work(struct cu_func *f);
+
+/* The stream of a handle; NULL is the default stream, each thread's own where per_thread. Takes the driver's lock. */
 enum cu_result stream_find(struct cu_ctx *ctx, struct cu_stream *handle, bool per_thread,
         struct cu_stream **ret_stream);
 enum cu_result stream_do(struct cu_ctx *ctx, struct cu_stream *handle, bool per_thread,
         const struct work *work, bool wait);
-enum cu_result stream_put(struct cu_stream *s, const struct work *work);
+/* Queues it, and waits while the queue is full. */
+enum cu_result stream_put(struct cu_stream *s, const struct work *work, uint64_t *ret_number);
 enum cu_result stream_wait(struct cu_stream *s);
 bool stream_is_done(struct cu_stream *s);
 enum cu_result ctx_wait(struct cu_ctx *ctx);
 enum cu_result event_wait(struct cu_event *e);
 bool event_is_done(struct cu_event *e, uint64_t *ret_at_ns);
+struct cu_event *event_new(struct cu_ctx *ctx, unsigned flags);
+void event_end(struct cu_event *e);
 /* under the driver's lock */
-struct cu_stream *stream_new(struct cu_ctx *ctx, unsigned flags);
+struct cu_stream *stream_new(struct cu_ctx *ctx, unsigned flags, int kind);
 void stream_end(struct cu_stream *s);
 void streams_end_of(struct cu_ctx *ctx);
+
+/* -- functions of the host that streams call -- */
+enum cu_result host_put(struct cu_stream *s, bool (*ready)(void *data), cu_host_fn fn, void *data);

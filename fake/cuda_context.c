@@ -3,6 +3,8 @@
  */
 #include "cuda.h"
 
+#include "clock.h"
+
 #include <string.h>
 
 static _Thread_local struct cu_ctx *stack[CTXS_DEPTH];
@@ -39,11 +41,17 @@ static enum cu_result ctx_new(unsigned card, unsigned flags, unsigned api, struc
 	uint64_t bytes = granules(driver.sim->cards[card].context_bytes);
 	enum cu_result code = physical_take(card, bytes);
 	struct cu_ctx *ctx;
+	uint32_t line;
 
 	if (code)
 		return code;
 	ctx = object_new(KIND_CTX, sizeof(*ctx));
-	if (!ctx) {
+	share_lock();
+	line = ctx ? tl_ctx_new(timeline_of(), card, driver.place) : TL_NONE;
+	share_unlock();
+	if (line == TL_NONE) {
+		if (ctx)
+			object_end(ctx);
 		physical_give(card, bytes);
 		return CU_ERROR_OUT_OF_MEMORY;
 	}
@@ -53,6 +61,7 @@ static enum cu_result ctx_new(unsigned card, unsigned flags, unsigned api, struc
 	ctx->api = api;
 	ctx->id = ++driver.ctx_seq;
 	ctx->bytes = bytes;
+	ctx->line = line;
 	memcpy(ctx->limits, usual_limits, sizeof(ctx->limits));
 	ctx->next = driver.ctxs;
 	driver.ctxs = ctx;
@@ -69,6 +78,9 @@ static void ctx_end(struct cu_ctx *ctx)
 	if (*at)
 		*at = ctx->next;
 	streams_end_of(ctx);
+	share_lock();
+	tl_ctx_end(timeline_of(), ctx->card, ctx->line);
+	share_unlock();
 	modules_end_of(ctx);
 	blocks_end_of(ctx);
 	physical_give(ctx->card, ctx->bytes);

@@ -16,7 +16,7 @@ static bool is_grid(const unsigned grid[3], const unsigned block[3])
 static enum cu_result launch(const char *function, struct cu_func *f, const unsigned grid[3],
         const unsigned block[3], struct cu_stream *stream, bool per_thread)
 {
-	struct work work = {.kind = WORK_KERNEL};
+	struct work work;
 	struct cu_ctx *ctx;
 	enum cu_result code = call_context(function, &ctx);
 
@@ -26,7 +26,7 @@ static enum cu_result launch(const char *function, struct cu_func *f, const unsi
 		return CU_ERROR_INVALID_HANDLE;
 	if (!is_grid(grid, block))
 		return CU_ERROR_INVALID_VALUE;
-	work.ns = func_next_ns(f);
+	work = func_work(f);
 	return stream_do(ctx, stream, per_thread, &work, false);
 }
 

@@ -133,9 +133,24 @@ enum cu_result cuModuleGetLoadingMode(int *mode)
 
 /* -- functions -- */
 
-uint64_t func_next_ns(struct cu_func *f)
+struct work func_work(struct cu_func *f)
 {
-	return f->ns[f->turn++ % f->n_ns];
+	return (struct work){.kind = WORK_KERNEL, .ns = f->ns[f->turn++ % f->n_ns], .key = f->key};
+}
+
+/* Ranks of one group meet in a kernel of the same name, on different cards. */
+static uint64_t key_of(const char *name)
+{
+	const char *group = getenv("BERTH_FAKE_GROUP");
+	uint64_t key = UINT64_C(0xcbf29ce484222325);
+
+	if (strncmp(name, "collective", strlen("collective")) != 0)
+		return 0;
+	for (; *name; name++)
+		key = (key ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+	for (; group && *group; group++)
+		key = (key ^ (unsigned char)*group) * UINT64_C(0x100000001b3);
+	return key | 1;
 }
 
 static struct cu_func *func_of(struct cu_module *m, const char *name)
@@ -151,6 +166,7 @@ static struct cu_func *func_of(struct cu_module *m, const char *name)
 		return NULL;
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	sim_kernel(driver.sim, f->name, f->ns, &f->n_ns);
+	f->key = key_of(f->name);
 	f->module = m;
 	f->next = m->funcs;
 	m->funcs = f;

@@ -1,42 +1,36 @@
 /*
- * What streams are to do, and when it is done.
+ * What streams are to do, and when it is done: between the calls and the card's timeline.
  */
 #include "cuda.h"
 
-#include <errno.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
+#include "clock.h"
 
 #define COPY_BYTES_PER_US 20000 /* some 20 GB a second, as over PCIe */
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static void sleep_until(uint64_t ns)
-{
-	struct timespec until = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-		;
-}
+#define COPY_LEAST_NS     2000
+#define QUEUE_STEP        64 /* who met a full queue goes on when so much of it is free */
 
 /* -- streams, under the driver's lock -- */
 
-struct cu_stream *stream_new(struct cu_ctx *ctx, unsigned flags)
+struct cu_stream *stream_new(struct cu_ctx *ctx, unsigned flags, int kind)
 {
 	struct cu_stream *s = object_new(KIND_STREAM, sizeof(*s));
 
 	if (!s)
 		return NULL;
+	share_lock();
+	s->line = tl_stream_new(timeline_of(), ctx->card, ctx->line,
+	        kind == STREAM_LEGACY ? TL_LEGACY
+	        : flags               ? TL_NON_BLOCKING
+	                              : TL_BLOCKING);
+	share_unlock();
+	if (s->line == TL_NONE) {
+		object_end(s);
+		return NULL;
+	}
 	s->ctx = ctx;
 	s->flags = flags;
+	s->kind = kind;
+	s->owner = pthread_self();
 	s->next = ctx->streams;
 	ctx->streams = s;
 	return s;
@@ -50,6 +44,9 @@ void stream_end(struct cu_stream *s)
 		at = &(*at)->next;
 	if (*at)
 		*at = s->next;
+	share_lock();
+	tl_stream_end(timeline_of(), s->ctx->card, s->line);
+	share_unlock();
 	object_end(s);
 }
 
@@ -69,12 +66,7 @@ static struct cu_stream *default_of(struct cu_ctx *ctx, bool own)
 		if (own ? s->kind == STREAM_OWN && pthread_equal(s->owner, self)
 		        : s->kind == STREAM_LEGACY)
 			return s;
-	s = stream_new(ctx, 0);
-	if (s) {
-		s->kind = own ? STREAM_OWN : STREAM_LEGACY;
-		s->owner = self;
-	}
-	return s;
+	return stream_new(ctx, 0, own ? STREAM_OWN : STREAM_LEGACY);
 }
 
 enum cu_result stream_find(struct cu_ctx *ctx, struct cu_stream *handle, bool per_thread,
@@ -82,104 +74,235 @@ enum cu_result stream_find(struct cu_ctx *ctx, struct cu_stream *handle, bool pe
 {
 	if (!handle)
 		handle = per_thread ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
-	if (handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD) {
-		*ret_stream = default_of(ctx, handle == CU_STREAM_PER_THREAD);
-		return *ret_stream ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;
-	}
 	*ret_stream = handle;
-	return object_is(handle, KIND_STREAM) ? CU_SUCCESS : CU_ERROR_INVALID_HANDLE;
+	if (handle != CU_STREAM_LEGACY && handle != CU_STREAM_PER_THREAD)
+		return object_is(handle, KIND_STREAM) ? CU_SUCCESS : CU_ERROR_INVALID_HANDLE;
+	pthread_mutex_lock(&driver.lock);
+	*ret_stream = default_of(ctx, handle == CU_STREAM_PER_THREAD);
+	pthread_mutex_unlock(&driver.lock);
+	return *ret_stream ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;
 }
 
-enum cu_result stream_put(struct cu_stream *s, const struct work *work)
-{
-	uint64_t now = now_ns(), ns = work->ns;
+/* -- work -- */
 
-	pthread_mutex_lock(&driver.lock);
-	if (work->kind == WORK_COPY)
-		ns = work->bytes * 1000 / COPY_BYTES_PER_US;
-	s->busy_until_ns = (now > s->busy_until_ns ? now : s->busy_until_ns) + ns;
-	if (work->kind == WORK_EVENT) {
-		work->event->recorded = true;
-		work->event->at_ns = s->busy_until_ns;
+static uint64_t cost_of(const struct work *work)
+{
+	const struct sim_pace *pace = &driver.sim->pace;
+
+	return work->kind == WORK_EVENT || work->kind == WORK_WAIT ? pace->record_ns
+	                                                           : pace->launch_ns;
+}
+
+static struct tl_op op_of(const struct cu_stream *s, const struct work *work)
+{
+	struct tl_op op = {.ns = work->ns, .key = work->key};
+
+	switch (work->kind) {
+	case WORK_KERNEL:
+		op.kind = work->key ? TL_COLLECTIVE : TL_KERNEL;
+		break;
+	case WORK_COPY:
+		op.kind = TL_COPY;
+		op.ns = COPY_LEAST_NS + work->bytes * 1000 / COPY_BYTES_PER_US;
+		break;
+	case WORK_EVENT:
+		op.kind = TL_EVENT;
+		op.event = work->event->mark;
+		op.key = ++work->event->n_records;
+		break;
+	case WORK_WAIT: /* for nothing: for its turn in the context alone */
+		op.kind = TL_WAIT;
+		op.card = s->ctx->card;
+		if (work->event) {
+			op.event = work->event->mark;
+			op.card = work->event->ctx->card;
+			op.key = work->event->n_records;
+		}
+		break;
+	case WORK_HOST:
+		op.kind = TL_HOST;
+		break;
 	}
-	pthread_mutex_unlock(&driver.lock);
+	return op;
+}
+
+enum cu_result stream_put(struct cu_stream *s, const struct work *work, uint64_t *ret_number)
+{
+	unsigned card = s->ctx->card;
+	struct tl_stream *line;
+	uint64_t number;
+	struct tl *t;
+
+	clock_spend(cost_of(work));
+	for (;;) {
+		t = timeline_begin();
+		line = &t->cards[card].streams[s->line];
+		if (line->tail - line->head < TL_QUEUE)
+			break;
+		number = line->tail - TL_QUEUE + QUEUE_STEP;
+		timeline_end();
+		clock_wait_stream(card, s->line, number);
+	}
+	number = tl_put(t, card, s->line, op_of(s, work));
+	if (work->kind == WORK_EVENT) {
+		work->event->line = s->line;
+		work->event->number = number;
+	}
+	timeline_end();
+	if (ret_number)
+		*ret_number = number;
 	return CU_SUCCESS;
 }
 
+/* The number of the newest operation, and whether it is done already. */
+static uint64_t newest(struct cu_stream *s, bool *ret_done)
+{
+	struct tl_stream *line = &timeline_begin()->cards[s->ctx->card].streams[s->line];
+	uint64_t number = line->tail - 1;
+
+	*ret_done = line->head == line->tail;
+	timeline_end();
+	return number;
+}
+
+/* The legacy default stream is done when all that it waits for is. */
 enum cu_result stream_wait(struct cu_stream *s)
 {
-	sleep_until(s->busy_until_ns);
+	struct work nothing = {.kind = WORK_WAIT};
+	bool done = false;
+	uint64_t number;
+
+	if (s->kind == STREAM_LEGACY)
+		stream_put(s, &nothing, &number);
+	else
+		number = newest(s, &done);
+	if (!done)
+		clock_wait_stream(s->ctx->card, s->line, number);
+	clock_spend(driver.sim->pace.sync_ns);
 	return CU_SUCCESS;
 }
 
 bool stream_is_done(struct cu_stream *s)
 {
-	return s->busy_until_ns <= now_ns();
+	bool done = true, one;
+
+	if (s->kind != STREAM_LEGACY) {
+		newest(s, &done);
+		return done;
+	}
+	pthread_mutex_lock(&driver.lock);
+	for (struct cu_stream *o = s->ctx->streams; o; o = o->next) {
+		struct tl_stream *line;
+
+		if (o->flags)
+			continue;
+		share_lock();
+		line = &timeline_of()->cards[o->ctx->card].streams[o->line];
+		one = line->head == line->tail;
+		share_unlock();
+		done &= one;
+	}
+	pthread_mutex_unlock(&driver.lock);
+	return done;
+}
+
+/* A stream that is not empty, and its newest number; false: there is none. */
+static bool busy_stream(struct cu_ctx *ctx, uint32_t *ret_line, uint64_t *ret_number)
+{
+	bool found = false;
+	struct tl *t = timeline_begin();
+	struct tl_card *c = &t->cards[ctx->card];
+
+	for (uint32_t i = c->ctxs[ctx->line].first; !found && i != TL_NONE;
+	        i = c->streams[i].next) {
+		if (c->streams[i].head == c->streams[i].tail)
+			continue;
+		*ret_line = i;
+		*ret_number = c->streams[i].tail - 1;
+		found = true;
+	}
+	timeline_end();
+	return found;
 }
 
 enum cu_result ctx_wait(struct cu_ctx *ctx)
 {
-	uint64_t until = 0;
+	uint64_t number;
+	uint32_t line;
+
+	while (busy_stream(ctx, &line, &number))
+		clock_wait_stream(ctx->card, line, number);
+	clock_spend(driver.sim->pace.sync_ns);
+	return CU_SUCCESS;
+}
+
+/* -- events -- */
+
+struct cu_event *event_new(struct cu_ctx *ctx, unsigned flags)
+{
+	struct cu_event *e;
 
 	pthread_mutex_lock(&driver.lock);
-	for (struct cu_stream *s = ctx->streams; s; s = s->next)
-		if (s->busy_until_ns > until)
-			until = s->busy_until_ns;
+	e = object_new(KIND_EVENT, sizeof(*e));
+	if (e) {
+		share_lock();
+		e->mark = tl_event_new(timeline_of(), ctx->card, driver.place);
+		if (e->mark != TL_NONE)
+			e->n_records = timeline_of()->cards[ctx->card].events[e->mark].asked;
+		share_unlock();
+		e->first = e->n_records;
+		e->ctx = ctx;
+		e->flags = flags;
+	}
+	if (e && e->mark == TL_NONE) {
+		object_end(e);
+		e = NULL;
+	}
 	pthread_mutex_unlock(&driver.lock);
-	sleep_until(until);
-	return CU_SUCCESS;
+	return e;
+}
+
+void event_end(struct cu_event *e)
+{
+	pthread_mutex_lock(&driver.lock);
+	share_lock();
+	timeline_of()->cards[e->ctx->card].events[e->mark].asked = e->n_records;
+	timeline_of()->cards[e->ctx->card].events[e->mark].done = e->n_records;
+	tl_event_end(timeline_of(), e->ctx->card, e->mark);
+	share_unlock();
+	object_end(e);
+	pthread_mutex_unlock(&driver.lock);
+}
+
+/* What was dropped with its context counts as done. */
+bool event_is_done(struct cu_event *e, uint64_t *ret_at_ns)
+{
+	struct tl_card *c = &timeline_begin()->cards[e->ctx->card];
+	bool done = e->n_records == e->first || c->events[e->mark].done >= e->n_records ||
+	            c->streams[e->line].head > e->number;
+
+	*ret_at_ns = c->events[e->mark].at_ns / 500 * 500; /* as exact as the real one's stamps */
+	timeline_end();
+	return done;
 }
 
 enum cu_result event_wait(struct cu_event *e)
 {
-	if (e->recorded)
-		sleep_until(e->at_ns);
-	return CU_SUCCESS;
-}
+	uint64_t at;
 
-bool event_is_done(struct cu_event *e, uint64_t *ret_at_ns)
-{
-	*ret_at_ns = e->at_ns;
-	return e->at_ns <= now_ns();
+	if (!event_is_done(e, &at))
+		clock_wait_stream(e->ctx->card, e->line, e->number);
+	clock_spend(driver.sim->pace.sync_ns);
+	return CU_SUCCESS;
 }
 
 enum cu_result stream_do(struct cu_ctx *ctx, struct cu_stream *handle, bool per_thread,
         const struct work *work, bool wait)
 {
 	struct cu_stream *s;
-	enum cu_result code;
+	enum cu_result code = stream_find(ctx, handle, per_thread, &s);
 
-	pthread_mutex_lock(&driver.lock);
-	code = stream_find(ctx, handle, per_thread, &s);
-	pthread_mutex_unlock(&driver.lock);
 	if (!code)
-		code = stream_put(s, work);
+		code = stream_put(s, work, NULL);
 	return !code && wait ? stream_wait(s) : code;
-}
-
-/* -- the clock -- */
-
-static void clock_wait(uint32_t *word, uint32_t value, uint64_t until_ns)
-{
-	uint64_t now = now_ns();
-	struct timespec left = {0};
-
-	if (until_ns <= now)
-		return;
-	left.tv_sec = (time_t)((until_ns - now) / 1000000000);
-	left.tv_nsec = (long)((until_ns - now) % 1000000000);
-	syscall(SYS_futex, word, FUTEX_WAIT, value, until_ns == UINT64_MAX ? NULL : &left, NULL, 0);
-}
-
-static void clock_wake(uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
-
-static const struct fake_clock the_clock = {
-        .now_ns = now_ns, .wait = clock_wait, .wake = clock_wake};
-
-__attribute__((visibility("default"))) const struct fake_clock *berthFakeClock(void)
-{
-	return &the_clock;
 }

@@ -11,12 +11,7 @@ static enum cu_result begin(const char *function, struct cu_stream *handle, bool
 	struct cu_ctx *ctx;
 	enum cu_result code = call_context(function, &ctx);
 
-	if (code)
-		return code;
-	pthread_mutex_lock(&driver.lock);
-	code = stream_find(ctx, handle, per_thread, ret_stream);
-	pthread_mutex_unlock(&driver.lock);
-	return code;
+	return code ? code : stream_find(ctx, handle, per_thread, ret_stream);
 }
 
 /* -- streams -- */
@@ -32,7 +27,7 @@ static enum cu_result create(
 	if (!ph_stream || flags > 1)
 		return CU_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&driver.lock);
-	*ph_stream = stream_new(ctx, flags);
+	*ph_stream = stream_new(ctx, flags, STREAM_MADE);
 	if (*ph_stream)
 		(*ph_stream)->priority = priority > 0 ? 0 : priority < -5 ? -5 : priority;
 	pthread_mutex_unlock(&driver.lock);
@@ -150,13 +145,7 @@ enum cu_result cuEventCreate(struct cu_event **ph_event, unsigned flags)
 		return code;
 	if (!ph_event || flags > (CU_EVENT_BLOCKING | CU_EVENT_NO_TIMING | CU_EVENT_IPC))
 		return CU_ERROR_INVALID_VALUE;
-	pthread_mutex_lock(&driver.lock);
-	e = object_new(KIND_EVENT, sizeof(*e));
-	if (e) {
-		e->ctx = ctx;
-		e->flags = flags;
-	}
-	pthread_mutex_unlock(&driver.lock);
+	e = event_new(ctx, flags);
 	*ph_event = e;
 	return e ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;
 }
@@ -167,13 +156,10 @@ static enum cu_result event_destroy(const char *function, struct cu_event *h_eve
 
 	if (code)
 		return code;
-	pthread_mutex_lock(&driver.lock);
-	if (object_is(h_event, KIND_EVENT))
-		object_end(h_event);
-	else
-		code = CU_ERROR_INVALID_HANDLE;
-	pthread_mutex_unlock(&driver.lock);
-	return code;
+	if (!object_is(h_event, KIND_EVENT))
+		return CU_ERROR_INVALID_HANDLE;
+	event_end(h_event);
+	return CU_SUCCESS;
 }
 
 enum cu_result cuEventDestroy(struct cu_event *h_event)
@@ -192,13 +178,26 @@ static enum cu_result record(struct cu_stream *s, struct cu_event *e)
 
 	if (!object_is(e, KIND_EVENT) || e->ctx != s->ctx)
 		return CU_ERROR_INVALID_HANDLE;
-	return stream_put(s, &work);
+	return stream_put(s, &work, NULL);
 }
 
 BOTH(cuEventRecord, cuEventRecord_ptsz, (struct cu_event * h_event, struct cu_stream *h_stream),
         record(s, h_event))
 BOTH(cuEventRecordWithFlags, cuEventRecordWithFlags_ptsz,
         (struct cu_event * h_event, struct cu_stream *h_stream, unsigned flags), record(s, h_event))
+
+static enum cu_result wait_event(struct cu_stream *s, struct cu_event *e)
+{
+	struct work work = {.kind = WORK_WAIT, .event = e};
+
+	if (!object_is(e, KIND_EVENT))
+		return CU_ERROR_INVALID_HANDLE;
+	return e->n_records == e->first ? CU_SUCCESS : stream_put(s, &work, NULL);
+}
+
+BOTH(cuStreamWaitEvent, cuStreamWaitEvent_ptsz,
+        (struct cu_stream * h_stream, struct cu_event *h_event, unsigned flags),
+        wait_event(s, h_event))
 
 static enum cu_result check(const char *function, const struct cu_event *e)
 {
@@ -234,7 +233,8 @@ static enum cu_result elapsed(
 		return code;
 	if (!ms)
 		return CU_ERROR_INVALID_VALUE;
-	if (!start->recorded || !end->recorded || (start->flags | end->flags) & CU_EVENT_NO_TIMING)
+	if (start->n_records == start->first || end->n_records == end->first ||
+	        (start->flags | end->flags) & CU_EVENT_NO_TIMING)
 		return CU_ERROR_INVALID_HANDLE;
 	if (!event_is_done(start, &from) || !event_is_done(end, &to))
 		return CU_ERROR_NOT_READY;

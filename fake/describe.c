@@ -2,7 +2,7 @@
  * The description file: one key and its value per line; `device` begins a card, what stands before the first one is
  * of the driver. doc/simulate.md lists the keys; unknown ones are refused with their line.
  */
-#include "sim.h"
+#include "describe.h"
 
 #include "../tables/nvml_abi.h"
 
@@ -20,16 +20,7 @@
 #define DESCRIPTION_MAX 65536
 #define LEN(a)          (sizeof(a) / sizeof((a)[0]))
 
-struct reader {
-	struct sim *s;
-	const char *path;
-	unsigned line;
-	char seed[128];
-	bool uuid_given[SIM_CARDS_MAX];
-	char *error;
-};
-
-__attribute__((format(printf, 2, 3))) static bool refuse(struct reader *r, const char *fmt, ...)
+bool refuse(struct reader *r, const char *fmt, ...)
 {
 	int n = snprintf(r->error, SIM_ERROR_SIZE, "%.120s:%u: ", r->path, r->line);
 	va_list ap;
@@ -50,8 +41,7 @@ static unsigned index_of(struct reader *r)
 	return r->s->n_cards - 1;
 }
 
-/* Cuts the next word off; "" at the end. */
-static char *next_word(char **rest)
+char *next_word(char **rest)
 {
 	char *word = *rest + strspn(*rest, " \t");
 	char *end = word + strcspn(word, " \t");
@@ -75,7 +65,7 @@ static bool take_size(struct reader *r, char *value, uint64_t *ret_bytes)
 	       refuse(r, "'%.40s' is not a size, such as 8GiB", value);
 }
 
-static bool take_number(struct reader *r, const char *value, uint64_t max, uint64_t *ret_value)
+bool take_number(struct reader *r, const char *value, uint64_t max, uint64_t *ret_value)
 {
 	return sim_parse_u64(value, max, ret_value) ||
 	       refuse(r, "'%.40s' is not a number from 0 to %llu", value, (unsigned long long)max);
@@ -426,6 +416,7 @@ static bool read_line(struct reader *r, char *line)
 {
 	char *value, *end = line + strcspn(line, "#");
 	const char *key;
+	bool known = false;
 
 	while (end > line && isspace((unsigned char)end[-1]))
 		end--;
@@ -442,7 +433,9 @@ static bool read_line(struct reader *r, char *line)
 			return refuse(r, "'%s' stands before the first 'device'", key);
 		return keys[i].set(r, value);
 	}
-	return refuse(r, "unknown key '%.40s'", key);
+	if (pace_key(r, key, value, &known))
+		return true;
+	return !known && refuse(r, "unknown key '%.40s'", key);
 }
 
 /* 64 bits of FNV-1a, stirred. */
@@ -540,6 +533,7 @@ bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
 	memset(s, 0, sizeof(*s));
 	s->state_fd = s->share_fd = -1;
 	s->cuda_version = 12040;
+	pace_begin(&s->pace);
 	snprintf(s->driver, sizeof(s->driver), "550.54.15");
 	seed_of_path(path, r.seed, sizeof(r.seed));
 	text = read_file(path, &len, error);

@@ -68,7 +68,7 @@ static int open_kept(const char *path, bool write)
 
 off_t share_bytes(unsigned n_cards)
 {
-	return sizeof(struct share);
+	return (off_t)(SHARE_CARDS_AT + n_cards * sizeof(struct tl_card));
 }
 
 static bool is_ours(const struct sim *s, int fd)
@@ -149,6 +149,25 @@ bool share_holder(const struct sim *s, uint32_t place, int32_t *ret_pid)
 		return false;
 	*ret_pid = fl.l_pid > 0 ? fl.l_pid : 0;
 	return true;
+}
+
+bool share_is_used(const struct sim *s)
+{
+	struct flock fl = lock_of(1, F_WRLCK);
+
+	fl.l_len = SHARE_PLACES;
+	return s->share_fd < 0 || fcntl(s->share_fd, F_OFD_GETLK, &fl) < 0 || fl.l_type != F_UNLCK;
+}
+
+void share_reset(const struct sim *s, const struct sim_state *st)
+{
+	struct share head = {.magic = SHARE_MAGIC, .description = s->initial.description};
+
+	if (ftruncate(s->share_fd, sizeof(head.magic)) < 0 ||
+	        ftruncate(s->share_fd, share_bytes(s->n_cards)) < 0 ||
+	        pwrite(s->share_fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
+		return; /* it goes on from where it was */
+	share_tell_faults(s, st);
 }
 
 uint32_t share_take_place(const struct sim *s)

@@ -108,6 +108,19 @@ struct sim_state {
 	struct sim_shared shared[SIM_SHARED_MAX];
 };
 
+/* How cards and drivers spend time. Of what only a virtual clock has to be told, it says so. */
+struct sim_pace {
+	uint64_t slice_ns, switch_ns;                    /* of contexts on a card */
+	unsigned jitter;                                 /* percent, of slices */
+	unsigned spread;                                 /* percent, of kernels */
+	uint64_t mark_ns;                                /* of an event on the card */
+	uint64_t teardown_ns;                            /* of what the dead left */
+	uint64_t call_ns, launch_ns, record_ns, sync_ns; /* of calls; virtual */
+	uint64_t wake_ns[2]; /* from a wake to the end of the wait, least and most; virtual */
+	uint64_t late_ns;    /* that a timer comes too late; virtual */
+	bool is_virtual;
+};
+
 /* How long the launches of a kernel last, one after the other, and then again from the first. */
 struct sim_kernel {
 	char name[SIM_NAME_SIZE];
@@ -120,6 +133,7 @@ struct sim {
 	int cuda_version; /* 12040 */
 	unsigned n_cards;
 	struct sim_card cards[SIM_CARDS_MAX];
+	struct sim_pace pace;
 	struct sim_kernel kernels[SIM_KERNELS_MAX];
 	unsigned n_kernels;
 	struct sim_state initial;
