@@ -97,10 +97,8 @@ enum cu_result charge_place(struct place *ret_place)
 static enum cu_result reserve(const struct charge *charge, uint64_t bytes)
 {
 	int answer = ledger_reserve(charge->ledger, bytes);
-	if (answer == LEDGER_FULL) {
-		pools_trim(charge->device);
+	if (answer == LEDGER_FULL && pools_trim(charge->device))
 		answer = ledger_reserve(charge->ledger, bytes);
-	}
 	return shim_answer(answer);
 }
 

@@ -17,12 +17,15 @@ static uint64_t context_bytes(int device)
 	return charge_ledger(device, &ledger) == CU_SUCCESS ? ledger->grant.context_bytes : 0;
 }
 
-static bool primary_is_active(int device)
+/* When the driver does not say, it is as it was. */
+static bool primary_is_active(int device, bool was_active)
 {
 	unsigned flags = 0;
 	int active = 0;
-	return real.cuDevicePrimaryCtxGetState != NULL &&
-	       real.cuDevicePrimaryCtxGetState(device, &flags, &active) == CU_SUCCESS && active;
+	if (real.cuDevicePrimaryCtxGetState == NULL ||
+	        real.cuDevicePrimaryCtxGetState(device, &flags, &active) != CU_SUCCESS)
+		return was_active;
+	return active;
 }
 
 /* Two threads may see it appear: one of them charges it. */
@@ -40,7 +43,7 @@ enum cu_result contexts_notice(int device)
 	struct ledger *ledger;
 	enum cu_result rc = charge_ledger(device, &ledger);
 	if (rc != CU_SUCCESS || __atomic_load_n(&primaries[device], __ATOMIC_ACQUIRE) != 0 ||
-	        !primary_is_active(device))
+	        !primary_is_active(device, false))
 		return rc;
 	struct charge charge;
 	rc = charge_begin(&charge, device, context_bytes(device));
@@ -66,7 +69,7 @@ static void forget_primary(int device, struct cu_ctx *ctx)
 static struct cu_ctx *primary_of(int device)
 {
 	struct cu_ctx *ctx = NULL;
-	if (!primary_is_active(device) || real.cuDevicePrimaryCtxRetain == NULL ||
+	if (!primary_is_active(device, false) || real.cuDevicePrimaryCtxRetain == NULL ||
 	        real.cuDevicePrimaryCtxRetain(&ctx, device) != CU_SUCCESS)
 		return NULL;
 	if (real.cuDevicePrimaryCtxRelease_v2 != NULL)
@@ -98,7 +101,7 @@ static enum cu_result release(int device, enum cu_result (*call)(int device))
 {
 	struct cu_ctx *ctx = primary_of(device);
 	enum cu_result rc = call(device);
-	if (rc == CU_SUCCESS && !primary_is_active(device))
+	if (rc == CU_SUCCESS && !primary_is_active(device, true))
 		forget_primary(device, ctx);
 	return rc;
 }

@@ -179,8 +179,11 @@ void pools_settle(void)
 	pthread_mutex_unlock(&mutex);
 }
 
-void pools_trim(int device)
+bool pools_trim(int device)
 {
+	bool is_more = false;
+	if (__atomic_load_n(&n_pools, __ATOMIC_ACQUIRE) == 0)
+		return false;
 	pthread_mutex_lock(&mutex);
 	for (int i = 0; i < n_pools; i++) {
 		struct pool *pool = &pools[i];
@@ -190,9 +193,12 @@ void pools_trim(int device)
 			real.cuMemPoolTrimTo(pool->handle, 0);
 		else if (pool->handle == NULL && real.cuDeviceGraphMemTrim != NULL)
 			real.cuDeviceGraphMemTrim(device);
+		uint64_t before_bytes = pool->bytes;
 		settle(pool, NULL);
+		is_more = is_more || pool->bytes < before_bytes;
 	}
 	pthread_mutex_unlock(&mutex);
+	return is_more;
 }
 
 /* Under the mutex. */

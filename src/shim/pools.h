@@ -27,7 +27,7 @@ void pools_freed(const struct table_entry *entry);
 /* After what may have let caches shrink. One load when there are none. */
 void pools_settle(void);
 
-/* The caches of a device give back what they have idle. */
-void pools_trim(int device);
+/* The caches of a device give back what they have idle. Whether that was anything. */
+bool pools_trim(int device);
 
 void pools_forked(void);

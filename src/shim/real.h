@@ -8,17 +8,43 @@
 
 #include "../../tables/cuda_abi.h"
 
-#define CUDA(use, since, symbol, name, stream, params, args) enum cu_result(*symbol) params;
+/* What the interposer itself asks the driver, of the functions that it does not stand in front of. */
+/* clang-format off */
+#define REAL_USES(X) \
+	X(cuArrayGetMemoryRequirements) \
+	X(cuCtxGetCurrent) \
+	X(cuCtxGetDevice) \
+	X(cuDeviceGetDefaultMemPool) \
+	X(cuDeviceGetGraphMemAttribute) \
+	X(cuDeviceGetMemPool) \
+	X(cuDeviceGetUuid) \
+	X(cuDeviceGetUuid_v2) \
+	X(cuDevicePrimaryCtxGetState) \
+	X(cuGraphGetNodes) \
+	X(cuGraphMemAllocNodeGetParams) \
+	X(cuGraphNodeGetType) \
+	X(cuMemPoolGetAttribute) \
+	X(cuMipmappedArrayGetMemoryRequirements) \
+	X(cuStreamIsCapturing) \
+	X(cuStreamIsCapturing_ptsz)
+/* clang-format on */
+
+#define EXPORT                                               __attribute__((visibility("default")))
+#define CUDA_GUARD(symbol, params)                           EXPORT enum cu_result symbol params;
+#define CUDA_PLAIN(symbol, params)                           enum cu_result symbol params; /* for its type alone */
+#define CUDA(use, since, symbol, name, stream, params, args) CUDA_##use(symbol, params)
+#include "../../tables/cuda.def"
+#undef CUDA
+
+#define CUDA_MEMBER(symbol)       __typeof__(symbol) *symbol;
+#define CUDA_MEMBER_GUARD(symbol) CUDA_MEMBER(symbol)
+#define CUDA_MEMBER_PLAIN(symbol)
+#define CUDA(use, since, symbol, name, stream, params, args) CUDA_MEMBER_##use(symbol)
 struct real {
+	void *handle;
+	REAL_USES(CUDA_MEMBER)
 #include "../../tables/cuda.def"
 };
 #undef CUDA
 
 extern struct real real;
-
-#define EXPORT                     __attribute__((visibility("default")))
-#define CUDA_GUARD(symbol, params) EXPORT enum cu_result symbol params;
-#define CUDA_PLAIN(symbol, params)
-#define CUDA(use, since, symbol, name, stream, params, args) CUDA_##use(symbol, params)
-#include "../../tables/cuda.def"
-#undef CUDA

@@ -17,8 +17,8 @@ struct shim {
 	int state;            /* enum shim_state; release and acquire */
 	const uint32_t *mark; /* 1; 0 in a child however it was made, which has to begin anew */
 	int n_ledgers;
-	struct ledger ledgers[SLICE_MAX];
-	const char *why_not; /* there are no slices; NULL: there are */
+	struct ledger *ledgers; /* n_ledgers of them */
+	const char *why_not;    /* there are no slices; NULL: there are */
 };
 
 extern struct shim shim;
@@ -29,9 +29,8 @@ enum cu_result shim_start(int state);
 /* The text goes to standard error when BERTH_SHIM_LOG is 1, and nowhere else. */
 void shim_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The real function, as the driver answers it, to the wrapper that stands in front of it; what is not known stays what it is. */
-void *shim_route(void *function);
-void shim_route_fill(void); /* called once, when `real` is filled in */
+/* Begins the map from the driver's functions to our wrappers; called once, when `real` is filled in. */
+void shim_route_begin(void);
 
 /* An answer of the ledger in the driver's words. */
 enum cu_result shim_answer(int answer);

@@ -15,7 +15,8 @@
 
 static const uint32_t no_mark;
 struct real real;
-struct shim shim = {.mark = &no_mark};
+static struct ledger ledgers[SLICE_MAX];
+struct shim shim = {.mark = &no_mark, .ledgers = ledgers};
 
 static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t *mark;                       /* a page that the kernel wipes in a child */
@@ -70,15 +71,19 @@ static int find_driver(void)
 		shim_log("%s is the interposer itself", REAL_NAME);
 		return -1;
 	}
-#define CUDA(use, since, symbol, name, stream, params, args) \
-	*(void **)&real.symbol = dlsym(handle, #symbol);
+#define FIND(symbol)       *(void **)&real.symbol = dlsym(handle, #symbol);
+#define FIND_GUARD(symbol) FIND(symbol)
+#define FIND_PLAIN(symbol)
+#define CUDA(use, since, symbol, name, stream, params, args) FIND_##use(symbol)
+	REAL_USES(FIND)
 #include "../../tables/cuda.def"
 #undef CUDA
 	if (real.cuInit == NULL) {
 		shim_log("%s is no driver", REAL_NAME);
 		return -1;
 	}
-	shim_route_fill();
+	real.handle = handle;
+	shim_route_begin();
 	return 0;
 }
 
