@@ -1,0 +1,473 @@
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "berth/slice.h"
+#include "../../tables/nvml_abi.h"
+
+/*
+ * DESIGN. The interposer in front of libnvidia-ml.so.1: a job sees the devices that it was granted, in the order of its
+ * grants, each as large as its slice, and of processes its own. Whatever is not in this file reaches the driver's library,
+ * which this one depends on as libnvidia-ml.real.so.1. Handles are the driver's own.
+ * The ledgers are opened anew for each question and read with pread: a program may close what it likes, and a file that was
+ * cut short is a driver's error here, never a signal. Without ledgers nothing is hidden, and setters are refused all the same.
+ * One mutex around what is found by nvmlInit; no call of the driver is made under it but those of nvmlInit and nvmlShutdown.
+ */
+#define EXPORT __attribute__((visibility("default")))
+
+/* What is exported is what is defined below. */
+#define NVML(need, since, ret, name, params) EXPORT ret name params;
+#define NVML_DENY(name)                      EXPORT enum nvml_return name(void);
+#define NVML_HIDE(name)                      EXPORT enum nvml_return name(void);
+#include "../../tables/nvml.def"
+
+#define NVML_DENY(name)                          \
+	enum nvml_return name(void)              \
+	{                                        \
+		return NVML_ERROR_NO_PERMISSION; \
+	}
+#define NVML_HIDE(name)                          \
+	enum nvml_return name(void)              \
+	{                                        \
+		return NVML_ERROR_NOT_SUPPORTED; \
+	}
+#include "../../tables/nvml.def"
+
+#define PROCESSES_MAX 1024
+
+/* The driver; a symbol that it does not have is NULL. */
+#define NVML(need, since, ret, name, params) ret(*name) params;
+static struct {
+	void *library;
+#include "../../tables/nvml.def"
+} real;
+
+struct granted {
+	struct slice_grant grant;   /* as it was when it was first looked at */
+	struct nvml_device *handle; /* NULL: the driver does not show it (any more) */
+};
+
+static struct {
+	pthread_mutex_t mutex;
+	unsigned n_inits;
+	bool was_sought; /* for the ledgers */
+	int n;           /* 0: there are none, and nothing is hidden */
+	struct granted granted[SLICE_MAX];
+} shim = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static char directory[4000] = SLICE_DIR;
+
+__attribute__((constructor)) static void read_environment(void)
+{
+	const char *slices = getenv(SLICE_VARIABLE);
+
+	if (slices && *slices && strlen(slices) < sizeof(directory))
+		memcpy(directory, slices, strlen(slices) + 1);
+}
+
+#define CALL(name, ...) (real.name ? real.name(__VA_ARGS__) : NVML_ERROR_FUNCTION_NOT_FOUND)
+
+/* Ledgers */
+
+static int open_ledger(int place)
+{
+	char path[sizeof(directory) + 24];
+
+	snprintf(path, sizeof(path), "%s/slice-%d", directory, place);
+	return open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
+
+static bool read_at(int fd, void *to, size_t len, off_t at)
+{
+	return pread(fd, to, len, at) == (ssize_t)len;
+}
+
+static void find_ledgers(void)
+{
+	int fd;
+
+	shim.was_sought = true;
+	while (shim.n < SLICE_MAX && (fd = open_ledger(shim.n)) >= 0) {
+		struct slice_grant *g = &shim.granted[shim.n].grant;
+		bool is_one = read_at(fd, g, sizeof(*g), 0) && g->magic == SLICE_MAGIC &&
+		              g->abi == SLICE_ABI && g->granule_bytes;
+
+		close(fd);
+		if (!is_one)
+			break;
+		g->uuid[sizeof(g->uuid) - 1] = '\0';
+		shim.n++;
+	}
+}
+
+static bool is_living(int fd, uint32_t slot)
+{
+	struct flock lock = {.l_type = F_WRLCK,
+	        .l_whence = SEEK_SET,
+	        .l_start = (off_t)SLICE_LOCK_BYTE + slot,
+	        .l_len = 1};
+
+	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+static uint64_t sum(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+/* What a ledger says now. */
+struct reading {
+	uint64_t used_bytes; /* of the living, and what the agent has found beyond */
+	uint32_t pids[SLICE_SLOTS];
+	unsigned n_pids;
+};
+
+static void take_slot(struct reading *r, int fd, uint32_t slot)
+{
+	struct slice_slot s;
+	uint64_t bytes;
+
+	if (!read_at(fd, &s, sizeof(s), SLICE_SLOTS_AT + slot * (off_t)sizeof(s)) || !s.pid ||
+	        !is_living(fd, slot))
+		return;
+	bytes = s.reserved_bytes;
+	for (int kind = 0; kind < SLICE_KINDS; kind++)
+		bytes = sum(bytes, s.bytes[kind]);
+	r->used_bytes = sum(r->used_bytes, bytes);
+	r->pids[r->n_pids++] = s.pid;
+}
+
+static bool read_ledger(int place, struct reading *r)
+{
+	int fd = open_ledger(place);
+	struct slice_watch watch;
+	struct slice_ledger head;
+
+	r->n_pids = 0;
+	if (fd < 0)
+		return false;
+	if (!read_at(fd, &watch, sizeof(watch), SLICE_WATCH_AT) ||
+	        !read_at(fd, &head, sizeof(head), SLICE_LEDGER_AT)) {
+		close(fd);
+		return false;
+	}
+	r->used_bytes = watch.overhead_bytes;
+	for (uint32_t i = 0; i < head.top && i < SLICE_SLOTS; i++)
+		take_slot(r, fd, i);
+	close(fd);
+	return true;
+}
+
+/* Devices */
+
+static void find_handles(void)
+{
+	unsigned n = 0;
+
+	for (int k = 0; k < shim.n; k++)
+		shim.granted[k].handle = NULL;
+	if (CALL(nvmlDeviceGetCount_v2, &n) != NVML_SUCCESS)
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		char uuid[NVML_UUID_SIZE] = "";
+		struct nvml_device *handle = NULL;
+
+		if (CALL(nvmlDeviceGetHandleByIndex_v2, i, &handle) != NVML_SUCCESS ||
+		        CALL(nvmlDeviceGetUUID, handle, uuid, sizeof(uuid)) != NVML_SUCCESS)
+			continue;
+		for (int k = 0; k < shim.n; k++)
+			if (strcmp(shim.granted[k].grant.uuid, uuid) == 0)
+				shim.granted[k].handle = handle;
+	}
+}
+
+/* Whether this job has slices; what it has does not change between nvmlInit and nvmlShutdown. */
+static bool is_sliced(void)
+{
+	return __atomic_load_n(&shim.n, __ATOMIC_ACQUIRE) > 0;
+}
+
+static int place_of(const struct nvml_device *handle)
+{
+	for (int i = 0; handle && i < shim.n; i++)
+		if (shim.granted[i].handle == handle)
+			return i;
+	return -1;
+}
+
+/* NVML_SUCCESS with *ret_place -1: nothing is to be changed. A device of somebody else's is not to be looked at. */
+static enum nvml_return enter(const struct nvml_device *handle, int *ret_place)
+{
+	*ret_place = -1;
+	if (!shim.n_inits)
+		return NVML_ERROR_UNINITIALIZED;
+	if (!is_sliced())
+		return NVML_SUCCESS;
+	*ret_place = place_of(handle);
+	return *ret_place < 0 ? NVML_ERROR_INVALID_ARGUMENT : NVML_SUCCESS;
+}
+
+/* Life */
+
+static bool find_driver(void)
+{
+	if (real.library)
+		return true;
+	real.library = dlopen("libnvidia-ml.real.so.1", RTLD_LAZY | RTLD_LOCAL);
+	if (!real.library)
+		return false;
+#define NVML(need, since, ret, name, params) *(void **)&real.name = dlsym(real.library, #name);
+#include "../../tables/nvml.def"
+	/* Somebody has put us into the driver's place. */
+	if (real.nvmlInit_v2 == nvmlInit_v2)
+		memset(&real, 0, sizeof(real));
+	return real.nvmlInit_v2 != NULL;
+}
+
+/* flags: of nvmlInitWithFlags, or -1. */
+static enum nvml_return init(long flags)
+{
+	enum nvml_return code = NVML_ERROR_LIBRARY_NOT_FOUND;
+
+	pthread_mutex_lock(&shim.mutex);
+	if (find_driver()) {
+		code = flags < 0 ? CALL(nvmlInit_v2) : CALL(nvmlInitWithFlags, (unsigned)flags);
+		if (code == NVML_SUCCESS && !shim.n_inits++) {
+			if (!shim.was_sought)
+				find_ledgers();
+			find_handles();
+		}
+	}
+	pthread_mutex_unlock(&shim.mutex);
+	return code;
+}
+
+enum nvml_return nvmlInit_v2(void)
+{
+	return init(-1);
+}
+
+enum nvml_return nvmlInit(void)
+{
+	return init(-1);
+}
+
+enum nvml_return nvmlInitWithFlags(unsigned flags)
+{
+	return init((long)flags);
+}
+
+enum nvml_return nvmlShutdown(void)
+{
+	enum nvml_return code = NVML_ERROR_UNINITIALIZED;
+
+	pthread_mutex_lock(&shim.mutex);
+	if (shim.n_inits) {
+		code = CALL(nvmlShutdown);
+		if (code == NVML_SUCCESS)
+			shim.n_inits--;
+	}
+	pthread_mutex_unlock(&shim.mutex);
+	return code;
+}
+
+/* Finding devices */
+
+enum nvml_return nvmlDeviceGetCount_v2(unsigned *count)
+{
+	if (!shim.n_inits)
+		return NVML_ERROR_UNINITIALIZED;
+	if (!is_sliced())
+		return CALL(nvmlDeviceGetCount_v2, count);
+	if (!count)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	*count = (unsigned)shim.n;
+	return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetCount(unsigned *count)
+{
+	return nvmlDeviceGetCount_v2(count);
+}
+
+enum nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned index, struct nvml_device **device)
+{
+	if (!shim.n_inits)
+		return NVML_ERROR_UNINITIALIZED;
+	if (!is_sliced())
+		return CALL(nvmlDeviceGetHandleByIndex_v2, index, device);
+	if (!device || index >= (unsigned)shim.n)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	if (!shim.granted[index].handle)
+		return NVML_ERROR_GPU_IS_LOST;
+	*device = shim.granted[index].handle;
+	return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetHandleByIndex(unsigned index, struct nvml_device **device)
+{
+	return nvmlDeviceGetHandleByIndex_v2(index, device);
+}
+
+/* A handle that the driver found, if it is one of ours. */
+static enum nvml_return pass_handle(
+        enum nvml_return code, struct nvml_device *found, struct nvml_device **device)
+{
+	if (code == NVML_SUCCESS && is_sliced() && place_of(found) < 0)
+		return NVML_ERROR_NOT_FOUND;
+	if (code == NVML_SUCCESS)
+		*device = found;
+	return code;
+}
+
+enum nvml_return nvmlDeviceGetHandleByUUID(const char *uuid, struct nvml_device **device)
+{
+	struct nvml_device *found = NULL;
+
+	if (!device)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	return pass_handle(CALL(nvmlDeviceGetHandleByUUID, uuid, &found), found, device);
+}
+
+enum nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvml_device **device)
+{
+	struct nvml_device *found = NULL;
+
+	if (!device)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	return pass_handle(CALL(nvmlDeviceGetHandleByPciBusId_v2, bus_id, &found), found, device);
+}
+
+enum nvml_return nvmlDeviceGetIndex(struct nvml_device *device, unsigned *index)
+{
+	int place;
+	enum nvml_return code = enter(device, &place);
+
+	if (code != NVML_SUCCESS || place < 0)
+		return code ? code : CALL(nvmlDeviceGetIndex, device, index);
+	if (!index)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	*index = (unsigned)place;
+	return NVML_SUCCESS;
+}
+
+/* Memory */
+
+/* As cuMemGetInfo says it: whole granules of what is left, and never more than the device has. */
+static enum nvml_return count_memory(
+        struct nvml_device *device, int place, struct nvml_memory *memory)
+{
+	const struct slice_grant *g = &shim.granted[place].grant;
+	struct reading r;
+	enum nvml_return code = CALL(nvmlDeviceGetMemoryInfo, device, memory);
+	uint64_t left;
+
+	if (code != NVML_SUCCESS || !(g->flags & SLICE_HOLDS_MEMORY))
+		return code;
+	if (!read_ledger(place, &r))
+		return NVML_ERROR_UNKNOWN;
+	left = r.used_bytes < g->limit_bytes ? g->limit_bytes - r.used_bytes : 0;
+	if (left > memory->free)
+		left = memory->free;
+	left -= left % g->granule_bytes;
+	*memory = (struct nvml_memory){
+	        .total = g->limit_bytes, .free = left, .used = g->limit_bytes - left};
+	return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetMemoryInfo(struct nvml_device *device, struct nvml_memory *memory)
+{
+	int place;
+	enum nvml_return code = enter(device, &place);
+
+	if (code != NVML_SUCCESS || place < 0)
+		return code ? code : CALL(nvmlDeviceGetMemoryInfo, device, memory);
+	return memory ? count_memory(device, place, memory) : NVML_ERROR_INVALID_ARGUMENT;
+}
+
+enum nvml_return nvmlDeviceGetMemoryInfo_v2(
+        struct nvml_device *device, struct nvml_memory_v2 *memory)
+{
+	struct nvml_memory m;
+	int place;
+	enum nvml_return code = enter(device, &place);
+
+	/* What the driver says of arguments and version is right here, too. */
+	if (code == NVML_SUCCESS)
+		code = CALL(nvmlDeviceGetMemoryInfo_v2, device, memory);
+	if (code != NVML_SUCCESS || place < 0 ||
+	        !(shim.granted[place].grant.flags & SLICE_HOLDS_MEMORY))
+		return code;
+	code = count_memory(device, place, &m);
+	if (code != NVML_SUCCESS)
+		return code;
+	memory->total = m.total;
+	memory->reserved = 0;
+	memory->free = m.free;
+	memory->used = m.used;
+	return NVML_SUCCESS;
+}
+
+/* Processes */
+
+static bool is_ours(const struct reading *r, unsigned pid)
+{
+	for (unsigned i = 0; i < r->n_pids; i++)
+		if (r->pids[i] == pid)
+			return true;
+	return false;
+}
+
+/* All entries begin as a struct nvml_process_v1, whatever their size. found: of `n` entries, kept are those of the job. */
+static enum nvml_return keep_ours(
+        int place, const char *found, unsigned n, size_t size, unsigned *count, void *processes)
+{
+	struct reading r;
+	unsigned room = *count, kept = 0;
+
+	if (!read_ledger(place, &r))
+		return NVML_ERROR_UNKNOWN;
+	for (unsigned i = 0; i < n; i++) {
+		struct nvml_process_v1 p;
+
+		memcpy(&p, found + i * size, sizeof(p));
+		if (!is_ours(&r, p.pid))
+			continue;
+		if (kept < room && processes)
+			memcpy((char *)processes + kept * size, found + i * size, size);
+		kept++;
+	}
+	*count = kept;
+	return kept > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
+
+#define LIST(name, type)                                                                         \
+	enum nvml_return name(struct nvml_device *device, unsigned *count, type *processes)      \
+	{                                                                                        \
+		type found[PROCESSES_MAX];                                                       \
+		unsigned n = PROCESSES_MAX;                                                      \
+		int place;                                                                       \
+		enum nvml_return code = enter(device, &place);                                   \
+                                                                                                 \
+		if (code != NVML_SUCCESS || place < 0)                                           \
+			return code ? code : CALL(name, device, count, processes);               \
+		if (!count || (*count && !processes))                                            \
+			return NVML_ERROR_INVALID_ARGUMENT;                                      \
+		code = CALL(name, device, &n, found);                                            \
+		if (code != NVML_SUCCESS)                                                        \
+			return code;                                                             \
+		return keep_ours(place, (const char *)found, n, sizeof(type), count, processes); \
+	}
+
+LIST(nvmlDeviceGetComputeRunningProcesses, struct nvml_process_v1)
+LIST(nvmlDeviceGetComputeRunningProcesses_v2, struct nvml_process)
+LIST(nvmlDeviceGetComputeRunningProcesses_v3, struct nvml_process)
+LIST(nvmlDeviceGetGraphicsRunningProcesses, struct nvml_process_v1)
+LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, struct nvml_process)
+LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, struct nvml_process)
+LIST(nvmlDeviceGetMPSComputeRunningProcesses_v3, struct nvml_process)
