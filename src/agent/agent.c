@@ -14,6 +14,7 @@
 #include "gpu/gpu.h"
 #include "plat/clock.h"
 #include "plat/fs.h"
+#include "plat/library.h"
 #include "plat/log.h"
 
 #define GRACE_MS   10000 /* until the server says */
@@ -57,6 +58,7 @@ static void on_ended(void *data, struct known_attempt *attempt)
 
 	/* What it wrote last goes before its end. */
 	outputs_on_ended(a->outputs, attempt->epoch);
+	slicing_end(a->slicing, attempt->epoch);
 	releases_add(a->releases, attempt, clock_mono_ms());
 }
 
@@ -88,8 +90,33 @@ static void on_scan(void *data, const struct inventory_scan *s)
 {
 	struct agent *a = data;
 
+	if (!a->is_swept && a->again_until_ms && clock_mono_ms() >= a->again_until_ms) {
+		a->is_swept = true;
+		slicing_sweep(a->slicing);
+	}
 	watchdog_on_scan(a->watchdog, s, clock_mono_ms());
 	releases_on_scan(a->releases, s, clock_mono_ms());
+}
+
+static enum held_by held_by_of(void *data, const struct device_info *d)
+{
+	struct agent *a = data;
+
+	return slicing_held_by(a->slicing, d);
+}
+
+static int hold(void *data, const struct link_start *m, const char **ret_slices, struct err *err)
+{
+	struct agent *a = data;
+
+	return slicing_begin(a->slicing, m, ret_slices, err);
+}
+
+static const char *slices_of(void *data, uint64_t epoch)
+{
+	struct agent *a = data;
+
+	return slicing_path(a->slicing, epoch);
 }
 
 static void on_change(void *data, const struct device_info *v, uint32_t n)
@@ -179,6 +206,39 @@ static int minor_of(void *data, const char *uuid)
 	return -1;
 }
 
+static const struct device_info *devices_of(void *data, uint32_t *ret_n)
+{
+	struct agent *a = data;
+
+	*ret_n = 0;
+	return a->inventory ? inventory_devices(a->inventory, ret_n) : NULL;
+}
+
+static bool has_part(const char *name)
+{
+	char *path = beside_program(name);
+	bool is_there = access(path, R_OK) == 0;
+
+	free(path);
+	return is_there;
+}
+
+static int make_slicing(struct agent *a, struct err *err)
+{
+	char path[LIBRARY_PATH];
+	struct slicing_options o = {
+	        .data_dir = a->o.data_dir,
+	        .attempts = a->attempts,
+	        .parts.has_interposer = has_part("shim/libcuda.so.1"),
+	        .devices = devices_of,
+	        .data = a,
+	};
+
+	o.parts.has_driver = a->fake_gpus ? has_part("fake/libcuda.so.1")
+	                                  : library_find("libcuda.so.1", "", path);
+	return slicing_new(&o, &a->slicing, err);
+}
+
 static int make_attempts(struct agent *a, struct err *err)
 {
 	char boot_path[PATH_MAX];
@@ -188,6 +248,7 @@ static int make_attempts(struct agent *a, struct err *err)
 	        .grace_ms = GRACE_MS,
 	        .output_max = OUTPUT_MAX,
 	        .minor_of = minor_of,
+	        .hold = hold,
 	        .on_ended = on_ended,
 	        .data = a,
 	};
@@ -202,6 +263,9 @@ static int make_attempts(struct agent *a, struct err *err)
 	if (rc < 0)
 		return rc;
 	a->attempts = attempts_new(&o);
+	rc = make_slicing(a, err);
+	if (rc < 0)
+		return rc;
 	attempts_set_engine(a->attempts, a->engine);
 	a->releases = releases_new(a->loop, a->attempts);
 	engine_resume(a->engine);
@@ -234,11 +298,13 @@ static void make_consoles(struct agent *a)
 	        .outbox = &a->outbox,
 	        .attempts = a->attempts,
 	        .engine = a->engine,
+	        .slices_of = slices_of,
+	        .data = a,
 	};
 
 	a->consoles = consoles_new(&o);
 	a->procs = procs_new(a->attempts);
-	a->watchdog = watchdog_new(a->attempts);
+	a->watchdog = watchdog_new(a->attempts, slicing_ledgers(a->slicing));
 	a->blobs = blobs_new();
 }
 
@@ -274,6 +340,7 @@ static int make_inventory(struct agent *a, struct err *err)
 	        .n_allowed = a->o.n_allowed,
 	        .before_scan = before_scan,
 	        .owner_of = owner_of,
+	        .held_by_of = held_by_of,
 	        .on_list = on_list,
 	        .on_scan = on_scan,
 	        .on_change = on_change,
@@ -395,6 +462,7 @@ bool agent_free(struct agent *a)
 	watchdog_free(a->watchdog);
 	releases_free(a->releases);
 	procs_free(a->procs);
+	slicing_free(a->slicing, a->is_shutdown && a->is_leaving);
 	attempts_free(a->attempts);
 	engine_close(a->engine);
 	blobs_free(a->blobs);

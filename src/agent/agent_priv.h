@@ -12,6 +12,7 @@
 #include "agent/output.h"
 #include "agent/procs.h"
 #include "agent/release.h"
+#include "agent/slicing.h"
 #include "agent/uplink.h"
 #include "agent/watchdog.h"
 
@@ -33,6 +34,7 @@ struct agent {
 	struct consoles *consoles;
 	struct procs *procs;
 	struct releases *releases;
+	struct slicing *slicing;
 	struct watchdog *watchdog;
 	struct inventory *inventory;
 	struct blobs *blobs;
@@ -42,6 +44,7 @@ struct agent {
 	uint64_t beat_ms, heard_ms;
 	uint64_t again_until_ms; /* 0: no WELCOME yet */
 	bool is_shutdown, is_leaving;
+	bool is_swept; /* ledgers that an earlier agent left */
 	uint64_t
 	        idle_since_ms; /* of a shutdown: nothing has been living since then; 0: something is */
 };

@@ -286,6 +286,8 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	at->preparing = a;
 	if (at->is_shutdown)
 		end_here(at, a, SPOOL_SHUTDOWN, "Berth is being taken down here");
+	else if (m->n_slices && at->o.hold && at->o.hold(at->o.data, m, &r.slices, &err) < 0)
+		end_here(at, a, SPOOL_SETUP_FAILED, err.text);
 	/* What is there already was reported meanwhile. */
 	else if (engine_prepare(at->engine, &r, &err) < 0 && a->state == ATTEMPT_QUEUED)
 		end_here(at, a, SPOOL_SETUP_FAILED, err.text);

@@ -253,6 +253,8 @@ static int attach(struct stream *s, const struct link_stream_open *m, struct err
 	        .data = s,
 	};
 
+	if (a.is_exec && s->owner->o.slices_of)
+		a.slices = s->owner->o.slices_of(s->owner->o.data, m->epoch);
 	return engine_attach(s->owner->o.engine, &a, &s->attachment, err);
 }
 

@@ -14,6 +14,9 @@ struct consoles_options {
 	struct outbox *outbox;
 	const struct attempts *attempts;
 	struct engine *engine;
+	/* Directory of what holds the slices of an attempt; NULL: none. May be NULL itself. */
+	const char *(*slices_of)(void *data, uint64_t epoch);
+	void *data;
 };
 
 /* Life */

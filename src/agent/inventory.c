@@ -133,6 +133,7 @@ static struct device_info info_of(const struct gpu_device *g)
 	struct device_info d = {
 	        .index = g->index,
 	        .minor = g->minor,
+	        .mig = g->mig,
 	        .mem_bytes = g->mem_bytes,
 	        .cc = (uint32_t)(g->cc_major * 10 + g->cc_minor),
 	        .cuda = (uint32_t)MAX(g->cuda, 0),
@@ -220,6 +221,25 @@ static void tell_changes(struct inventory *inv, const bool *changed)
 		inv->o.on_change(inv->o.data, list, n);
 }
 
+static void take_held_by(struct inventory *inv, bool *changed)
+{
+	for (uint32_t i = 0; inv->o.held_by_of && i < inv->n_devices; i++) {
+		struct device_info *d = &inv->devices[i];
+		enum held_by by = inv->o.held_by_of(inv->o.data, d);
+
+		changed[i] |= by != d->held_by;
+		d->held_by = by;
+	}
+}
+
+void inventory_refresh(struct inventory *inv)
+{
+	bool changed[NODE_DEVICES_MAX] = {0};
+
+	take_held_by(inv, changed);
+	tell_changes(inv, changed);
+}
+
 static void take_scan(struct inventory *inv, struct scan_job *j)
 {
 	struct inventory_scan scan = {.number = j->number, .devices = inv->devices};
@@ -230,6 +250,7 @@ static void take_scan(struct inventory *inv, struct scan_job *j)
 		j->processes[i].epoch = inv->o.owner_of(inv->o.data, j->processes[i].pid);
 	take_health(inv, j, changed);
 	take_withheld(inv, j, changed);
+	take_held_by(inv, changed);
 	if (is_longer || !inv->was_listed) {
 		inv->was_listed = true;
 		inv->o.on_list(inv->o.data);

@@ -37,11 +37,13 @@ struct inventory_options {
 	size_t n_allowed;
 	void (*before_scan)(void *data); /* questions follow */
 	uint64_t (*owner_of)(void *data,
-	        int pid);            /* epoch of the attempt that the process belongs to, 0: none */
+	        int pid); /* epoch of the attempt that the process belongs to, 0: none */
+	/* What holds fractions of it; NULL: nothing */
+	enum held_by (*held_by_of)(void *data, const struct device_info *d);
 	void (*on_list)(void *data); /* the list of devices is there, or has become longer */
 	void (*on_scan)(void *data, const struct inventory_scan *s);
 	void (*on_change)(void *data, const struct device_info *v,
-	        uint32_t n); /* health or withheld memory */
+	        uint32_t n); /* health, withheld memory, or what holds fractions */
 	void *data;
 };
 
@@ -53,6 +55,9 @@ bool inventory_free(struct inventory *inv);
 
 /* A scan that begins after this call has at least this number; it is made soon. */
 uint64_t inventory_want_scan(struct inventory *inv);
+
+/* What is said of its devices from outside, held_by, may have changed. */
+void inventory_refresh(struct inventory *inv);
 
 const struct device_info *inventory_devices(const struct inventory *inv, uint32_t *ret_n);
 

@@ -7,8 +7,18 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "plat/log.h"
+#include "plat/proc.h"
 
 #define AGAIN_MS 60000 /* the log hears of the same attempt once a minute */
+#define HISTORY  4     /* scans that must agree on what is beyond a ledger */
+#define SURE     2     /* scans that must agree that somebody goes around it */
+
+/*
+ * DESIGN. A scan and the reading of a ledger are not one moment: memory that was freed in between would seem to be beyond
+ * the ledger, and a job would be refused what it may have. The ledger takes bytes before the driver has given them, and
+ * gives them back after: so at any moment it is at least what the driver says, but for what it cannot see. What was beyond
+ * it in each of the last scans, compared with the larger reading at either end of each, is what it cannot see.
+ */
 
 /* What one attempt uses of one device. */
 struct use {
@@ -17,23 +27,31 @@ struct use {
 	uint64_t bytes;
 };
 
+/* What was seen of an attempt. */
 struct spoken {
 	uint64_t epoch;
-	uint64_t at_ms;
+	uint64_t at_ms; /* 0: nothing was said */
+	/* Of its ledger: a fraction is never split, so that there is one. */
+	uint64_t n_readings;
+	uint64_t used_bytes;      /* at the last scan */
+	uint64_t beyond[HISTORY]; /* in the last scans */
+	unsigned n_around;        /* scans in a row */
 	UT_hash_handle hh;
 };
 
 struct watchdog {
 	struct attempts *attempts;
+	struct slices *ledgers;
 	enum link_watchdog mode;
 	struct spoken *spoken;
 };
 
-struct watchdog *watchdog_new(struct attempts *at)
+struct watchdog *watchdog_new(struct attempts *at, struct slices *ledgers)
 {
 	struct watchdog *w = mem_zalloc(sizeof(*w));
 
 	w->attempts = at;
+	w->ledgers = ledgers;
 	w->mode = LINK_WATCHDOG_REPORT;
 	return w;
 }
@@ -67,19 +85,26 @@ static uint64_t granted(const struct known_attempt *a, const char *uuid)
 	return 0;
 }
 
-static bool may_speak(struct watchdog *w, uint64_t epoch, uint64_t now_ms)
+static struct spoken *get_spoken(struct watchdog *w, uint64_t epoch)
 {
 	struct spoken *s;
 
 	HASH_FIND(hh, w->spoken, &epoch, sizeof(epoch), s);
-	if (s && now_ms - s->at_ms < AGAIN_MS)
+	if (s)
+		return s;
+	s = mem_zalloc(sizeof(*s));
+	s->epoch = epoch;
+	HASH_ADD(hh, w->spoken, epoch, sizeof(s->epoch), s);
+	return s;
+}
+
+static bool may_speak(struct watchdog *w, uint64_t epoch, uint64_t now_ms)
+{
+	struct spoken *s = get_spoken(w, epoch);
+
+	if (s->at_ms && now_ms - s->at_ms < AGAIN_MS)
 		return false;
-	if (!s) {
-		s = mem_zalloc(sizeof(*s));
-		s->epoch = epoch;
-		HASH_ADD(hh, w->spoken, epoch, sizeof(s->epoch), s);
-	}
-	s->at_ms = now_ms;
+	s->at_ms = MAX(now_ms, (uint64_t)1);
 	return true;
 }
 
@@ -122,6 +147,138 @@ static int compare_uses(const void *a, const void *b)
 	return (x->device > y->device) - (x->device < y->device);
 }
 
+/* Ledgers */
+
+static bool stands_in(const struct slices_state *ledger, pid_t pid)
+{
+	pid_t own;
+
+	for (uint32_t i = 0; i < ledger->n_living; i++)
+		if (ledger->living[i].pid == (uint32_t)pid)
+			return true;
+	own = proc_own_pid(pid);
+	/* It has ended meanwhile. */
+	if (own <= 0)
+		return true;
+	for (uint32_t i = 0; i < ledger->n_living; i++)
+		if (ledger->living[i].pid == (uint32_t)own)
+			return true;
+	return false;
+}
+
+/* What the driver says of an attempt on one device. */
+struct sight {
+	uint64_t bytes;
+	bool is_known; /* of all its processes */
+	int around;    /* a process that does not stand in the ledger; 0: none */
+};
+
+static struct sight see(const struct inventory_scan *s, uint64_t epoch, uint32_t device,
+        const struct slices_state *ledger)
+{
+	struct sight seen = {.is_known = true};
+
+	for (size_t i = 0; i < s->n_processes; i++) {
+		const struct inventory_process *p = &s->processes[i];
+
+		if (p->epoch != epoch || p->device != device)
+			continue;
+		seen.bytes += p->bytes;
+		seen.is_known &= p->is_known;
+		if (!seen.around && !stands_in(ledger, (pid_t)p->pid))
+			seen.around = p->pid;
+	}
+	return seen;
+}
+
+static bool find_place(const struct inventory_scan *s, const char *uuid, uint32_t *ret_device)
+{
+	for (uint32_t i = 0; i < s->n_devices; i++)
+		if (strcmp(s->devices[i].uuid, uuid) == 0) {
+			*ret_device = i;
+			return s->is_readable[i];
+		}
+	return false;
+}
+
+static void go_around(struct watchdog *w, struct known_attempt *a, const struct spoken *seen,
+        const char *text, uint64_t now_ms)
+{
+	char id[48];
+
+	if (seen->n_around < SURE)
+		return;
+	attempts_note(w->attempts, a, text);
+	if (may_speak(w, a->epoch, now_ms))
+		log_warn("watchdog.around", "job=%s epoch=%llu text=\"%s\"",
+		        job_id_format(a->id, id), (unsigned long long)a->epoch, text);
+	if (w->mode == LINK_WATCHDOG_END)
+		attempts_end(w->attempts, a, SPOOL_GPU_MEMORY, false);
+}
+
+static void write_beyond(struct watchdog *w, struct spoken *seen, uint64_t epoch, uint32_t place,
+        const struct slices_state *ledger, const struct sight *sight, uint64_t now_ms)
+{
+	uint64_t least = MAX(seen->used_bytes, ledger->living_bytes);
+	struct err err;
+
+	seen->used_bytes = ledger->living_bytes;
+	if (!sight->is_known)
+		return;
+	seen->beyond[seen->n_readings++ % HISTORY] =
+	        sight->bytes > least ? sight->bytes - least : 0;
+	least = UINT64_MAX;
+	for (size_t i = 0; i < HISTORY; i++)
+		least = MIN(least, seen->beyond[i]);
+	if (least != ledger->overhead_bytes &&
+	        slices_watch(w->ledgers, epoch, place, least, now_ms * 1000000, &err) < 0)
+		log_warn("watchdog.ledger", "epoch=%llu error=\"%s\"", (unsigned long long)epoch,
+		        err.text);
+}
+
+static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t place,
+        const struct inventory_scan *s, uint64_t now_ms)
+{
+	static struct slices_state ledger; /* one thread; it is large */
+	struct spoken *seen = get_spoken(w, a->epoch);
+	struct sight sight;
+	char text[200];
+	uint32_t device;
+	struct err err;
+
+	if (slices_read(w->ledgers, a->epoch, place, &ledger, &err) < 0) {
+		seen->n_around++;
+		snprintf(
+		        text, sizeof(text), "it has spoilt what holds its slice: %.120s", err.text);
+		go_around(w, a, seen, text, now_ms);
+		return;
+	}
+	if (!find_place(s, ledger.grant.uuid, &device))
+		return;
+	sight = see(s, a->epoch, device, &ledger);
+	seen->n_around = sight.around ? seen->n_around + 1 : 0;
+	if (sight.around) {
+		snprintf(text, sizeof(text),
+		        "process %d uses %s without the interposer that holds its slice",
+		        sight.around, ledger.grant.uuid);
+		go_around(w, a, seen, text, now_ms);
+	}
+	write_beyond(w, seen, a->epoch, place, &ledger, &sight, now_ms);
+}
+
+static void compare_ledgers(struct watchdog *w, const struct inventory_scan *s, uint64_t now_ms)
+{
+	struct known_attempt *a = attempts_first(w->attempts, ATTEMPT_LIVING), *next;
+
+	for (; w->ledgers && a; a = next) {
+		uint32_t n = slices_count(w->ledgers, a->epoch);
+
+		next = TAILQ_NEXT(a, link);
+		for (uint32_t i = 0; i < n; i++)
+			compare_ledger(w, a, i, s, now_ms);
+	}
+}
+
 static void forget_ended(struct watchdog *w)
 {
 	struct spoken *s, *next;
@@ -137,7 +294,10 @@ void watchdog_on_scan(struct watchdog *w, const struct inventory_scan *s, uint64
 	size_t n = 0;
 
 	forget_ended(w);
-	if (w->mode == LINK_WATCHDOG_OFF || !s->n_processes)
+	if (w->mode == LINK_WATCHDOG_OFF)
+		return;
+	compare_ledgers(w, s, now_ms);
+	if (!s->n_processes)
 		return;
 	uses = mem_realloc(NULL, s->n_processes, sizeof(*uses));
 	for (size_t i = 0; i < s->n_processes; i++) {

@@ -1,15 +1,19 @@
 /*
- * What each attempt uses of its devices against its slices. Owns nothing but when it spoke last; borrows the attempts.
- * Loop thread. Says it in the log and in the text of the attempt's end; ends the attempt where the server wants that.
+ * What each attempt uses of its devices against its slices, and against its ledgers where the interposer holds them: what the driver says
+ * beyond a ledger is written there, and who uses a device without standing in the ledger went around it.
+ * Owns what it saw before; borrows the attempts and the ledgers. Loop thread. Says it in the log and in the text of the
+ * attempt's end; ends the attempt where the server wants that.
  */
 #pragma once
 
 #include "agent/attempts.h"
 #include "agent/inventory.h"
+#include "gpu/slices.h"
 
 struct watchdog;
 
-struct watchdog *watchdog_new(struct attempts *at);
+/* ledgers: NULL when there are none */
+struct watchdog *watchdog_new(struct attempts *at, struct slices *ledgers);
 void watchdog_free(struct watchdog *w); /* NULL does nothing */
 void watchdog_set_mode(struct watchdog *w, enum link_watchdog mode);
 

@@ -80,7 +80,7 @@ static void print_slices(const json_t *job)
 		buf_add_str(&b, ", ");
 		add_cell(&b, slice, "share_milli", output_cell_milli);
 		buf_add_str(&b, ", held by ");
-		add_cell(&b, slice, "held_by", output_cell_string);
+		add_cell(&b, slice, "held_by_text", output_cell_string);
 		buf_add_byte(&b, '\n');
 	}
 	if (b.len)

@@ -19,6 +19,9 @@ struct cpu_set {
 
 enum device_health { DEVICE_OK, DEVICE_DEGRADED, DEVICE_LOST };
 
+/* What holds a fraction of a device inside its job. */
+enum held_by { HELD_BY_NONE, HELD_BY_INTERPOSER, HELD_BY_KERNEL, HELD_BY_MPS, HELD_BY_MIG };
+
 /* What an agent tells of a device. */
 struct device_info {
 	char uuid[96];
@@ -34,7 +37,10 @@ struct device_info {
 	enum device_health health;
 	char health_text[120];
 	uint64_t withheld_bytes; /* used by processes that Berth did not start */
-	int32_t minor; /* of /dev/nvidiaN, -1: unknown; the node's own affair, and not told */
+	enum held_by held_by;    /* fractions that begin now */
+	/* The node's own affair, and not told: */
+	int32_t minor; /* of /dev/nvidiaN, -1: unknown */
+	bool mig;      /* in MIG mode */
 };
 
 struct device {

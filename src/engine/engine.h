@@ -77,6 +77,8 @@ struct engine_request {
 	const struct engine_holds *holds;
 	/* Of /dev/nvidiaN the ones that it may open, a bit for each; NULL: all, because it is not known which are its own. */
 	const uint64_t *minors;
+	const char *
+	        slices; /* directory of the ledgers (berth/slice.h) that hold it; NULL: nothing does, or nothing needs to */
 	bool again; /* it may have been given to an engine that is no more: what has begun is not begun anew */
 };
 
@@ -95,7 +97,8 @@ struct engine_attach {
 	char **env;  /* K=V, added to the attempt's own; or NULL */
 	bool tty;
 	uint32_t rows, columns;
-	const char *grant; /* of root's: wire/launch.h; NULL: none */
+	const char *grant;  /* of root's: wire/launch.h; NULL: none */
+	const char *slices; /* of its attempt; NULL: none */
 	/*
 	 * Called once, from the loop: fd is a stream socket that carries frames of wire/console.h both ways, never blocks, and
 	 * is the callee's from then on; or -1, and `why`.

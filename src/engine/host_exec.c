@@ -11,6 +11,7 @@
 #include "plat/fs.h"
 
 #define ENVIRON_MAX (2 * MIB)
+#define SLICES      "BERTH_SLICES=" /* is its attempt's, whatever is asked for */
 
 static size_t count(char *const *list)
 {
@@ -25,6 +26,8 @@ static bool is_overridden(const char *entry, char *const *by)
 {
 	size_t key_len = strcspn(entry, "=") + 1;
 
+	if (strncmp(entry, SLICES, strlen(SLICES)) == 0)
+		return false;
 	for (; by && *by; by++)
 		if (strncmp(entry, *by, key_len) == 0)
 			return true;
@@ -42,7 +45,8 @@ static char **merge(void *ctx, char *const *own, char *const *added)
 		if (!is_overridden(*own, added))
 			list[n++] = *own;
 	for (; added && *added; added++)
-		list[n++] = *added;
+		if (strncmp(*added, SLICES, strlen(SLICES)) != 0)
+			list[n++] = *added;
 	list[n] = NULL;
 	return list;
 }
@@ -63,6 +67,7 @@ static int from_start(void *ctx, const struct host_attempt *a, struct launch *l,
 	l->groups = talloc_memdup(ctx, s.groups, s.n_groups * sizeof(*s.groups));
 	l->n_groups = s.n_groups;
 	memcpy(l->cpus, s.cpus, sizeof(l->cpus));
+	l->simulated = s.simulated;
 	l->env = talloc_zero_array(ctx, char *, count(s.env) + 1);
 	for (size_t i = 0; s.env[i]; i++)
 		l->env[i] = talloc_strdup(ctx, s.env[i]);
@@ -106,6 +111,7 @@ static int from_process(void *ctx, const struct prepare *p, const struct host_at
 		in.keep_ours = true;
 	}
 	l->env = env_compose(ctx, &in);
+	l->simulated = p->fake_gpus && l->slices;
 	buf_done(&environment);
 	return 0;
 }
@@ -121,6 +127,7 @@ int exec_prepare(void *ctx, const struct prepare *p, const struct host_attempt *
 	        .rows = m->rows,
 	        .cols = m->columns,
 	        .grant = m->grant,
+	        .slices = m->slices,
 	};
 	int rc;
 

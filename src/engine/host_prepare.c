@@ -246,6 +246,8 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 	set_holds(r, &l);
 	_Static_assert(sizeof(l.cpus) == sizeof(m->cpus.bits), "CPUs of a node and of a launch");
 	memcpy(l.cpus, m->cpus.bits, sizeof(l.cpus));
+	l.slices = r->slices;
+	l.simulated = p->fake_gpus && m->n_slices;
 	*ret_launch = l;
 	return 0;
 }

@@ -14,6 +14,7 @@
 #include <uthash.h>
 
 #include "base/mem.h"
+#include "berth/slice.h"
 
 /*
  * DESIGN. <memory>/berth-<device>.<inode>-<dice>/<epoch>-<dice>/slice-N, where device and inode are those of the data
@@ -24,6 +25,12 @@
  */
 #define LINK_NAME "run/slices"
 #define DICE      16 /* bytes; twice as many digits */
+
+_Static_assert(SLICES_MAX == SLICE_MAX && SLICES_LIVING_MAX == SLICE_SLOTS, "limits of slice.h");
+_Static_assert((int)SLICES_HOLDS_MEMORY == SLICE_HOLDS_MEMORY &&
+                       (int)SLICES_HOLDS_COMPUTE == SLICE_HOLDS_COMPUTE &&
+                       (int)SLICES_IS_CAPPED == SLICE_IS_CAPPED,
+        "flags of slice.h");
 
 struct entry {
 	uint64_t epoch;
@@ -233,17 +240,11 @@ static void find_entries(struct slices *s)
 		closedir(dir);
 }
 
-static int write_file(int dir_fd, uint32_t place, const struct slice_grant *grant, uint64_t epoch,
-        struct err *err)
+static int write_file(int dir_fd, uint32_t place, const struct slice_grant *g, struct err *err)
 {
-	struct slice_grant g = *grant;
 	char name[24];
 	int fd, sys, rc = 0;
 
-	g.magic = SLICE_MAGIC;
-	g.abi = SLICE_ABI;
-	g.n_slots = SLICE_SLOTS;
-	g.epoch = epoch;
 	snprintf(name, sizeof(name), "slice-%u", place);
 	fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -251,7 +252,7 @@ static int write_file(int dir_fd, uint32_t place, const struct slice_grant *gran
 	sys = posix_fallocate(fd, 0, sizeof(struct slice));
 	if (sys)
 		rc = err_sys(err, sys, "taking memory for '%s'", name);
-	else if (pwrite(fd, &g, sizeof(g), 0) != sizeof(g) || fchmod(fd, 0666) < 0)
+	else if (pwrite(fd, g, sizeof(*g), 0) != sizeof(*g) || fchmod(fd, 0666) < 0)
 		rc = err_sys(err, errno, "writing '%s'", name);
 	close(fd);
 	return rc;
@@ -322,14 +323,33 @@ static int make_files(struct slices *s, struct entry *e, struct err *err)
 	if (fd < 0)
 		return err_sys(err, errno, "opening '%s/%s'", s->root, e->name);
 	for (uint32_t i = 0; rc == 0 && i < e->n; i++)
-		rc = write_file(fd, i, &e->grants[i], e->epoch, err);
+		rc = write_file(fd, i, &e->grants[i], err);
 	if (rc == 0 && fchmod(fd, 0711) < 0)
 		rc = err_sys(err, errno, "opening '%s/%s' to its job", s->root, e->name);
 	close(fd);
 	return rc;
 }
 
-int slices_make(struct slices *s, uint64_t epoch, const struct slice_grant *grants, uint32_t n,
+static struct slice_grant grant_of(uint64_t epoch, const struct slices_grant *g)
+{
+	struct slice_grant grant = {
+	        .magic = SLICE_MAGIC,
+	        .abi = SLICE_ABI,
+	        .n_slots = SLICE_SLOTS,
+	        .epoch = epoch,
+	        .limit_bytes = g->limit_bytes,
+	        .granule_bytes = g->granule_bytes,
+	        .context_bytes = g->context_bytes,
+	        .share_milli = g->share_milli,
+	        .flags = g->flags,
+	};
+
+	_Static_assert(sizeof(grant.uuid) == sizeof(g->uuid), "names of devices");
+	memcpy(grant.uuid, g->uuid, sizeof(grant.uuid));
+	return grant;
+}
+
+int slices_make(struct slices *s, uint64_t epoch, const struct slices_grant *grants, uint32_t n,
         char ret_path[SLICES_PATH], struct err *err)
 {
 	char dice[2 * DICE + 1], name[64];
@@ -345,7 +365,9 @@ int slices_make(struct slices *s, uint64_t epoch, const struct slice_grant *gran
 	snprintf(name, sizeof(name), "%llu-%s", (unsigned long long)epoch, dice);
 	e = add(s, epoch, name);
 	e->n = n;
-	e->grants = mem_dup(grants, n * sizeof(*grants));
+	e->grants = mem_zalloc((n + 1) * sizeof(*e->grants));
+	for (uint32_t i = 0; i < n; i++)
+		e->grants[i] = grant_of(epoch, &grants[i]);
 	rc = make_files(s, e, err);
 	if (rc < 0) {
 		slices_remove(s, epoch);
@@ -374,17 +396,18 @@ void slices_sweep(struct slices *s, bool (*is_wanted)(void *data, uint64_t epoch
 			slices_remove(s, e->epoch);
 }
 
-int slices_watch(struct slices *s, uint64_t epoch, uint32_t place, const struct slice_watch *w,
-        struct err *err)
+int slices_watch(struct slices *s, uint64_t epoch, uint32_t place, uint64_t overhead_bytes,
+        uint64_t mono_ns, struct err *err)
 {
 	const struct entry *e = find(s, epoch);
 	int fd = e && place < e->n ? open_file(s, e, place, O_WRONLY) : -1;
+	struct slice_watch w = {.overhead_bytes = overhead_bytes, .at_ns = mono_ns};
 	int rc = 0;
 
 	if (fd < 0)
 		return err_set(err, ERR_NOT_FOUND, "attempt %llu has no slice %u",
 		        (unsigned long long)epoch, place);
-	if (pwrite(fd, w, sizeof(*w), SLICE_WATCH_AT) != sizeof(*w))
+	if (pwrite(fd, &w, sizeof(w), SLICE_WATCH_AT) != sizeof(w))
 		rc = err_sys(err, errno, "writing slice %u", place);
 	close(fd);
 	return rc;
@@ -427,22 +450,29 @@ static void take_slots(int fd, const struct slice_slot *slots, uint32_t n, struc
 	}
 }
 
-static int read_file(int fd, struct slices_state *ret, struct err *err)
+static int read_file(
+        int fd, const struct slice_grant *grant, struct slices_state *ret, struct err *err)
 {
 	static struct slice_slot slots[SLICE_SLOTS]; /* one thread */
 	struct slice_grant said;
+	struct slice_watch watch;
+	struct slice_ledger ledger;
 	uint32_t n;
 
 	if (pread(fd, &said, sizeof(said), 0) != sizeof(said) ||
-	        pread(fd, &ret->watch, sizeof(ret->watch), SLICE_WATCH_AT) != sizeof(ret->watch) ||
-	        pread(fd, &ret->ledger, sizeof(ret->ledger), SLICE_LEDGER_AT) !=
-	                sizeof(ret->ledger))
+	        pread(fd, &watch, sizeof(watch), SLICE_WATCH_AT) != sizeof(watch) ||
+	        pread(fd, &ledger, sizeof(ledger), SLICE_LEDGER_AT) != sizeof(ledger))
 		return err_set(err, ERR_CORRUPT, "it is cut short");
-	if (memcmp(&said, &ret->grant, sizeof(said)) != 0)
+	if (said.magic != SLICE_MAGIC || memcmp(&said, grant, sizeof(said)) != 0)
 		return err_set(err, ERR_CORRUPT, "its grant was changed");
-	n = MIN(ret->ledger.top, (uint32_t)SLICE_SLOTS);
+	n = MIN(ledger.top, (uint32_t)SLICE_SLOTS);
 	if (pread(fd, slots, n * sizeof(*slots), SLICE_SLOTS_AT) != (ssize_t)(n * sizeof(*slots)))
 		return err_set(err, ERR_CORRUPT, "it is cut short");
+	ret->overhead_bytes = watch.overhead_bytes;
+	ret->used_bytes = ledger.used_bytes;
+	ret->peak_bytes = ledger.peak_bytes;
+	ret->n_refused = ledger.n_refused;
+	ret->n_recovered = ledger.n_recovered;
 	take_slots(fd, slots, n, ret);
 	return 0;
 }
@@ -451,6 +481,7 @@ int slices_read(
         struct slices *s, uint64_t epoch, uint32_t place, struct slices_state *ret, struct err *err)
 {
 	const struct entry *e = find(s, epoch);
+	const struct slice_grant *g;
 	int fd, rc;
 
 	if (!e || place >= e->n)
@@ -459,12 +490,14 @@ int slices_read(
 	fd = open_file(s, e, place, O_RDONLY);
 	if (fd < 0)
 		return err_set(err, ERR_CORRUPT, "ledger %u is gone", place);
-	*ret = (struct slices_state){.grant = e->grants[place]};
-	ret->grant.magic = SLICE_MAGIC;
-	ret->grant.abi = SLICE_ABI;
-	ret->grant.n_slots = SLICE_SLOTS;
-	ret->grant.epoch = epoch;
-	rc = read_file(fd, ret, err);
+	g = &e->grants[place];
+	*ret = (struct slices_state){.grant = {.limit_bytes = g->limit_bytes,
+	                                     .granule_bytes = g->granule_bytes,
+	                                     .context_bytes = g->context_bytes,
+	                                     .share_milli = g->share_milli,
+	                                     .flags = g->flags}};
+	memcpy(ret->grant.uuid, g->uuid, sizeof(g->uuid));
+	rc = read_file(fd, g, ret, err);
 	close(fd);
 	return rc < 0 ? err_wrap(err, "ledger %u", place) : 0;
 }
@@ -474,4 +507,19 @@ uint32_t slices_count(const struct slices *s, uint64_t epoch)
 	const struct entry *e = find(s, epoch);
 
 	return e ? e->n : 0;
+}
+
+bool slices_path(const struct slices *s, uint64_t epoch, char ret_path[SLICES_PATH])
+{
+	const struct entry *e = find(s, epoch);
+
+	if (e)
+		snprintf(ret_path, SLICES_PATH, "%.*s/%s", (int)(SLICES_PATH - sizeof(e->name) - 2),
+		        s->root, e->name);
+	return e != NULL;
+}
+
+const char *slices_device(const struct slices *s, uint64_t epoch, uint32_t place)
+{
+	return find(s, epoch)->grants[place].uuid;
 }

@@ -8,11 +8,21 @@
 #pragma once
 
 #include "base/err.h"
-#include "berth/slice.h"
 
-#define SLICES_PATH 192 /* of a directory, with its NUL */
+#define SLICES_PATH       192 /* of a directory, with its NUL */
+#define SLICES_MAX        64  /* of one attempt */
+#define SLICES_LIVING_MAX 1024
 
 struct slices;
+
+enum slices_flag { SLICES_HOLDS_MEMORY = 1, SLICES_HOLDS_COMPUTE = 2, SLICES_IS_CAPPED = 4 };
+
+/* What the interposer is to hold: struct slice_grant says what each is. */
+struct slices_grant {
+	char uuid[96];
+	uint64_t limit_bytes, granule_bytes, context_bytes;
+	uint32_t share_milli, flags;
+};
 
 /* What stands in a ledger: to be believed by nobody, only compared. */
 struct slices_process {
@@ -23,12 +33,13 @@ struct slices_process {
 };
 
 struct slices_state {
-	struct slice_grant grant; /* as it was made: not from the file */
-	struct slice_watch watch;
-	struct slice_ledger ledger;
+	struct slices_grant grant; /* as it was made: not from the file */
+	uint64_t overhead_bytes;   /* as slices_watch said */
+	uint64_t used_bytes;       /* as the ledger says */
+	uint64_t peak_bytes, n_refused, n_recovered;
 	uint64_t living_bytes; /* of all slots whose process lives */
 	uint32_t n_living;
-	struct slices_process living[SLICE_SLOTS];
+	struct slices_process living[SLICES_LIVING_MAX];
 };
 
 /* -- life cycle -- */
@@ -41,19 +52,23 @@ void slices_close(struct slices *s);
 /* -- commands -- */
 /*
  * The directory of an attempt, with slice-0 and so on, each at its full size: what memory lacks is NO_SPACE here, and no
- * signal later. One that is there already is made anew. `grants` without magic, abi, n_slots and epoch.
+ * signal later. One that is there already is made anew.
  */
-MUST_CHECK int slices_make(struct slices *s, uint64_t epoch, const struct slice_grant *grants,
+MUST_CHECK int slices_make(struct slices *s, uint64_t epoch, const struct slices_grant *grants,
         uint32_t n, char ret_path[SLICES_PATH], struct err *err);
 void slices_remove(struct slices *s, uint64_t epoch); /* nothing, where there is none */
 /* Removes those of which is_wanted says false. */
 void slices_sweep(struct slices *s, bool (*is_wanted)(void *data, uint64_t epoch), void *data);
 /* What the driver says that the job uses beyond its ledger. */
 MUST_CHECK int slices_watch(struct slices *s, uint64_t epoch, uint32_t place,
-        const struct slice_watch *w, struct err *err);
+        uint64_t overhead_bytes, uint64_t mono_ns, struct err *err);
 
 /* -- queries -- */
 /* Of slice `place` of the attempt. NOT_FOUND: it has none; CORRUPT: the job has spoilt it. */
 MUST_CHECK int slices_read(struct slices *s, uint64_t epoch, uint32_t place,
         struct slices_state *ret, struct err *err);
+/* Where its files are; false: it has none. */
+bool slices_path(const struct slices *s, uint64_t epoch, char ret_path[SLICES_PATH]);
 uint32_t slices_count(const struct slices *s, uint64_t epoch); /* grants of the attempt; 0: none */
+/* The device of slice `place`, which is there. */
+const char *slices_device(const struct slices *s, uint64_t epoch, uint32_t place);

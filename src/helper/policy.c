@@ -206,6 +206,20 @@ static int check_group(const struct launch *l, struct err *err)
 	return 0;
 }
 
+/* Ledgers are shown to a job under a name of their own: they lie in memory, and the keeper looks whose they are. */
+static int check_slices(const struct launch *l, struct err *err)
+{
+	static const char begin[] = "/dev/shm/berth-";
+	char shown[TEXT_SHOW_SIZE];
+	const char *at = l->slices;
+
+	if (!at || (strncmp(at, begin, strlen(begin)) == 0 && strlen(at) < 300 &&
+	                   !strstr(at, "/.") && !strstr(at, "//")))
+		return 0;
+	return err_set(
+	        err, ERR_FORBIDDEN, "'%s' is no place of ledgers of slices", text_show(at, shown));
+}
+
 static int check_command(const struct launch *l, struct err *err)
 {
 	const char *const paths[] = {l->out_path, l->err_path, l->cwd};
@@ -298,6 +312,8 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 		rc = check_command(l, err);
 	if (rc == 0)
 		rc = check_group(l, err);
+	if (rc == 0)
+		rc = check_slices(l, err);
 	if (rc == 0 && has_command)
 		rc = check_account(p, l, now_ms, err);
 	/* A sweep must be, also where its directory is left as it is. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "keeper/console.h"
+#include "keeper/driver.h"
 #include "keeper/limits.h"
 #include "keeper/output.h"
 #include "keeper/report.h"
@@ -55,6 +56,7 @@ struct attempt {
 	struct console *console;
 	struct output output;
 	struct limits limits;
+	struct driver driver;
 	unsigned group; /* number of its control group, as the parent has it */
 
 	enum phase phase;
@@ -506,6 +508,9 @@ static int set_up(struct attempt *a, struct err *err)
 		rc = streams_open(&a->io, a->base, l, a->console, err);
 	if (rc == 0 && !a->is_exec)
 		limits_take(&a->limits, a->base, l, a->group);
+	if (rc == 0)
+		rc = driver_take(
+		        &a->driver, a->base, a->l, a->is_exec, a->limits.mounts_fd >= 0, err);
 	/* From here on it is never run again, whatever becomes of us. */
 	if (rc == 0 && !a->is_exec && !report_note_begun(a->id.epoch))
 		rc = err_sys(err, errno, "noting the start");
@@ -537,6 +542,7 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsi
 		        .l = l,
 		        .is_tty = l->tty,
 		        .limits = &a.limits,
+		        .driver = &a.driver,
 		        .cwd_fd = a.cwd_fd};
 
 		memcpy(s.stdio, a.io.job, sizeof(s.stdio));
@@ -551,7 +557,7 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsi
 		started = report_new(&a.id, SPOOL_STARTED);
 		started.keeper_pid = (uint32_t)getpid();
 		started.pid = (uint32_t)a.pid;
-		started.held = a.limits.held;
+		started.held = a.limits.held | (a.driver.is_held ? SPOOL_HOLD_BY_INTERPOSER : 0);
 		started.not_held = a.limits.not_held;
 		report_append(&started);
 		if (l->time_limit_ms)

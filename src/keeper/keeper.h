@@ -25,7 +25,8 @@ struct keeper_base {
 	bool is_root; /* then jobs run as the account of their message, and keepers as the server's */
 	uid_t server_uid;
 	gid_t server_gid;
-	struct limits_pool *pool; /* shared by all of them: keeper/limits.h */
+	struct limits_pool *pool;    /* shared by all of them: keeper/limits.h */
+	struct driver_paths *driver; /* the parent's, as it was at the fork: keeper/driver.h */
 };
 
 struct attempt_id {

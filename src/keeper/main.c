@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "keeper/driver.h"
 #include "keeper/limits.h"
 #include "keeper/parent.h"
 #include "keeper/rights.h"
@@ -224,6 +225,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_CHILD_SUBREAPER, 1L);
 	base = make_base(&o);
 	base.pool = limits_pool_new(&base, o.data);
+	base.driver = driver_paths_new(&base, o.data);
 	if (o.sock)
 		snprintf(sock, sizeof(sock), "%s", o.sock);
 	else
@@ -239,6 +241,7 @@ int main(int argc, char **argv)
 	log_info("keeper.ready", "socket=\"%s\" spool=\"%s\"", sock, o.spool);
 	parent_run(&base, &o.parent);
 	limits_pool_close(base.pool);
+	free(base.driver);
 	rights_as_server(&base);
 	unlink(sock);
 	log_info("keeper.end", "socket=\"%s\"", sock);

@@ -99,6 +99,7 @@ static void start_keeper(struct parent *p, struct launch *l)
 
 	set_room_aside(p);
 	spawn_mark(base, l, mark);
+	driver_look(base->driver, l);
 	pid = _Fork();
 	if (pid == 0) {
 		leave_parent();

@@ -26,6 +26,7 @@ enum step {
 	STEP_STDIO,
 	STEP_CPUS,
 	STEP_DEVICES,
+	STEP_DRIVER,
 	STEP_ACCOUNT,
 	STEP_CWD
 };
@@ -84,6 +85,9 @@ static bool prepare(struct child *c)
 		return false;
 	c->step = STEP_DEVICES;
 	if (!limits_hide_devices(s->limits))
+		return false;
+	c->step = STEP_DRIVER;
+	if (!driver_mount(s->driver, s->limits->has_refused))
 		return false;
 	c->step = STEP_ACCOUNT;
 	if (s->base->is_root && (!rights_drop_to_account(s->l) || !tie_to_keeper(c)))
@@ -168,6 +172,8 @@ static int explain(const struct child *c, struct spawn_failure *ret, struct err 
 		return err_sys(err, c->sys, "binding to its CPUs");
 	case STEP_DEVICES:
 		return err_sys(err, c->sys, "hiding the devices of others");
+	case STEP_DRIVER:
+		return err_sys(err, c->sys, "putting the interposer before the GPU driver");
 	case STEP_ACCOUNT:
 		return err_sys(err, c->sys, "becoming account '%.100s'", l->user ? l->user : "");
 	case STEP_CWD:

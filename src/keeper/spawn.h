@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "keeper/driver.h"
 #include "keeper/keeper.h"
 #include "keeper/limits.h"
 #include "wire/launch.h"
@@ -16,6 +17,7 @@ struct spawn {
 	int stdio[3]; /* become 0, 1, 2 */
 	bool is_tty;  /* stdio[0] becomes the controlling terminal */
 	const struct limits *limits;
+	const struct driver *driver;
 	int cwd_fd; /* -1: l->cwd is entered with the rights of the account */
 };
 

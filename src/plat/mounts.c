@@ -33,6 +33,29 @@ bool mounts_refuse_device(const char *path)
 	               NULL) == 0;
 }
 
+bool mounts_cover(const char *dir)
+{
+	return mount("berth", dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64k") == 0;
+}
+
+bool mounts_seal(const char *dir)
+{
+	return mount(NULL, dir, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV,
+	               NULL) == 0;
+}
+
+bool mounts_bind_file(const char *from, const char *to)
+{
+	return mount(from, to, NULL, MS_BIND, NULL) == 0;
+}
+
+bool mounts_bind_data(const char *from, const char *to)
+{
+	return mount(from, to, NULL, MS_BIND, NULL) == 0 &&
+	       mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_NODEV | MS_NOSUID | MS_NOEXEC,
+	               NULL) == 0;
+}
+
 bool mounts_enter(int ns_fd)
 {
 	return setns(ns_fd, CLONE_NEWNS) == 0;

@@ -14,5 +14,12 @@ bool mounts_work(void);
 MUST_CHECK bool mounts_begin(void);
 /* Nobody in it opens this device file: EACCES, for root, too. True when there is no such file. */
 MUST_CHECK bool mounts_refuse_device(const char *path);
+/* An empty directory in memory over this one, for a few names; mounts_seal when they are there. */
+MUST_CHECK bool mounts_cover(const char *dir);
+MUST_CHECK bool mounts_seal(const char *dir); /* nobody writes into it */
+/* What is at `from` appears at `to`, too, which is there and of the same kind. */
+MUST_CHECK bool mounts_bind_file(const char *from, const char *to);
+/* The same of a directory with data: no device files, no programs. */
+MUST_CHECK bool mounts_bind_data(const char *from, const char *to);
 /* Into the namespace of another process, open as /proc/PID/ns/mnt. The working directory becomes its root. */
 MUST_CHECK bool mounts_enter(int ns_fd);

@@ -288,3 +288,24 @@ bool proc_fd_signal(int pidfd, int signo, int value)
 	info.si_value.sival_int = value;
 	return syscall(SYS_pidfd_send_signal, pidfd, signo, &info, 0) == 0;
 }
+
+pid_t proc_own_pid(pid_t pid)
+{
+	char path[64], line[256], *at;
+	long own = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	/* NSpid: as it is seen from outside to inside; the last one is its own. */
+	while (fgets(line, sizeof(line), f))
+		if (strncmp(line, "NSpid:", 6) == 0) {
+			line[strcspn(line, "\n")] = '\0';
+			at = strrchr(line, '\t');
+			own = strtol(at ? at + 1 : line + 6, NULL, 10);
+		}
+	fclose(f);
+	return (pid_t)own;
+}

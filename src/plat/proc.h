@@ -37,6 +37,9 @@ MUST_CHECK int proc_list_below(struct proc_list *l, pid_t root);
 struct proc *proc_list_find(
         const struct proc_list *l, pid_t pid); /* of proc_list_all; NULL when absent */
 
+/* As it sees itself, in the PID namespace that it is in; 0 when it has ended. */
+pid_t proc_own_pid(pid_t pid);
+
 /* Whether its environment holds this entry ("K=V"), as far as we may read it. */
 bool proc_env_has(pid_t pid, const char *entry);
 

@@ -74,9 +74,33 @@ static void reconcile(
 	}
 }
 
+/* Those that have their own; to be freed. */
+static struct link_model *models_of(const struct conf *c, uint32_t *ret_n)
+{
+	static const enum link_mechanism mechanisms[] = {
+	        [CONF_MODEL_MECHANISM_AUTO] = LINK_MECHANISM_AUTO,
+	        [CONF_MODEL_MECHANISM_INTERPOSER] = LINK_MECHANISM_INTERPOSER,
+	        [CONF_MODEL_MECHANISM_NONE] = LINK_MECHANISM_NONE,
+	};
+	struct link_model *v = mem_zalloc((c->gpu_models.n + 1) * sizeof(*v));
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < c->gpu_models.n; i++) {
+		struct conf_model *m = &c->gpu_models.v[i];
+
+		if (m->mechanism != CONF_MODEL_MECHANISM_SAME)
+			v[n++] = (struct link_model){
+			        .model = m->name, .mechanism = mechanisms[m->mechanism]};
+	}
+	*ret_n = n;
+	return v;
+}
+
 static void send_welcome(struct uplink *u)
 {
 	const struct conf *c = u->s->conf;
+	uint32_t n_models;
+	struct link_model *models = models_of(c, &n_models);
 
 	link_put_welcome(&u->out, &(struct link_welcome){.node = u->node,
 	                                  .heartbeat_ms = (uint32_t)c->agent_heartbeat_ms,
@@ -88,7 +112,11 @@ static void send_welcome(struct uplink *u)
 	                                  .cap_cpus = c->job_cpu_limit == CONF_CPU_CAP,
 	                                  .io_weight = c->job_io_weight,
 	                                  .group_parent = c->cgroup_parent,
+	                                  .mechanism = (enum link_mechanism)c->gpu_mechanism,
+	                                  .models = models,
+	                                  .n_models = n_models,
 	                                  .server_program = (char *)(uintptr_t)berth_version});
+	free(models);
 }
 
 /* An agent of the same name that is connected already is the older one: its link is closed. */

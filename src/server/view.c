@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define TEXT_SIZE 256
-#define HELD_BY   "none" /* nothing holds a fraction yet inside the process; it is said everywhere */
 
 json_t *view_time(int64_t wall_ms)
 {
@@ -31,16 +30,62 @@ static json_t *text_or_null(const char *s)
 	return t ? t : json_null();
 }
 
-static json_t *view_slices(const char *node, const struct slice_record *v, uint32_t n)
+static const char *held_by_name(enum held_by by)
 {
+	static const char *const names[] = {
+	        [HELD_BY_NONE] = "none",
+	        [HELD_BY_INTERPOSER] = "interposer",
+	        [HELD_BY_KERNEL] = "kernel",
+	        [HELD_BY_MPS] = "mps",
+	        [HELD_BY_MIG] = "mig",
+	};
+
+	return names[by];
+}
+
+/* The interposer's memory is exact on any device; that its shares are was not seen on any real one yet (doc/slice.md). */
+static const char *held_by_text(const char *held_by, const struct device *d)
+{
+	return d && !d->info.simulated && strcmp(held_by, "interposer") == 0
+	               ? "interposer (pacing not yet confirmed on this model)"
+	               : held_by;
+}
+
+static const struct device *find_device(const struct node *n, const char *uuid)
+{
+	for (uint32_t i = 0; n && i < n->n_devices; i++)
+		if (strcmp(n->devices[i].info.uuid, uuid) == 0)
+			return &n->devices[i];
+	return NULL;
+}
+
+/* As its start said; until then, what its device has for it. */
+static const char *slice_held_by(
+        const struct attempt *a, const struct slice_record *r, const struct device *d)
+{
+	if (r->share_milli == 1000 && (!d || r->mem_bytes >= d->info.mem_bytes))
+		return "whole";
+	if (!a->started_ms && d)
+		return held_by_name(d->info.held_by);
+	return a->held & SPOOL_HOLD_BY_INTERPOSER ? "interposer" : "none";
+}
+
+static json_t *view_slices(const struct world *w, const struct attempt *a)
+{
+	const struct node *n = a->node_name ? world_find_node(w, a->node_name) : NULL;
 	json_t *list = json_array();
 
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < a->n_slices; i++) {
+		const struct slice_record *r = &a->slices[i];
+		const struct device *d = find_device(n, r->device);
+		const char *by = slice_held_by(a, r, d);
+
 		json_array_append_new(list,
-		        json_pack("{s:s, s:s, s:I, s:i, s:s}", "node", node ? node : "", "device",
-		                v[i].device, "mem_bytes", (json_int_t)v[i].mem_bytes, "share_milli",
-		                (int)v[i].share_milli, "held_by",
-		                v[i].share_milli == 1000 ? "whole" : HELD_BY));
+		        json_pack("{s:s, s:s, s:I, s:i, s:s, s:s}", "node",
+		                a->node_name ? a->node_name : "", "device", r->device, "mem_bytes",
+		                (json_int_t)r->mem_bytes, "share_milli", (int)r->share_milli,
+		                "held_by", by, "held_by_text", held_by_text(by, d)));
+	}
 	return list;
 }
 
@@ -176,8 +221,7 @@ json_t *view_job(const struct world *w, const struct job *j)
 	json_object_set_new(o, "state", json_string(strtab_name(job_state_names, j->state)));
 	json_object_set_new(o, "reasons", view_reasons(w, j));
 	json_object_set_new(o, "priority", json_integer(j->priority));
-	json_object_set_new(o, "slices",
-	        now ? view_slices(now->node_name, now->slices, now->n_slices) : json_array());
+	json_object_set_new(o, "slices", now ? view_slices(w, now) : json_array());
 	json_object_set_new(o, "attempt", json_integer(j->n_attempts));
 	json_object_set_new(o, "exit_code", exit_code(j));
 	json_object_set_new(o, "submitted_at", view_time(j->submitted_ms));
@@ -303,7 +347,7 @@ static json_t *view_device_hold(uint32_t held)
 	                                                : "cgroup v1 list");
 }
 
-static json_t *view_attempt(const struct attempt *a)
+static json_t *view_attempt(const struct world *w, const struct attempt *a)
 {
 	json_t *o = json_object();
 
@@ -324,7 +368,7 @@ static json_t *view_attempt(const struct attempt *a)
 	json_object_set_new(o, "held", view_holds(a->held));
 	json_object_set_new(o, "not_held", view_holds(a->not_held));
 	json_object_set_new(o, "devices_held_by", view_device_hold(a->held));
-	json_object_set_new(o, "slices", view_slices(a->node_name, a->slices, a->n_slices));
+	json_object_set_new(o, "slices", view_slices(w, a));
 	return o;
 }
 
@@ -341,7 +385,7 @@ json_t *view_job_whole(const struct world *w, const struct job *j, bool with_env
 		                (int)t->attempt));
 	}
 	for (uint32_t i = 0; i < j->n_attempts; i++)
-		json_array_append_new(attempts, view_attempt(&j->attempts[i]));
+		json_array_append_new(attempts, view_attempt(w, &j->attempts[i]));
 	json_object_set_new(o, "request", view_request(w, j, with_env));
 	json_object_set_new(o, "transitions", transitions);
 	json_object_set_new(o, "attempts", attempts);
@@ -389,7 +433,9 @@ json_t *view_device(const struct node *n, const struct device *d, uint32_t place
 	json_object_set_new(o, "compute_capability", json_string(cc));
 	json_object_set_new(o, "driver", text_or_null(d->info.driver));
 	json_object_set_new(o, "cuda", json_string(cuda));
-	json_object_set_new(o, "held_by", json_string(HELD_BY));
+	json_object_set_new(o, "held_by", json_string(held_by_name(d->info.held_by)));
+	json_object_set_new(
+	        o, "held_by_text", json_string(held_by_text(held_by_name(d->info.held_by), d)));
 	json_object_set_new(o, "slices", device_slices(n, place));
 	return o;
 }

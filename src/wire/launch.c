@@ -53,6 +53,8 @@ enum {
 	TAG_HOLD_DEVICES,
 	TAG_MINORS,
 	TAG_GROUP_PARENT,
+	TAG_SLICES,
+	TAG_SIMULATED,
 };
 
 /* What the second walk hands out from. */
@@ -108,6 +110,8 @@ static void put_limits(struct buf *b, const struct launch *l)
 	codec_put_u64(b, TAG_HOLD_DEVICES, l->hold_devices);
 	put_bits(b, TAG_MINORS, l->minors, LAUNCH_MINORS);
 	codec_put_str(b, TAG_GROUP_PARENT, l->group_parent);
+	codec_put_str(b, TAG_SLICES, l->slices);
+	codec_put_u64(b, TAG_SIMULATED, l->simulated);
 }
 
 static void put_account(struct buf *b, const struct launch *l)
@@ -163,7 +167,7 @@ static bool is_text(const struct codec_field *f)
 	return f->tag == TAG_ARGV || f->tag == TAG_ENV || f->tag == TAG_USER || f->tag == TAG_CWD ||
 	       f->tag == TAG_OUT_PATH || f->tag == TAG_ERR_PATH || f->tag == TAG_INDEX_PATH ||
 	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL ||
-	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT;
+	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT || f->tag == TAG_SLICES;
 }
 
 static int measure(const void *data, size_t len, struct arena *a, struct err *err)
@@ -252,6 +256,9 @@ static void take_string(struct launch *l, struct arena *a, const struct codec_fi
 	case TAG_GROUP_PARENT:
 		l->group_parent = s;
 		break;
+	case TAG_SLICES:
+		l->slices = s;
+		break;
 	default:
 		break;
 	}
@@ -289,6 +296,9 @@ static void take_limit(struct launch *l, const struct codec_field *f)
 		break;
 	case TAG_MINORS:
 		take_bits(l->minors, LAUNCH_MINORS, f);
+		break;
+	case TAG_SIMULATED:
+		l->simulated = f->u;
 		break;
 	default:
 		break;
@@ -428,6 +438,7 @@ bool launch_sets_variable(const char *entry, size_t key_len)
 	        "BERTH_GPU_SHARE_MILLI",
 	        "BERTH_KEEPER",
 	        "BERTH_FAKE_GPUS",
+	        "BERTH_SLICES",
 	        "CUDA_VISIBLE_DEVICES",
 	};
 

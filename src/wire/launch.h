@@ -94,7 +94,10 @@ struct launch {
 	uint64_t minors[LAUNCH_MINORS / 64];
 	const char *
 	        group_parent; /* control group that its group is made in; NULL: that of the keepers' parent */
-	bool force;           /* of a stop */
+	/* Directory of the ledgers (berth/slice.h) that hold it to its slices, also of an exec; NULL: it has no fraction of a device. */
+	const char *slices;
+	bool simulated; /* its devices: it finds the fake driver in place of the machine's */
+	bool force;     /* of a stop */
 	uint32_t
 	        stop_cause; /* of a stop or sweep: enum spool_cause for ENDED, if it had to be ended */
 	/* Of a rotate: the new spool file. Of an exec, stop or sweep: the one its attempt was started with; NULL: the one in use. */

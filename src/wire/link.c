@@ -22,6 +22,7 @@ static const struct field device_fields[] = {
 	FIELD_OF_ENUM(device_info, 11, health, DEVICE_OK, DEVICE_LOST),
 	FIELD_OF_FIXED(device_info, 12, health_text),
 	FIELD(device_info, 13, FIELD_U64, withheld_bytes),
+	FIELD_OF_ENUM(device_info, 14, held_by, HELD_BY_NONE, HELD_BY_MIG),
 };
 static const struct field_table device_table = FIELD_TABLE(device_info, device_fields);
 
@@ -54,6 +55,12 @@ static const struct field hello_fields[] = {
 };
 static const struct field_table hello_table = FIELD_TABLE(link_hello, hello_fields);
 
+static const struct field model_fields[] = {
+	FIELD(link_model, 1, FIELD_TEXT, model),
+	FIELD_OF_ENUM(link_model, 2, mechanism, 0, LINK_MECHANISM_NONE),
+};
+static const struct field_table model_table = FIELD_TABLE(link_model, model_fields);
+
 static const struct field welcome_fields[] = {
 	FIELD(link_welcome, 1, FIELD_U64, node),
 	FIELD(link_welcome, 2, FIELD_U32, heartbeat_ms),
@@ -66,6 +73,8 @@ static const struct field welcome_fields[] = {
 	FIELD(link_welcome, 9, FIELD_BOOL, cap_cpus),
 	FIELD(link_welcome, 10, FIELD_U32, io_weight),
 	FIELD(link_welcome, 11, FIELD_TEXT, group_parent),
+	FIELD_OF_ENUM(link_welcome, 12, mechanism, 0, LINK_MECHANISM_NONE),
+	FIELD_OF_LIST(link_welcome, 13, models, n_models, LINK_MODELS_MAX, model_table),
 };
 static const struct field_table welcome_table = FIELD_TABLE(link_welcome, welcome_fields);
 

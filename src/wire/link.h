@@ -69,6 +69,14 @@ struct link_hello {
 	uint32_t n_attempts;
 };
 
+/* What is to hold fractions of devices: the best that works there, or this. */
+enum link_mechanism { LINK_MECHANISM_AUTO, LINK_MECHANISM_INTERPOSER, LINK_MECHANISM_NONE };
+#define LINK_MODELS_MAX 1000
+struct link_model {
+	char *model; /* part of its name, in any case of letters; the first that fits counts */
+	enum link_mechanism mechanism;
+};
+
 struct link_welcome {
 	uint64_t node; /* its number */
 	uint32_t heartbeat_ms;
@@ -82,6 +90,9 @@ struct link_welcome {
 	bool cap_cpus;
 	uint32_t io_weight;
 	char *group_parent;
+	enum link_mechanism mechanism; /* of the models that are not named */
+	struct link_model *models;
+	uint32_t n_models;
 };
 enum link_watchdog { LINK_WATCHDOG_OFF, LINK_WATCHDOG_REPORT, LINK_WATCHDOG_END };
 

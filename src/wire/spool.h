@@ -53,6 +53,8 @@ enum spool_hold {
 	/* Of devices: by what; none of these: a list of control groups, version 1 */
 	SPOOL_HOLD_BY_FILTER = 1 << 8, /* a BPF program of its control group */
 	SPOOL_HOLD_BY_MOUNT = 1 << 9,  /* a private /dev */
+	/* Of fractions of devices; without it, nothing holds them inside the process */
+	SPOOL_HOLD_BY_INTERPOSER = 1 << 10,
 };
 
 struct spool_record {

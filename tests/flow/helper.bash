@@ -38,8 +38,9 @@ setup_file() {
 
 # copy_build DIR: the programs and the fake libraries, without what a build leaves around them.
 copy_build() {
-  mkdir -p "$1/fake"
+  mkdir -p "$1/fake" "$1/shim"
   cp "$BERTH_BUILD"/berth* "$1/"
+  cp "$BERTH_BUILD"/shim/lib*.so.1 "$1/shim/"
   find "$BERTH_BUILD/fake" -maxdepth 1 \( -type f -o -type l \) -exec cp -P {} "$1/fake/" \;
   chmod -R a+rX "$1"
 }

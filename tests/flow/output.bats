@@ -16,7 +16,7 @@ flow_setup() { up; }
   jq -e '.schema == 1 and (.jobs | length == 2) and has("next")' "$T/j"
   jq -e '.jobs[0] | .id == "1" and .name == "train" and .queue == "default" and .state == "RUNNING" and .attempt == 1
     and .exit_code == null and .ended_at == null and (.submitted_at | endswith("Z")) and (.started_at | endswith("Z"))' "$T/j"
-  jq -e '.jobs[0].slices[0] | .mem_bytes == 2147483648 and .share_milli == 250 and .held_by == "none"
+  jq -e '.jobs[0].slices[0] | .mem_bytes == 2147483648 and .share_milli == 250 and .held_by == "interposer"
     and (.device | startswith("GPU-")) and (.node | length > 0)' "$T/j"
   jq -e '.jobs[1] | .state == "PENDING" and (.reasons[0] | .code == "no_room" and (.text | length > 0)) and .slices == []' "$T/j"
   [ "$(jq -r '.jobs[0].user' "$T/j")" = "${FLOW_USER:-$(id -un)}" ]
@@ -174,10 +174,12 @@ FAILED: exit code 3" ]
 }
 
 @test "sentences are broken between words on a terminal, and nowhere else" {
-  b doctor | grep -qx 'note  slices       a fraction is kept in the books, but not held inside the process (held_by: none)'
+  b down
+  BERTH_CONF_GPU_MECHANISM=none up
+  eventually eval "b doctor | grep -qx 'note  slices       2 of 2: a fraction is kept in the books, but not held inside the process (held_by: none)'"
   as env TERM=xterm script -qec "stty rows 24 cols 60; $BERTH_BUILD/berth doctor" /dev/null </dev/null 3>&- | tr -d '\r' >"$T/o"
-  grep -qx 'note  slices       a fraction is kept in the books, but not' "$T/o"
-  grep -qx '                   held inside the process (held_by: none)' "$T/o"
+  grep -qx 'note  slices       2 of 2: a fraction is kept in the books,' "$T/o"
+  grep -qx '                   but not held inside the process (held_by:' "$T/o"
   # Long values are not cut.
   local as=as
   [ -z "${FLOW_ADMIN:-}" ] || as=

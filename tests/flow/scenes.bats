@@ -12,7 +12,7 @@ device_of() { job "$1" '.slices[0].device'; }
   becomes 1 RUNNING
   [ "$(job 1 '.slices[0].mem_bytes')" = 2147483648 ]
   [ "$(job 1 '.slices[0].share_milli')" = 250 ]
-  [ "$(job 1 '.slices[0].held_by')" = none ]
+  [ "$(job 1 '.slices[0].held_by')" = interposer ]
   eventually is '2147483648 250' b logs 1
   b gpus -o json >"$T/g"
   [ "$(jq '[.devices[].slices[]] | length' "$T/g")" = 1 ]

@@ -202,7 +202,7 @@ static const struct {
         {"gpu: {models: {'': {}}}\n", ERR_INVALID,
                 "line 1: gpu.models.: a model's name has 1..95 bytes", ""},
         {"gpu: {models: {A: {fgpu: 2}}}\n", ERR_UNKNOWN_KEY,
-                "line 1: unknown key 'gpu.models.A.fgpu'", "it takes fgpu_per_device"},
+                "line 1: unknown key 'gpu.models.A.fgpu'", "it takes fgpu_per_device, mechanism"},
         {"job: {env_exclude: '*X*'}\n", ERR_INVALID,
                 "line 1: job.env_exclude: a list is wanted, this is a value", ""},
 };

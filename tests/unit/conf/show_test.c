@@ -79,7 +79,8 @@ static void test_sources(void **state)
 	static const char *const expected[] = {"socket.mode=0660 (default)\n",
 	        "server.keep_ended=5 (file)\n", "log.level=debug (environment)\n",
 	        "server.listen=\"a:1\" (flag)\n",
-	        "gpu.models.B.fgpu_per_device=1 (default)\ngpu.models.A.fgpu_per_device=3 (file)\n",
+	        "gpu.models.B.fgpu_per_device=1 (default)\ngpu.models.B.mechanism=same (default)\n",
+	        "gpu.models.A.fgpu_per_device=3 (file)\n",
 	        "queues.default.time_limit=0 (default)\n", "queues.gold.priority=3 (file)\n",
 	        "queues.gold.retry=0 (default)\n"};
 	struct err err;
@@ -103,8 +104,11 @@ static void test_show(void **state)
 	                  "  models:\n"
 	                  "    A100:\n"
 	                  "      fgpu_per_device: 4  # file\n"
+	                  "      mechanism: same  # default\n"
 	                  "    B:\n"
 	                  "      fgpu_per_device: 1  # default\n"
+	                  "      mechanism: same  # default\n"
+	                  "  mechanism: auto  # default\n"
 	                  "  watchdog: report  # default\n"
 	                  "  watchdog_interval: 2s  # default\n"
 	                  "\n"
@@ -122,7 +126,7 @@ static void test_show(void **state)
 	assert_non_null(strstr(buf_str(&out), gpu));
 	conf_show(c, true, &explained);
 	assert_non_null(strstr(buf_str(&explained),
-	        "  # what happens to a job that uses more memory of a device than its slice (off|report|end)\n"
+	        "  # what happens to a job that uses more memory of a device than its slice, or goes around what holds it (off|report|end)\n"
 	        "  watchdog: report  # default\n"));
 	assert_non_null(strstr(buf_str(&explained), "    # higher goes first (-1000000..1000000)\n"
 	                                            "    priority: 0  # default\n"

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "berth/slice.h"
 #include "gpu/slices.h"
 
 struct scene {
@@ -78,7 +79,7 @@ static int tear_down(void **state)
 
 static void make(struct scene *sc, uint64_t epoch, uint32_t n, char path[SLICES_PATH])
 {
-	struct slice_grant grants[2] = {{.uuid = "GPU-a", .limit_bytes = 1 << 30},
+	struct slices_grant grants[2] = {{.uuid = "GPU-a", .limit_bytes = 1 << 30},
 	        {.uuid = "GPU-b", .limit_bytes = 2 << 20}};
 	struct err err;
 	int rc = slices_make(sc->s, epoch, grants, n, path, &err);
@@ -122,7 +123,6 @@ static void test_made(void **state)
 	close(fd);
 	assert_int_equal(slices_read(sc->s, 7, 1, &st, &err), 0);
 	assert_int_equal(st.grant.limit_bytes, 2 << 20);
-	assert_int_equal(st.grant.epoch, 7);
 	assert_int_equal(st.n_living, 0);
 	assert_int_equal(slices_read(sc->s, 7, 2, &st, &err), -ERR_NOT_FOUND);
 	assert_int_equal(slices_read(sc->s, 8, 0, &st, &err), -ERR_NOT_FOUND);
@@ -234,15 +234,14 @@ static void test_watch_is_written(void **state)
 {
 	struct scene *sc = *state;
 	char path[SLICES_PATH];
-	struct slice_watch w = {.overhead_bytes = 77, .at_ns = 5};
 	struct slices_state st;
 	struct err err;
 
 	make(sc, 3, 1, path);
-	assert_int_equal(slices_watch(sc->s, 3, 0, &w, &err), 0);
+	assert_int_equal(slices_watch(sc->s, 3, 0, 77, 5, &err), 0);
 	assert_int_equal(slices_read(sc->s, 3, 0, &st, &err), 0);
-	assert_int_equal(st.watch.overhead_bytes, 77);
-	assert_int_equal(slices_watch(sc->s, 3, 1, &w, &err), -ERR_NOT_FOUND);
+	assert_int_equal(st.overhead_bytes, 77);
+	assert_int_equal(slices_watch(sc->s, 3, 1, 77, 5, &err), -ERR_NOT_FOUND);
 }
 
 static void test_spoilt(void **state)
@@ -279,7 +278,7 @@ static void test_spoilt(void **state)
 	assert_int_equal(unlink(name), 0);
 	assert_int_equal(symlink("/etc/passwd", name), 0);
 	assert_int_equal(slices_read(sc->s, 4, 1, &st, &err), -ERR_CORRUPT);
-	assert_int_equal(slices_watch(sc->s, 4, 1, &(struct slice_watch){0}, &err), -ERR_NOT_FOUND);
+	assert_int_equal(slices_watch(sc->s, 4, 1, 0, 1, &err), -ERR_NOT_FOUND);
 	slices_remove(sc->s, 4);
 	assert_int_equal(access(path, F_OK), -1);
 }
@@ -312,7 +311,7 @@ static void test_another_directory(void **state)
 static void test_not_memory(void **state)
 {
 	struct scene *sc = *state;
-	struct slice_grant g = {.limit_bytes = 1};
+	struct slices_grant g = {.limit_bytes = 1};
 	char path[SLICES_PATH];
 	struct slices *s;
 	struct err err;

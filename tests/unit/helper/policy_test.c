@@ -181,6 +181,22 @@ static void test_groups(void **state)
 	}
 }
 
+/* Ledgers are shown to a job by root: only what lies where ledgers do. */
+static void test_slices(void **state)
+{
+	static const char *const bad[] = {"", "/root", "/dev/shm/other", "/dev/shm/../root",
+	        "/dev/shm/berth-1/../../root", "/dev/shm/berth-1//x", "/dev/shm/berth-1/.x"};
+	struct launch l = good();
+
+	l.slices = "/dev/shm/berth-fe00.12-00ff/17-00ff";
+	check_allowed(&l, 54321);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		l = good();
+		l.slices = bad[i];
+		check_refused(&l, "no place of ledgers");
+	}
+}
+
 static void test_places(void **state)
 {
 	static const char *const bad[] = {"/etc/passwd", "/data/logs", "/data/logs/",
@@ -381,6 +397,7 @@ int main(void)
 	        TEST(test_account_is_filled_in),
 	        TEST(test_accounts),
 	        TEST(test_groups),
+	        TEST(test_slices),
 	        TEST(test_refusals_can_be_shown),
 	        TEST(test_named_accounts),
 	        TEST(test_places),

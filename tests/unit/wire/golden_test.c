@@ -369,6 +369,34 @@ static struct launch whole_launch(void)
 	        .refusal = "why"};
 }
 
+/* What holds slices, which came later than the rest. */
+static void test_slices(void **state)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB), link = BUF_INIT(MIB);
+	struct launch l = {.kind = LAUNCH_START,
+	        .epoch = 99,
+	        .task = -1,
+	        .argv = the_argv,
+	        .slices = "/dev/shm/berth-1.2-3/99-4",
+	        .simulated = true};
+	static char w_model[] = "a100";
+	struct link_model models[] = {
+	        {w_model, LINK_MECHANISM_NONE}, {w_node, LINK_MECHANISM_INTERPOSER}};
+	struct device_info d = device();
+
+	launch_encode(&l, &b);
+	check("launch-slices", &b, launch_again);
+	d.held_by = HELD_BY_INTERPOSER;
+	link_put_welcome(&link, &(struct link_welcome){.node = 3,
+	                                .mechanism = LINK_MECHANISM_NONE,
+	                                .models = models,
+	                                .n_models = 2});
+	link_put_devices(&link, &(struct link_devices){&d, 1});
+	d.held_by = HELD_BY_MIG;
+	link_put_devices(&link, &(struct link_devices){&d, 1});
+	check("link-slices", &link, link_again);
+}
+
 static void test_launch(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
@@ -560,6 +588,7 @@ int main(void)
 	        cmocka_unit_test(test_link_streams),
 	        cmocka_unit_test(test_link_passes_over_what_is_later),
 	        cmocka_unit_test(test_launch),
+	        cmocka_unit_test(test_slices),
 	        cmocka_unit_test(test_spool),
 	        cmocka_unit_test(test_index),
 	        cmocka_unit_test(test_console),

@@ -1,0 +1,52 @@
+/*
+ * How fractions of devices are held on this node: the mechanism of each device, and the ledgers of the attempts that one of
+ * them holds. Owns both; borrows the attempts and the devices of the inventory. Loop thread. An attempt whose ledger cannot be made fails to
+ * start; everything else here only makes what is said less, never wrong.
+ *
+ * DESIGN. A device never has two mechanisms at once: it keeps the one of what runs on it, also when the configuration
+ * has changed, until nothing of that is left. A ledger goes when the end of its attempt was read; what a killed agent left goes a
+ * while after the server has said what is to run here, because a start may be on its way to a keeper with its ledger.
+ */
+#pragma once
+
+#include "agent/attempts.h"
+#include "gpu/mechanism.h"
+#include "gpu/slices.h"
+
+#define SLICING_CONTEXT_BYTES \
+	(32 * MIB) /* what a context is taken to need, until the driver tells */
+#define SLICING_GRANULE_BYTES (2 * MIB)
+
+struct slicing;
+
+struct slicing_options {
+	const char *data_dir;
+	const struct attempts *attempts;
+	struct mechanism_parts parts;
+	/* The list of the inventory, as it is now. */
+	const struct device_info *(*devices)(void *data, uint32_t *ret_n);
+	void *data;
+};
+
+/* Life */
+MUST_CHECK int slicing_new(
+        const struct slicing_options *o, struct slicing **ret_slicing, struct err *err);
+/* is_over: nothing runs here any more, and what is left in memory goes. NULL does nothing. */
+void slicing_free(struct slicing *s, bool is_over);
+
+/* What the server wants. */
+void slicing_set_wish(
+        struct slicing *s, enum link_mechanism all, const struct link_model *models, uint32_t n);
+
+/* Of an attempt: *ret_path is NULL where nothing is to hold it, and valid until the next call. */
+MUST_CHECK int slicing_begin(
+        struct slicing *s, const struct link_start *m, const char **ret_path, struct err *err);
+void slicing_end(struct slicing *s, uint64_t epoch);
+/* Ledgers of attempts that are not known here. */
+void slicing_sweep(struct slicing *s);
+
+/* Queries */
+/* What holds a fraction of this device that begins now. */
+enum held_by slicing_held_by(struct slicing *s, const struct device_info *d);
+const char *slicing_path(struct slicing *s, uint64_t epoch); /* NULL: none; until the next call */
+struct slices *slicing_ledgers(struct slicing *s);

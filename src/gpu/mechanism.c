@@ -1,0 +1,47 @@
+#include "gpu/mechanism.h"
+
+/*
+ * DESIGN. A device in MIG mode is its instances, and the ledger knows whole devices: what nobody can enforce is not said to
+ * be held. Kernel limits (driver r615) and MPS are mechanisms of the driver that Berth does not use yet; both keep their
+ * names in `held_by`, and a row here when they are. Rows stand in order of preference; the first that can is taken.
+ */
+struct row {
+	enum held_by by;
+	enum mechanism_wish wish; /* that names it */
+	/* NULL: it can; else why not */
+	const char *(*why_not)(const struct device_info *d, const struct mechanism_parts *parts);
+};
+
+static const char *why_not_interposer(
+        const struct device_info *d, const struct mechanism_parts *parts)
+{
+	if (d->mig)
+		return "the device is in MIG mode, and its instances are not assigned by Berth";
+	if (!parts->has_interposer)
+		return "the interposer (shim/libcuda.so.1) is not installed";
+	if (!parts->has_driver)
+		return "there is no libcuda.so.1";
+	return NULL;
+}
+
+static const struct row rows[] = {
+        {HELD_BY_INTERPOSER, MECHANISM_INTERPOSER, why_not_interposer},
+};
+
+enum held_by mechanism_choose(const struct device_info *d, enum mechanism_wish wish,
+        const struct mechanism_parts *parts, const char **ret_why)
+{
+	const char *why = "gpu.mechanism says so";
+
+	for (size_t i = 0; wish != MECHANISM_NONE && i < ARRAY_LEN(rows); i++) {
+		if (wish != MECHANISM_AUTO && wish != rows[i].wish)
+			continue;
+		why = rows[i].why_not(d, parts);
+		if (why)
+			continue;
+		*ret_why = "";
+		return rows[i].by;
+	}
+	*ret_why = why;
+	return HELD_BY_NONE;
+}

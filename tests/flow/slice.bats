@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# A fraction of a device inside its job: what programs see of it, what they get, and what is left of it afterwards.
+
+load helper
+
+flow_setup() {
+  cp "$FLOW_BUILD/tests/flow/flow-cuda" "$T/cuda"
+  chmod 755 "$T/cuda"
+}
+
+# Whether this Berth makes mounts for its jobs.
+has_mounts() { [ "$(id -u)" -eq 0 ] && [ -z "$FLOW_USER" ] || [ -n "${FLOW_ADMIN:-}" ] && unshare -m true 2>/dev/null; }
+
+# Directories of ledgers of this data directory.
+ledgers() { find /dev/shm -maxdepth 2 -path "/dev/shm/berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*/*" 2>/dev/null; }
+none() { [ -z "$("$@")" ]; }
+
+@test "scene 1: 0.5 fGPU is a card of 2 GiB, through CUDA and through NVML alike, and exact to the byte" {
+  export BERTH_CONF_GPU_FGPU_PER_DEVICE=2
+  up
+  cat >job.sh <<'END'
+./cuda info
+nvidia-smi --query-gpu=memory.total,memory.used,memory.free --format=csv,noheader,nounits
+nvidia-smi --query-gpu=count,uuid --format=csv,noheader
+./cuda exact
+./cuda info hold &
+until nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits | grep -q .; do sleep 0.05; done
+nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits | sed "s/^$!,/own,/"
+nvidia-smi --query-gpu=memory.total,memory.used,memory.free --format=csv,noheader,nounits
+kill $!
+END
+  run -0 --separate-stderr b run --fgpu 0.5 -- sh ./job.sh
+  [ "${lines[0]}" = "info: 0 2113929216 2147483648 2147483648" ]
+  [ "${lines[1]}" = "2048, 0, 2048" ]
+  [ "${lines[2]}" = "1, $(job 1 '.attempts[0].slices[0].device')" ]
+  [ "${lines[3]}" = "all: 0" ]
+  [ "${lines[4]}" = "one more: 2" ]
+  [ "${lines[5]}" = "info: 0 2113929216 2147483648 2147483648" ]
+  [ "${lines[6]}" = "own, 32" ]
+  [ "${lines[7]}" = "2048, 32, 2016" ]
+  [ "$(job 1 '.attempts[0].slices[0] | "\(.held_by), \(.held_by_text)"')" = "interposer, interposer" ]
+  # A whole device is the driver's own, and costs nothing.
+  run -0 --separate-stderr b run --gpu 1 -- sh -c './cuda info; echo "${BERTH_SLICES-unset}"; nvidia-smi -L | wc -l'
+  [ "${lines[0]}" = "info: 0 8556380160 8589934592 8589934592" ]
+  [ "${lines[1]}" = unset ]
+  [ "${lines[2]}" = 2 ]
+  [ "$(job 2 '.attempts[0].slices[0].held_by')" = whole ]
+  # Two processes, two jobs: each of them its own slice of one card, and no more.
+  b submit --fgpu 0.5 -- ./cuda exact hold
+  b submit --fgpu 0.5 -- ./cuda exact hold
+  eventually is $'all: 0\none more: 2' b logs 3
+  eventually is $'all: 0\none more: 2' b logs 4
+}
+
+@test "exec and what a user says: the same slice" {
+  up
+  export BERTH_SLICES=/tmp LD_LIBRARY_PATH=/nonexistent
+  b submit --gpu 0.25 -- sh -c './cuda alloc 1000000000 info hold'
+  unset BERTH_SLICES LD_LIBRARY_PATH
+  eventually is 2 eval 'b logs 1 | wc -l'
+  [ "$(b logs 1 | tail -n 1)" = "info: 0 1113587712 2147483648 2147483648" ]
+  # A context more, of the same slice.
+  [ "$(b exec 1 -- ./cuda info)" = "info: 0 1080033280 2147483648 2147483648" ]
+  has "$(b exec 1 -- sh -c 'echo "$LD_LIBRARY_PATH"')" ":/nonexistent"
+}
+
+@test "an agent that is killed, and a job: the ledger stays, and goes with its attempt" {
+  up
+  b submit --gpu 0.25 -- sh -c './cuda alloc 1000000000 hold & echo $! >pid; while :; do sleep 0.1; done'
+  b submit --gpu 0.25 -- sleep 60
+  eventually is 'alloc: 0' b logs 1
+  [ "$(ledgers | wc -l)" = 2 ]
+  kill -9 "$(part agent)"
+  becomes 1 RUNNING
+  [ "$(job 1 '.slices[0].held_by')" = interposer ]
+  # An agent that is not root cannot know the directory of a job that another one started: this account has no home to go to instead.
+  if [ -z "${FLOW_ADMIN:-}" ]; then
+    eventually is "info: 0 1080033280 2147483648 2147483648" b exec 1 -- ./cuda info
+    # What nobody frees is free when its process is gone.
+    b exec 1 -- sh -c 'kill -9 "$(cat pid)"'
+    [ "$(b exec 1 -- ./cuda info)" = "info: 0 2113929216 2147483648 2147483648" ]
+  fi
+  # What is of no attempt that is known here was left by somebody who was killed.
+  stray=$(dirname "$(ledgers | head -n 1)")/99-stray
+  mkdir "$stray" 2>/dev/null || as mkdir "$stray"
+  kill -9 "$(part agent)"
+  eventually is 2 eval 'ledgers | wc -l'
+  b cancel --force 1
+  b wait 1 || true
+  eventually is 1 eval 'ledgers | wc -l'
+  b down --no-retry 2>/dev/null || b down
+  none ledgers
+  [ ! -e "$D/run/slices" ]
+}
+
+@test "a scrubbed environment changes nothing, where root makes mounts" {
+  has_mounts || skip "no mounts for jobs of this one"
+  up
+  run -0 --separate-stderr b run --gpu 0.25 -- sh -c 'exec env -i BERTH_FAKE_GPUS="$BERTH_FAKE_GPUS" LD_LIBRARY_PATH="$1" ./cuda info' sh "$BERTH_BUILD/fake"
+  [ "$output" = "info: 0 2113929216 2147483648 2147483648" ]
+  run -0 --separate-stderr b run --gpu 0.25 -- sh -c 'CUDA_PROBE_LIBRARY="$1" exec ./cuda info' sh "$BERTH_BUILD/fake/libcuda.so.1"
+  [ "$output" = "info: 0 2113929216 2147483648 2147483648" ]
+  run -0 --separate-stderr b run --gpu 0.25 -- env -i BERTH_FAKE_GPUS="$D/sim/gpus.sim" LD_LIBRARY_PATH="$BERTH_BUILD/fake" "$BERTH_BUILD/fake/nvidia-smi" --query-gpu=memory.total --format=csv,noheader,nounits
+  [ "$output" = 2048 ]
+}
+
+@test "who goes around the interposer is seen" {
+  up
+  b submit --gpu 0.5 -- sh -c "exec '$BERTH_BUILD/fake/fake-gpu' - use \$CUDA_VISIBLE_DEVICES 1GiB -- sleep 60"
+  b submit --gpu 0.25 -- ./cuda exact hold
+  eventually is gpu_memory_limit job 1 '.reasons[0].code // empty'
+  has "$(b show 1)" "without the interposer that holds its slice"
+  [ "$(state 1)" = RUNNING ]
+  [ "$(job 2 '.reasons | length')" = 0 ]
+}
+
+@test "with gpu.watchdog: end who goes around it is ended" {
+  export BERTH_CONF_GPU_WATCHDOG=end
+  up
+  b submit --gpu 0.5 -- sh -c "exec '$BERTH_BUILD/fake/fake-gpu' - use \$CUDA_VISIBLE_DEVICES 1GiB -- sleep 60"
+  run -137 b wait 1
+  has "$(b show 1)" "without the interposer that holds its slice"
+}
+
+@test "gpu.mechanism: none, of all or of a model: nothing holds it, and that is said" {
+  cat >berth.yaml <<'END'
+gpu: {models: {tiny: {mechanism: none}}}
+END
+  b up -d --simulate 1x8GiB,1x4GiB:tiny --config berth.yaml >/dev/null
+  eventually is 'interposer none' eval "b gpus -o json | jq -r '[.devices[].held_by] | join(\" \")'"
+  b doctor >"$T/doctor" || true
+  grep -q '1 of 2: a fraction is held by the interposer' "$T/doctor"
+  run -0 --separate-stderr b run --gpu 0.5:tiny -- sh -c './cuda info; echo "${BERTH_SLICES-unset}"'
+  [ "${lines[1]}" = unset ]
+  [ "$(job 1 '.attempts[0].slices[0].held_by')" = none ]
+  none ledgers
+}
