@@ -1,0 +1,238 @@
+/* The page between processes: the lock of whoever judges, what he sees, and how the dead are found. */
+#include "shim/pace.h"
+
+#include <string.h>
+
+#include "shim/pace_judge.h"
+
+#define LOAD(p)     __atomic_load_n(p, __ATOMIC_SEQ_CST)
+#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+
+enum { PROBE_NS = 1000000000, RETRY_NS = 20000 };
+
+static const uint64_t WORK_MAX_NS = UINT64_C(1000000000000), SPOILT_NS = UINT64_C(10000000000);
+
+bool pace_is_valid(const struct pace_page *page, uint64_t len)
+{
+	return len >= sizeof(*page) && page->head.magic == PACE_MAGIC && page->head.abi == PACE_ABI;
+}
+
+static bool cas(uint64_t *word, uint64_t from, uint64_t to)
+{
+	return __atomic_compare_exchange_n(
+	        word, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+/* Clears the line of a process that is no more. */
+static bool bury(struct pace *p, unsigned slot)
+{
+	struct pace_proc *proc = &p->page->procs[slot];
+
+	if (slot == p->slot || !p->hooks.seize(p->hooks.arg, slot))
+		return false;
+	STORE(&proc->want_ns, 0);
+	STORE(&proc->completed_ns, LOAD(&proc->submitted_ns));
+	STORE(&proc->pid, 0);
+	p->hooks.let_go(p->hooks.arg, slot);
+	return true;
+}
+
+/*
+ * What a line says of work that is not done: {all of it, what of that remains}. Its process may not have looked at the device
+ * for a while: what it would have seen is taken as done.
+ */
+static void see_work(struct pace_proc *proc, uint64_t now_ns, uint64_t ret[2])
+{
+	uint64_t submitted = LOAD(&proc->submitted_ns), completed = LOAD(&proc->completed_ns);
+	uint64_t began = LOAD(&proc->done_ns), ran;
+
+	ret[0] = submitted > completed ? submitted - completed : 0;
+	if (ret[0] > WORK_MAX_NS)
+		ret[0] = WORK_MAX_NS;
+	ran = now_ns > began ? now_ns - began : 0;
+	ret[1] = ret[0] > ran ? ret[0] - ran : 0;
+}
+
+static void see_proc(struct pace_proc *proc, struct pace_seen *s, uint64_t now_ns)
+{
+	uint64_t work[2], done = LOAD(&proc->done_ns), want = LOAD(&proc->want_ns);
+
+	see_work(proc, now_ns, work);
+	s->is_here = true;
+	s->outstanding_ns += work[0];
+	s->remaining_ns += work[1];
+	if (want <= now_ns && want > s->want_ns)
+		s->want_ns = want;
+	if (done <= now_ns && done >= s->done_ns) {
+		s->done_ns = done;
+		s->gap_ns = LOAD(&proc->gap_ns);
+	}
+}
+
+/* all: looks for the dead everywhere; else only among the owner's processes, if that is somebody. */
+static void see(struct pace *p, struct pace_case *c, unsigned owner, bool all)
+{
+	unsigned top = LOAD(&p->page->top), n = 0;
+	bool is_capped = false;
+
+	if (top > PACE_PROCS)
+		top = PACE_PROCS;
+	for (unsigned i = 0; i < PACE_TENANTS; i++) {
+		const struct pace_tenant *t = &p->page->tenants[i];
+		uint32_t cap = LOAD(&t->cap_milli);
+
+		c->seen[i] = (struct pace_seen){.weight_milli = LOAD(&t->weight_milli),
+		        .cap_milli = cap < 1      ? 1
+		                     : cap < 1000 ? cap
+		                                  : 1000,
+		        .flags = LOAD(&t->flags)};
+	}
+	for (unsigned slot = 0; slot < top; slot++) {
+		struct pace_proc *proc = &p->page->procs[slot];
+		unsigned i = LOAD(&proc->tenant);
+
+		if (!LOAD(&proc->pid) || i >= PACE_TENANTS)
+			continue;
+		if ((all || i == owner) && bury(p, slot))
+			continue;
+		see_proc(proc, &c->seen[i], c->now_ns);
+	}
+	for (unsigned i = 0; i < PACE_TENANTS; i++) {
+		if (c->seen[i].is_here && !c->seen[i].weight_milli)
+			c->seen[i].weight_milli = 1;
+		n += c->seen[i].is_here;
+		is_capped |= c->seen[i].is_here && c->seen[i].cap_milli < 1000;
+	}
+	if (LOAD(&p->page->is_shared) != (n > 1 || is_capped))
+		STORE(&p->page->is_shared, n > 1 || is_capped);
+}
+
+/* Whether what is expected of the owner is so late that it may be dead. */
+static bool is_late(const struct pace_table *t, unsigned state, uint64_t now_ns)
+{
+	uint64_t due = t->end_ns;
+
+	if (state == PACE_CLOSING)
+		due = t->drained_ns > t->closed_ns ? t->drained_ns : t->closed_ns;
+	return state != PACE_FREE && due != PACE_NEVER && now_ns > due &&
+	       now_ns - due > PACE_GRACE_NS;
+}
+
+/* Whether the one who holds the lock may be passed over. */
+static bool may_take_over(struct pace *p, uint64_t word, uint64_t now_ns)
+{
+	uint64_t since = __atomic_load_n(&p->stuck_ns, __ATOMIC_RELAXED);
+
+	if (__atomic_load_n(&p->stuck_word, __ATOMIC_RELAXED) != word || since > now_ns) {
+		__atomic_store_n(&p->stuck_ns, now_ns, __ATOMIC_RELAXED);
+		__atomic_store_n(&p->stuck_word, word, __ATOMIC_RELAXED);
+		return false;
+	}
+	if (now_ns - since <= PACE_GRACE_NS)
+		return false;
+	return now_ns - since > PACE_STOPPED_NS || PACE_SLOT(word) >= PACE_PROCS ||
+	       bury(p, PACE_SLOT(word));
+}
+
+static void publish(
+        struct pace *p, uint64_t locked, const struct pace_table *t, const struct pace_verdict *v)
+{
+	struct pace_page *page = p->page;
+	uint64_t number = PACE_NUMBER(locked) + 1;
+	struct pace_table *to = &page->tables[number & 1];
+
+	/* A word at a time, and only while the lock is ours: one who was stopped here does not spoil what came after. */
+	for (unsigned i = 0; i < sizeof(*t) / sizeof(uint64_t); i++) {
+		if (__atomic_load_n(&page->word, __ATOMIC_RELAXED) != locked)
+			return;
+		__atomic_store_n((uint64_t *)to + i, ((const uint64_t *)t)[i], __ATOMIC_RELAXED);
+	}
+	if (!cas(&page->word, locked, PACE_WORD(v->owner, v->state, 0, number)))
+		return;
+	for (unsigned i = 0; i < PACE_TENANTS; i++) {
+		if (!(v->wake & UINT32_C(1) << i))
+			continue;
+		__atomic_add_fetch(&page->tenants[i].turn, 1, __ATOMIC_SEQ_CST);
+		p->hooks.wake(p->hooks.arg, &page->tenants[i].turn);
+	}
+}
+
+uint64_t pace_judge(struct pace *p)
+{
+	struct pace_page *page = p->page;
+	uint64_t word = LOAD(&page->word), now = p->hooks.now(p->hooks.arg), locked;
+	unsigned owner = PACE_OWNER(word), state = PACE_STATE(word) & ~(unsigned)PACE_LOCKED;
+	const struct pace_table *from = &page->tables[PACE_NUMBER(word) & 1];
+	struct pace_verdict v = {.owner = owner, .state = state};
+	struct pace_table t;
+	struct pace_case c;
+	bool all;
+
+	if (p->hooks.ask) {
+		p->hooks.ask(p->hooks.arg);
+		return now + 2 * (uint64_t)p->head.quantum_ns;
+	}
+	if (PACE_STATE(word) & PACE_LOCKED && !may_take_over(p, word, now))
+		return now + RETRY_NS;
+	locked = PACE_WORD(owner, state | PACE_LOCKED, p->slot, PACE_NUMBER(word));
+	if (!cas(&page->word, word, locked))
+		return now + RETRY_NS;
+	memcpy(&t, from, sizeof(t));
+	c.head = p->head;
+	c.now_ns = now;
+	all = now - LOAD(&page->probed_ns) > PROBE_NS;
+	if (all)
+		STORE(&page->probed_ns, now);
+	see(p, &c, is_late(&t, state, now) ? owner : PACE_NOBODY, all);
+	pace_decide(&c, &t, &v);
+	if (v.is_unused)
+		STORE(&page->probed_ns, 0);
+	publish(p, locked, &t, &v);
+	return v.look_ns;
+}
+
+void pace_mend(struct pace *p)
+{
+	struct pace_proc *me = p->me;
+	unsigned top = LOAD(&p->page->top);
+	uint64_t ahead;
+
+	if (LOAD(&me->tenant) != p->tenant)
+		STORE(&me->tenant, p->tenant);
+	if (LOAD(&me->pid) != 1 + p->slot)
+		STORE(&me->pid, 1 + p->slot);
+	while (top <= p->slot && !__atomic_compare_exchange_n(&p->page->top, &top, p->slot + 1,
+	                                 false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+	ahead = LOAD(&me->submitted_ns) - LOAD(&me->completed_ns);
+	if (ahead > p->given_ns + SPOILT_NS && ahead < 0 - SPOILT_NS)
+		STORE(&me->completed_ns, LOAD(&me->submitted_ns) - p->given_ns);
+}
+
+void pace_join(struct pace *p, struct pace_page *page, unsigned slot, unsigned tenant,
+        const struct pace_hooks *hooks)
+{
+	p->hooks = *hooks;
+	p->head = page->head;
+	pace_sanitize(&p->head);
+	p->slot = slot;
+	p->tenant = tenant;
+	p->me = &page->procs[slot];
+	memset(p->me, 0, sizeof(*p->me));
+	p->me->tenant = tenant;
+	p->late_ns = 100000;
+	p->is_parked = 1;
+	p->page = page;
+	pace_mend(p);
+	STORE(&page->probed_ns, 0);
+	pace_judge(p);
+}
+
+void pace_part(struct pace *p)
+{
+	STORE(&p->me->want_ns, 0);
+	STORE(&p->me->completed_ns, LOAD(&p->me->submitted_ns));
+	STORE(&p->me->pid, 0);
+	pace_judge(p);
+	p->page = NULL;
+}
