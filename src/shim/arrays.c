@@ -2,12 +2,13 @@
 
 /*
  * DESIGN. An array has no address, so it is charged in whole granules of its own. How large the driver makes it is known only
- * when it is there, and older drivers do not say: what is reserved before is the product of its sides, and what is charged is
- * the greater of that and the driver's word.
+ * when it is there, and most drivers say so of some arrays only: what is reserved before is the product of its sides with
+ * padded rows, and that stays charged unless the driver knows better.
  */
 
-#define SPARSE   0x40 /* no memory of its own: it is mapped by parts, from cuMemCreate */
-#define DEFERRED 0x80
+#define ROW_BYTES 512
+#define SPARSE    0x40 /* no memory of its own: it is mapped by parts, from cuMemCreate */
+#define DEFERRED  0x80
 
 static unsigned format_bytes(int format)
 {
@@ -36,12 +37,16 @@ static unsigned format_bytes(int format)
 
 static uint64_t sides(const struct cu_array3d_desc *desc)
 {
-	uint64_t bytes = charge_product(desc->width, desc->height != 0 ? desc->height : 1);
-	bytes = charge_product(bytes, desc->depth != 0 ? desc->depth : 1);
-	return charge_product(bytes, desc->channels * (uint64_t)format_bytes(desc->format));
+	uint64_t bytes =
+	        charge_product(desc->width, desc->channels * (uint64_t)format_bytes(desc->format));
+	if (bytes > UINT64_MAX - ROW_BYTES)
+		return UINT64_MAX;
+	bytes = (bytes + ROW_BYTES - 1) / ROW_BYTES * ROW_BYTES;
+	bytes = charge_product(bytes, desc->height != 0 ? desc->height : 1);
+	return charge_product(bytes, desc->depth != 0 ? desc->depth : 1);
 }
 
-/* Each level is half as wide, high and deep: together at most twice the first, and the driver's padding of small ones. */
+/* Each level is half as wide, high and deep as the one before. */
 static uint64_t levels(const struct cu_array3d_desc *desc, unsigned n_levels)
 {
 	struct cu_array3d_desc level = *desc;
@@ -79,9 +84,7 @@ static enum cu_result array_end(enum cu_result rc, const struct place *place, st
 {
 	if (charge->ledger == NULL)
 		return rc;
-	uint64_t bytes = charge_round(charge->ledger, need);
-	if (bytes < charge->reserved_bytes)
-		bytes = charge->reserved_bytes;
+	uint64_t bytes = need != 0 ? charge_round(charge->ledger, need) : charge->reserved_bytes;
 	if (rc == CU_SUCCESS && bytes > charge->reserved_bytes)
 		rc = charge_more(charge, bytes - charge->reserved_bytes);
 	struct table_entry entry = {.key = (uintptr_t)handle,

@@ -88,7 +88,7 @@ enum cu_result charge_place(struct place *ret_place)
 	if (rc == CU_SUCCESS)
 		rc = real.cuCtxGetCurrent(&place.ctx);
 	if (rc == CU_SUCCESS)
-		rc = contexts_notice(place.device);
+		rc = contexts_notice(place.device, place.ctx);
 	if (rc == CU_SUCCESS)
 		*ret_place = place;
 	return rc;

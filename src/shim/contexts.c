@@ -3,8 +3,10 @@
 
 #include <string.h>
 
-/* Of each device: bytes charged for its primary context + 1, or 0. */
-static uint64_t primaries[SHIM_DEVICES];
+static struct primary {
+	uint64_t bytes;     /* charged, + 1; 0: nobody has noticed it */
+	struct cu_ctx *ctx; /* its handle, which does not change; NULL: not seen yet */
+} primaries[SHIM_DEVICES];
 
 void contexts_forked(void)
 {
@@ -17,47 +19,51 @@ static uint64_t context_bytes(int device)
 	return charge_ledger(device, &ledger) == CU_SUCCESS ? ledger->grant.context_bytes : 0;
 }
 
-/* When the driver does not say, it is as it was. */
+/* When the driver does not say, not even when asked again, it is as it was. */
 static bool primary_is_active(int device, bool was_active)
 {
 	unsigned flags = 0;
 	int active = 0;
-	if (real.cuDevicePrimaryCtxGetState == NULL ||
-	        real.cuDevicePrimaryCtxGetState(device, &flags, &active) != CU_SUCCESS)
-		return was_active;
-	return active;
+	for (int i = 0; i < 2 && real.cuDevicePrimaryCtxGetState != NULL; i++)
+		if (real.cuDevicePrimaryCtxGetState(device, &flags, &active) == CU_SUCCESS)
+			return active;
+	return was_active;
 }
 
 /* Two threads may see it appear: one of them charges it. */
 static void settle_primary(struct charge *charge, int device)
 {
 	uint64_t none = 0, bytes = charge->reserved_bytes;
-	if (!__atomic_compare_exchange_n(&primaries[device], &none, bytes + 1, false,
+	if (!__atomic_compare_exchange_n(&primaries[device].bytes, &none, bytes + 1, false,
 	            __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		bytes = 0;
 	charge_end(charge, SLICE_CONTEXT, bytes);
 }
 
-enum cu_result contexts_notice(int device)
+enum cu_result contexts_notice(int device, struct cu_ctx *ctx)
 {
 	struct ledger *ledger;
+	struct table_entry entry;
 	enum cu_result rc = charge_ledger(device, &ledger);
-	if (rc != CU_SUCCESS || __atomic_load_n(&primaries[device], __ATOMIC_ACQUIRE) != 0 ||
+	if (rc != CU_SUCCESS || __atomic_load_n(&primaries[device].bytes, __ATOMIC_ACQUIRE) != 0 ||
 	        !primary_is_active(device, false))
 		return rc;
 	struct charge charge;
 	rc = charge_begin(&charge, device, context_bytes(device));
-	if (rc == CU_SUCCESS)
-		settle_primary(&charge, device);
-	return rc;
+	if (rc != CU_SUCCESS)
+		return rc;
+	settle_primary(&charge, device);
+	if (ctx != NULL && !table_find(&have.contexts, (uintptr_t)ctx, &entry))
+		__atomic_store_n(&primaries[device].ctx, ctx, __ATOMIC_RELEASE);
+	return CU_SUCCESS;
 }
 
 /* A primary context that is gone has taken everything in it along. */
-static void forget_primary(int device, struct cu_ctx *ctx)
+static void forget_primary(int device)
 {
-	uint64_t bytes = device < 0 || device >= SHIM_DEVICES
-	                         ? 0
-	                         : __atomic_exchange_n(&primaries[device], 0, __ATOMIC_ACQ_REL);
+	struct primary *primary = &primaries[device];
+	uint64_t bytes = __atomic_exchange_n(&primary->bytes, 0, __ATOMIC_ACQ_REL);
+	const struct cu_ctx *ctx = __atomic_load_n(&primary->ctx, __ATOMIC_ACQUIRE);
 	if (bytes == 0)
 		return;
 	if (ctx != NULL)
@@ -65,26 +71,13 @@ static void forget_primary(int device, struct cu_ctx *ctx)
 	charge_return(device, SLICE_CONTEXT, bytes - 1);
 }
 
-/* The handle of a primary context, which does not change: asked for when it is there already. */
-static struct cu_ctx *primary_of(int device)
-{
-	struct cu_ctx *ctx = NULL;
-	if (!primary_is_active(device, false) || real.cuDevicePrimaryCtxRetain == NULL ||
-	        real.cuDevicePrimaryCtxRetain(&ctx, device) != CU_SUCCESS)
-		return NULL;
-	if (real.cuDevicePrimaryCtxRelease_v2 != NULL)
-		real.cuDevicePrimaryCtxRelease_v2(device);
-	else if (real.cuDevicePrimaryCtxRelease != NULL)
-		real.cuDevicePrimaryCtxRelease(device);
-	return ctx;
-}
-
 enum cu_result cuDevicePrimaryCtxRetain(struct cu_ctx **pctx, int dev)
 {
 	ENTER(cuDevicePrimaryCtxRetain);
 	struct charge charge = {.device = dev};
 	enum cu_result rc = charge_ledger(dev, &charge.ledger);
-	bool is_new = rc == CU_SUCCESS && __atomic_load_n(&primaries[dev], __ATOMIC_ACQUIRE) == 0;
+	bool is_new =
+	        rc == CU_SUCCESS && __atomic_load_n(&primaries[dev].bytes, __ATOMIC_ACQUIRE) == 0;
 	if (is_new)
 		rc = charge_begin(&charge, dev, context_bytes(dev));
 	if (rc != CU_SUCCESS)
@@ -94,15 +87,17 @@ enum cu_result cuDevicePrimaryCtxRetain(struct cu_ctx **pctx, int dev)
 		settle_primary(&charge, dev);
 	else if (is_new)
 		charge_end(&charge, SLICE_CONTEXT, 0);
+	if (rc == CU_SUCCESS && pctx != NULL)
+		__atomic_store_n(&primaries[dev].ctx, *pctx, __ATOMIC_RELEASE);
 	return rc;
 }
 
 static enum cu_result release(int device, enum cu_result (*call)(int device))
 {
-	struct cu_ctx *ctx = primary_of(device);
 	enum cu_result rc = call(device);
-	if (rc == CU_SUCCESS && !primary_is_active(device, true))
-		forget_primary(device, ctx);
+	if (rc == CU_SUCCESS && device >= 0 && device < SHIM_DEVICES &&
+	        !primary_is_active(device, true))
+		forget_primary(device);
 	return rc;
 }
 
@@ -212,7 +207,7 @@ enum cu_result cuGreenCtxCreate(
         struct cu_green_ctx **ph_ctx, struct cu_resource *desc, int dev, unsigned flags)
 {
 	ENTER(cuGreenCtxCreate);
-	enum cu_result rc = contexts_notice(dev);
+	enum cu_result rc = contexts_notice(dev, NULL);
 	return rc == CU_SUCCESS ? real.cuGreenCtxCreate(ph_ctx, desc, dev, flags) : rc;
 }
 

@@ -9,7 +9,7 @@
 
 #include "shim/charge.h"
 
-/* Charges the primary context of the device when it is there and nobody did. */
-enum cu_result contexts_notice(int device);
+/* Charges the primary context of the device when it is there and nobody did. `ctx` is current, and may be it; or NULL. */
+enum cu_result contexts_notice(int device, struct cu_ctx *ctx);
 
 void contexts_forked(void);
