@@ -32,6 +32,14 @@ enum kind {
 	KIND_MODULE,
 	KIND_FUNC,
 	KIND_BLOCK,
+	KIND_PHYSICAL,
+	KIND_POOL,
+	KIND_ARRAY,
+	KIND_MIPMAP,
+	KIND_EXTERNAL,
+	KIND_GRAPH,
+	KIND_EXEC,
+	KIND_NODE,
 	KINDS
 };
 
@@ -63,7 +71,8 @@ struct cu_stream {
 	int priority;
 	pthread_t owner; /* of a thread's own default stream */
 	enum { STREAM_MADE, STREAM_LEGACY, STREAM_OWN } kind;
-	uint32_t line; /* in the card's timeline */
+	uint32_t line;           /* in the card's timeline */
+	struct capture *capture; /* what it is told is kept, and not done; NULL: it is done */
 };
 
 struct cu_event {
@@ -74,6 +83,7 @@ struct cu_event {
 	uint64_t n_records, first; /* records asked for; as many as that: none yet */
 	uint32_t line;             /* the stream of the last record, and its number there */
 	uint64_t number;
+	struct capture *capture; /* in which it was recorded last; NULL: it really was */
 };
 
 struct cu_module {
@@ -95,7 +105,16 @@ struct cu_func {
 	_Atomic unsigned turn;
 };
 
-enum block_kind { BLOCK_DEVICE, BLOCK_MANAGED, BLOCK_HOST, BLOCK_REGISTERED, BLOCK_EXTERNAL };
+enum block_kind {
+	BLOCK_DEVICE,
+	BLOCK_MANAGED,
+	BLOCK_HOST,
+	BLOCK_REGISTERED,
+	BLOCK_POOL,   /* of a pool */
+	BLOCK_GRAPH,  /* of an allocation node */
+	BLOCK_MAPPED, /* physical memory of cuMemCreate */
+	BLOCK_IMPORT, /* somebody else's, mapped here */
+};
 
 /* A range of addresses that somebody was given. */
 struct block {
@@ -105,6 +124,12 @@ struct block {
 	uint64_t taken; /* of the card; 0: a small one, whose granule counts for it */
 	struct cu_ctx *ctx;
 	enum block_kind kind;
+	unsigned card;
+	uint64_t shared;             /* its number, once others may hold it too */
+	int64_t offset;              /* in the file behind device memory; -1: it is not there */
+	struct physical *physical;   /* BLOCK_MAPPED */
+	struct pool_part *part;      /* BLOCK_POOL */
+	struct graph_memory *memory; /* BLOCK_GRAPH */
 };
 
 struct driver {
@@ -149,6 +174,7 @@ bool object_is(const void *object, enum kind kind);
 /* -- contexts, under the driver's lock -- */
 struct cu_ctx *ctx_current(void); /* NULL: there is none, or it has ended */
 void ctx_push(struct cu_ctx *ctx);
+int card_ordinal(unsigned card); /* of the device that shows it; -1 */
 
 /* -- physical memory of cards, which all processes share -- */
 enum cu_result physical_take(unsigned card, uint64_t bytes);
@@ -156,7 +182,10 @@ void physical_give(unsigned card, uint64_t bytes);
 void physical_look(unsigned card, uint64_t *ret_free, uint64_t *ret_total);
 /* Addresses for bytes, whole granules, with memory behind them that is there once it is touched. 0: none left. */
 void *address_space(uint64_t bytes); /* nothing behind it yet; NULL: none left */
-cu_ptr backing_new(uint64_t bytes);
+cu_ptr backing_new(uint64_t bytes, int64_t *ret_offset); /* offset may be NULL; -1: in no file */
+int backing_fd(void); /* of the file that memory lies in; -1: there is none */
+/* Memory of a file of somebody else. */
+cu_ptr backing_map(int fd, int64_t offset, uint64_t bytes);
 void backing_end(cu_ptr at, uint64_t bytes);
 uint64_t granules(uint64_t bytes); /* rounded up to whole granules; 0 when that cannot be */
 
@@ -164,9 +193,28 @@ uint64_t granules(uint64_t bytes); /* rounded up to whole granules; 0 when that 
 enum cu_result block_new(
         struct cu_ctx *ctx, enum block_kind kind, uint64_t bytes, struct block **ret_block);
 enum cu_result block_add(struct block *b); /* one that was made elsewhere */
+/* Memory of a file; what lies before it in its page is mapped with it. */
+enum cu_result block_of_file(struct cu_ctx *ctx, unsigned card, int fd, int64_t offset,
+        uint64_t bytes, struct block **ret_block);
 struct block *block_at(cu_ptr inside);
+void block_remove(struct block *b); /* from the tree alone */
 void block_end(struct block *b);
 void blocks_end_of(struct cu_ctx *ctx);
+
+/* -- memory that several processes hold; all return false when the table of them is full, or has it not -- */
+bool shared_new(
+        unsigned card, uint64_t bytes, uint64_t *ret_id); /* this process paid for it already */
+bool shared_join(uint64_t id, unsigned *ret_card);
+void shared_leave(uint64_t id);
+
+/* -- pools -- */
+void pools_settle(void); /* a synchronisation: what pools hold beyond their threshold goes back */
+enum cu_result pool_take_on(
+        struct cu_pool *p, struct cu_stream *s, uint64_t bytes, struct block **ret_block);
+void pool_give(struct block *b);
+void graph_give(struct block *b);
+
+void arrays_end_of(struct cu_ctx *ctx); /* under the driver's lock */
 
 /* -- modules -- */
 void modules_end_of(struct cu_ctx *ctx);
@@ -180,6 +228,7 @@ struct work {
 	uint64_t key;           /* of a collective; 0: it is none */
 	uint64_t bytes;         /* of a copy */
 	struct cu_event *event; /* to record, or to wait for */
+	struct cu_func *func;   /* of a kernel */
 };
 
 /* The next launch of a function. */
@@ -203,6 +252,18 @@ void event_end(struct cu_event *e);
 struct cu_stream *stream_new(struct cu_ctx *ctx, unsigned flags, int kind);
 void stream_end(struct cu_stream *s);
 void streams_end_of(struct cu_ctx *ctx);
+
+/* -- what streams are told while they are captured -- */
+enum cu_result capture_alloc(struct cu_stream *s, unsigned card, uint64_t bytes, cu_ptr *ret_at);
+enum cu_result capture_free(struct cu_stream *s, cu_ptr at);
+enum cu_result capture_work(struct cu_stream *s, const struct work *work);
+enum cu_result capture_host(struct cu_stream *s, cu_host_fn fn, void *data);
+void capture_join(
+        struct cu_stream *s, const struct cu_event *e); /* one that waits for an event of it */
+/* A call that no capturing stream bears spoils its capture. */
+enum cu_result capture_forbids(struct cu_stream *s);
+/* One that might wait for what is captured: it spoils all captures whose mode forbids it. */
+enum cu_result capture_unsafe(void);
 
 /* -- functions of the host that streams call -- */
 enum cu_result host_put(struct cu_stream *s, bool (*ready)(void *data), cu_host_fn fn, void *data);

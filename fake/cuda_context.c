@@ -27,7 +27,7 @@ void ctx_push(struct cu_ctx *ctx)
 	stack[depth++] = ctx;
 }
 
-static int ordinal_of(unsigned card)
+int card_ordinal(unsigned card)
 {
 	for (unsigned i = 0; i < driver.n_devs; i++)
 		if (driver.cards[i] == card)
@@ -56,7 +56,7 @@ static enum cu_result ctx_new(unsigned card, unsigned flags, unsigned api, struc
 		return CU_ERROR_OUT_OF_MEMORY;
 	}
 	ctx->card = card;
-	ctx->dev = ordinal_of(card);
+	ctx->dev = card_ordinal(card);
 	ctx->flags = flags;
 	ctx->api = api;
 	ctx->id = ++driver.ctx_seq;
@@ -82,6 +82,7 @@ static void ctx_end(struct cu_ctx *ctx)
 	tl_ctx_end(timeline_of(), ctx->card, ctx->line);
 	share_unlock();
 	modules_end_of(ctx);
+	arrays_end_of(ctx);
 	blocks_end_of(ctx);
 	physical_give(ctx->card, ctx->bytes);
 	object_end(ctx);

@@ -128,6 +128,8 @@ static enum cu_result put_attribute(const struct block *b, int attribute, cu_ptr
 
 	switch (attribute) {
 	case POINTER_CONTEXT:
+		if (!b->ctx)
+			return CU_ERROR_INVALID_VALUE;
 		*(struct cu_ctx **)data = b->ctx;
 		break;
 	case POINTER_MEMORY_TYPE:
@@ -145,7 +147,7 @@ static enum cu_result put_attribute(const struct block *b, int attribute, cu_ptr
 		*(unsigned *)data = b->kind == BLOCK_MANAGED;
 		break;
 	case POINTER_ORDINAL:
-		*(int *)data = b->ctx->dev;
+		*(int *)data = card_ordinal(b->card);
 		break;
 	case POINTER_RANGE_START:
 		*(cu_ptr *)data = b->at;

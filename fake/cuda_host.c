@@ -106,6 +106,10 @@ enum cu_result host_put(struct cu_stream *s, bool (*ready)(void *data), cu_host_
 	struct call *c = calloc(1, sizeof(*c)), **end = &calls;
 	bool ok;
 
+	if (c && s->capture) {
+		free(c);
+		return ready ? CU_ERROR_STREAM_CAPTURE_UNSUPPORTED : capture_host(s, fn, data);
+	}
 	if (!c)
 		return CU_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_lock(&driver.lock);

@@ -7,6 +7,7 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define PLACES (GRANULE / PLACE)
 
@@ -15,6 +16,7 @@ struct shelf {
 	struct shelf *next;
 	struct cu_ctx *ctx;
 	cu_ptr at;
+	int64_t offset;
 	unsigned n_used;
 	unsigned char used[PLACES];
 };
@@ -81,7 +83,7 @@ static enum cu_result shelf_new(struct cu_ctx *ctx, struct shelf **ret_shelf)
 		return code;
 	s = calloc(1, sizeof(*s));
 	if (s)
-		s->at = backing_new(GRANULE);
+		s->at = backing_new(GRANULE, &s->offset);
 	if (!s || !s->at) {
 		free(s);
 		physical_give(ctx->card, GRANULE);
@@ -94,9 +96,10 @@ static enum cu_result shelf_new(struct cu_ctx *ctx, struct shelf **ret_shelf)
 	return CU_SUCCESS;
 }
 
-static enum cu_result take_small(struct cu_ctx *ctx, uint64_t bytes, cu_ptr *ret_at)
+static enum cu_result take_small(struct block *b)
 {
-	unsigned n = places(bytes);
+	unsigned n = places(b->bytes);
+	struct cu_ctx *ctx = b->ctx;
 	struct shelf *s;
 	int first = -1;
 
@@ -112,7 +115,8 @@ static enum cu_result take_small(struct cu_ctx *ctx, uint64_t bytes, cu_ptr *ret
 	}
 	memset(s->used + first, 1, n);
 	s->n_used += n;
-	*ret_at = s->at + (unsigned)first * (uint64_t)PLACE;
+	b->at = s->at + (unsigned)first * (uint64_t)PLACE;
+	b->offset = s->offset < 0 ? -1 : s->offset + first * PLACE;
 	return CU_SUCCESS;
 }
 
@@ -142,18 +146,18 @@ static enum cu_result place_block(struct block *b)
 	enum cu_result code;
 
 	if (b->kind == BLOCK_HOST) {
-		b->at = backing_new(granules(b->bytes));
+		b->at = backing_new(granules(b->bytes), NULL);
 		return b->at ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;
 	}
 	if (b->bytes < GRANULE)
-		return take_small(b->ctx, b->bytes, &b->at);
+		return take_small(b);
 	b->taken = granules(b->bytes);
 	if (!b->taken)
 		return CU_ERROR_OUT_OF_MEMORY;
 	code = physical_take(b->ctx->card, b->taken);
 	if (code)
 		return code;
-	b->at = backing_new(b->taken);
+	b->at = backing_new(b->taken, &b->offset);
 	if (b->at)
 		return CU_SUCCESS;
 	physical_give(b->ctx->card, b->taken);
@@ -165,18 +169,34 @@ static void unplace_block(const struct block *b)
 	switch (b->kind) {
 	case BLOCK_DEVICE:
 	case BLOCK_MANAGED:
+		if (b->shared)
+			shared_leave(b->shared);
 		if (!b->taken) {
 			give_small(b->at, b->bytes);
 			break;
 		}
+		if (b->shared) { /* others still see what is in it */
+			munmap((void *)(uintptr_t)b->at, b->taken);
+			break;
+		}
 		backing_end(b->at, b->taken);
-		physical_give(b->ctx->card, b->taken);
+		physical_give(b->card, b->taken);
+		break;
+	case BLOCK_IMPORT:
+		munmap((void *)(uintptr_t)(b->at & ~UINT64_C(4095)), b->taken);
+		if (b->shared)
+			shared_leave(b->shared);
+		break;
+	case BLOCK_GRAPH:
+		backing_end(b->at, b->taken);
+		break;
+	case BLOCK_POOL:
+	case BLOCK_MAPPED: /* theirs to end */
 		break;
 	case BLOCK_HOST:
 		backing_end(b->at, granules(b->bytes));
 		break;
 	case BLOCK_REGISTERED:
-	case BLOCK_EXTERNAL:
 		break;
 	}
 }
@@ -190,8 +210,10 @@ enum cu_result block_new(
 	if (!b)
 		return code;
 	b->ctx = ctx;
+	b->card = ctx->card;
 	b->kind = kind;
 	b->bytes = bytes;
+	b->offset = -1;
 	code = place_block(b);
 	if (!code) {
 		code = block_add(b);
@@ -206,9 +228,14 @@ enum cu_result block_new(
 	return CU_SUCCESS;
 }
 
-void block_end(struct block *b)
+void block_remove(struct block *b)
 {
 	tdelete(b, &blocks, compare);
+}
+
+void block_end(struct block *b)
+{
+	block_remove(b);
 	unplace_block(b);
 	object_end(b);
 }
@@ -247,6 +274,9 @@ static enum cu_result allocate(
 
 	if (!ret_at || !bytes)
 		return CU_ERROR_INVALID_VALUE;
+	code = capture_unsafe();
+	if (code)
+		return code;
 	pthread_mutex_lock(&driver.lock);
 	code = block_new(ctx, kind, bytes, &b);
 	if (!code)
@@ -302,12 +332,19 @@ enum cu_result cuMemFree_v2(cu_ptr dptr)
 	enum cu_result code = call_context(__func__, &ctx);
 	struct block *b;
 
+	if (!code && dptr)
+		code = capture_unsafe();
 	if (code || !dptr)
 		return code;
 	pthread_mutex_lock(&driver.lock);
 	b = block_at(dptr);
-	if (!b || b->at != dptr || (b->kind != BLOCK_DEVICE && b->kind != BLOCK_MANAGED))
+	if (!b || b->at != dptr || b->kind == BLOCK_HOST || b->kind == BLOCK_REGISTERED ||
+	        b->kind == BLOCK_MAPPED || (b->kind == BLOCK_IMPORT && b->shared))
 		code = CU_ERROR_INVALID_VALUE;
+	else if (b->kind == BLOCK_POOL)
+		pool_give(b);
+	else if (b->kind == BLOCK_GRAPH)
+		graph_give(b);
 	else
 		block_end(b);
 	pthread_mutex_unlock(&driver.lock);
@@ -416,6 +453,7 @@ static enum cu_result host_register(const char *function, void *p, size_t bytes)
 		b->bytes = bytes;
 		b->ctx = ctx;
 		b->kind = BLOCK_REGISTERED;
+		b->card = ctx->card;
 		code = block_add(b);
 		if (code)
 			object_end(b);

@@ -58,7 +58,7 @@ void physical_look(unsigned card, uint64_t *ret_free, uint64_t *ret_total)
 
 /* -- addresses -- */
 
-static int backing_fd(void)
+int backing_fd(void)
 {
 	static int fd = -1;
 	static bool tried;
@@ -91,7 +91,7 @@ void *address_space(uint64_t bytes)
 	return (void *)start;
 }
 
-cu_ptr backing_new(uint64_t bytes)
+cu_ptr backing_new(uint64_t bytes, int64_t *ret_offset)
 {
 	static off_t next;
 	void *at = address_space(bytes);
@@ -109,11 +109,63 @@ cu_ptr backing_new(uint64_t bytes)
 		munmap(at, bytes);
 		return 0;
 	}
+	if (ret_offset)
+		*ret_offset = fd >= 0 ? next : -1;
 	if (fd >= 0)
 		next += (off_t)bytes;
 	madvise(p, bytes, MADV_DONTFORK);
 	return (uintptr_t)p;
 }
+
+cu_ptr backing_map(int fd, int64_t offset, uint64_t bytes)
+{
+	void *at = address_space(bytes);
+
+	if (!at)
+		return 0;
+	if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_SHARED | MAP_NORESERVE, fd,
+	            offset) == MAP_FAILED) {
+		munmap(at, bytes);
+		return 0;
+	}
+	madvise(at, bytes, MADV_DONTFORK);
+	return (uintptr_t)at;
+}
+
+/* -- memory that several processes hold -- */
+
+bool shared_new(unsigned card, uint64_t bytes, uint64_t *ret_id)
+{
+	struct sim_state st;
+
+	if (state_begin(&st))
+		return false;
+	*ret_id = sim_share(&st, driver.place, card, bytes);
+	return state_end(&st) == 0 && *ret_id;
+}
+
+bool shared_join(uint64_t id, unsigned *ret_card)
+{
+	struct sim_state st;
+	bool ok;
+
+	if (state_begin(&st))
+		return false;
+	ok = sim_join(&st, driver.place, id, ret_card);
+	return state_end(&st) == 0 && ok;
+}
+
+void shared_leave(uint64_t id)
+{
+	struct sim_state st;
+
+	if (state_begin(&st))
+		return;
+	sim_leave(&st, driver.place, id);
+	state_end(&st);
+}
+
+/* -- addresses come and go -- */
 
 void backing_end(cu_ptr at, uint64_t bytes)
 {

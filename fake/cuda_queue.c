@@ -134,6 +134,10 @@ enum cu_result stream_put(struct cu_stream *s, const struct work *work, uint64_t
 	struct tl *t;
 
 	clock_spend(cost_of(work));
+	if (s->capture)
+		return capture_work(s, work);
+	if (work->kind == WORK_EVENT)
+		work->event->capture = NULL;
 	for (;;) {
 		t = timeline_begin();
 		line = &t->cards[card].streams[s->line];
@@ -169,15 +173,19 @@ static uint64_t newest(struct cu_stream *s, bool *ret_done)
 enum cu_result stream_wait(struct cu_stream *s)
 {
 	struct work nothing = {.kind = WORK_WAIT};
+	enum cu_result code = capture_forbids(s);
 	bool done = false;
 	uint64_t number;
 
+	if (code)
+		return code;
 	if (s->kind == STREAM_LEGACY)
 		stream_put(s, &nothing, &number);
 	else
 		number = newest(s, &done);
 	if (!done)
 		clock_wait_stream(s->ctx->card, s->line, number);
+	pools_settle();
 	clock_spend(driver.sim->pace.sync_ns);
 	return CU_SUCCESS;
 }
@@ -230,8 +238,12 @@ enum cu_result ctx_wait(struct cu_ctx *ctx)
 	uint64_t number;
 	uint32_t line;
 
+	for (struct cu_stream *s = ctx->streams; s; s = s->next)
+		if (s->capture)
+			return capture_forbids(s);
 	while (busy_stream(ctx, &line, &number))
 		clock_wait_stream(ctx->card, line, number);
+	pools_settle();
 	clock_spend(driver.sim->pace.sync_ns);
 	return CU_SUCCESS;
 }
@@ -290,8 +302,11 @@ enum cu_result event_wait(struct cu_event *e)
 {
 	uint64_t at;
 
+	if (e->capture)
+		return CU_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 	if (!event_is_done(e, &at))
 		clock_wait_stream(e->ctx->card, e->line, e->number);
+	pools_settle();
 	clock_spend(driver.sim->pace.sync_ns);
 	return CU_SUCCESS;
 }

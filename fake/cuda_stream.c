@@ -91,7 +91,9 @@ enum cu_result cuStreamDestroy_v2(struct cu_stream *h_stream)
 
 BOTH(cuStreamSynchronize, cuStreamSynchronize_ptsz, (struct cu_stream * h_stream), stream_wait(s))
 BOTH(cuStreamQuery, cuStreamQuery_ptsz, (struct cu_stream * h_stream),
-        stream_is_done(s) ? CU_SUCCESS : CU_ERROR_NOT_READY)
+        s->capture          ? capture_forbids(s)
+        : stream_is_done(s) ? CU_SUCCESS
+                            : CU_ERROR_NOT_READY)
 BOTH(cuStreamGetPriority, cuStreamGetPriority_ptsz, (struct cu_stream * h_stream, int *priority),
         PUT(priority, s->priority))
 BOTH(cuStreamGetFlags, cuStreamGetFlags_ptsz, (struct cu_stream * h_stream, unsigned *flags),
@@ -192,7 +194,10 @@ static enum cu_result wait_event(struct cu_stream *s, struct cu_event *e)
 
 	if (!object_is(e, KIND_EVENT))
 		return CU_ERROR_INVALID_HANDLE;
-	return e->n_records == e->first ? CU_SUCCESS : stream_put(s, &work, NULL);
+	capture_join(s, e);
+	if (s->capture || e->n_records == e->first)
+		return CU_SUCCESS;
+	return stream_put(s, &work, NULL);
 }
 
 BOTH(cuStreamWaitEvent, cuStreamWaitEvent_ptsz,
@@ -211,6 +216,8 @@ enum cu_result cuEventQuery(struct cu_event *h_event)
 	enum cu_result code = check(__func__, h_event);
 	uint64_t at;
 
+	if (!code)
+		code = h_event->capture ? CU_ERROR_STREAM_CAPTURE_UNSUPPORTED : capture_unsafe();
 	return code ? code : event_is_done(h_event, &at) ? CU_SUCCESS : CU_ERROR_NOT_READY;
 }
 
@@ -218,6 +225,8 @@ enum cu_result cuEventSynchronize(struct cu_event *h_event)
 {
 	enum cu_result code = check(__func__, h_event);
 
+	if (!code)
+		code = capture_unsafe();
 	return code ? code : event_wait(h_event);
 }
 

@@ -172,7 +172,8 @@ static bool key_device(struct reader *r, char *value)
 	        .numa_node = -1,
 	        .gpu_numa_node = -1,
 	        .ecc = true,
-	        .context_bytes = UINT64_C(32) << 20};
+	        .context_bytes = UINT64_C(32) << 20,
+	        .chunk_bytes = UINT64_C(32) << 20};
 	snprintf(c->model, sizeof(c->model), "Simulated GPU");
 	all_cpus(c->cpus);
 	return true;
@@ -213,6 +214,12 @@ static bool key_reserved(struct reader *r, char *value)
 static bool key_context(struct reader *r, char *value)
 {
 	return take_size(r, value, &card_of(r)->context_bytes);
+}
+
+/* What a pool takes of it at a time. */
+static bool key_chunk(struct reader *r, char *value)
+{
+	return take_size(r, value, &card_of(r)->chunk_bytes);
 }
 
 static bool key_cc(struct reader *r, char *value)
@@ -395,6 +402,7 @@ static const struct {
         {"memory", true, key_memory},
         {"reserved", true, key_reserved},
         {"context", true, key_context},
+        {"chunk", true, key_chunk},
         {"cc", true, key_cc},
         {"pci", true, key_pci},
         {"numa", true, key_numa},

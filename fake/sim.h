@@ -39,6 +39,7 @@ struct sim_card {
 	bool mig;
 	int compute_mode;       /* enum nvml_compute_mode */
 	uint64_t context_bytes; /* that a CUDA context takes */
+	uint64_t chunk_bytes;   /* that a pool takes at a time */
 };
 
 enum sim_list { SIM_COMPUTE = 1, SIM_GRAPHICS = 2, SIM_BOTH = 3 };

@@ -38,6 +38,9 @@
 	CU_RESULT(STREAM_CAPTURE_INVALIDATED, 901,                                              \
 	        "operation failed due to a previous error during capture")                      \
 	CU_RESULT(STREAM_CAPTURE_UNMATCHED, 903, "capture was not initiated in this stream")    \
+	CU_RESULT(GRAPH_EXEC_UPDATE_FAILURE, 910,                                               \
+	        "the graph update was not performed because it included changes which violated " \
+	        "constraints specific to instantiated graph update")                            \
 	CU_RESULT(ILLEGAL_STATE, 401, "the operation cannot be performed in the present state") \
 	CU_RESULT(DEVICE_UNAVAILABLE, 46, "CUDA-capable device(s) is/are busy or unavailable")  \
 	CU_RESULT(ECC_UNCORRECTABLE, 214, "uncorrectable ECC error encountered")                \
