@@ -111,7 +111,7 @@ int ledger_reserve(struct ledger *ledger, uint64_t bytes)
 	if (rc != 0)
 		return rc;
 	bool is_held = ledger->grant.flags & SLICE_HOLDS_MEMORY;
-	if (is_held && bytes > left_bytes(ledger))
+	if (is_held && (!ledger_is_sound(ledger) || bytes > left_bytes(ledger)))
 		ledger_recount(ledger);
 	uint64_t reserved_bytes;
 	if ((is_held && bytes > left_bytes(ledger)) ||

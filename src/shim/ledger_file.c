@@ -128,13 +128,17 @@ void ledger_recount(struct ledger *ledger)
 	STEP();
 }
 
+bool ledger_is_sound(const struct ledger *ledger)
+{
+	return slot_total(&ledger->map->slots[ledger->slot]) == ledger->published_bytes &&
+	       load(&ledger->map->ledger.used_bytes) >= ledger->published_bytes;
+}
+
 void ledger_publish(struct ledger *ledger)
 {
 	struct slice_ledger *head = &ledger->map->ledger;
 	uint64_t total = ledger_total(ledger), used_bytes = load(&head->used_bytes);
-	bool is_sound = slot_total(&ledger->map->slots[ledger->slot]) == ledger->published_bytes &&
-	                used_bytes >= ledger->published_bytes;
-	if (is_sound) {
+	if (ledger_is_sound(ledger) && used_bytes >= ledger->published_bytes) {
 		write_own(ledger);
 		store(&head->used_bytes, sum(used_bytes - ledger->published_bytes, total));
 		ledger->published_bytes = total;

@@ -17,6 +17,9 @@ void ledger_unlock(struct ledger *ledger);
 /* Under the lock: copies what this process has into its slot, and into used_bytes. */
 void ledger_publish(struct ledger *ledger);
 
+/* Under the lock: whether used_bytes and the slot can be what this process has left there. */
+bool ledger_is_sound(const struct ledger *ledger);
+
 /* Under the lock: clears the slots of the dead, and adds used_bytes up anew. */
 void ledger_recount(struct ledger *ledger);
 
