@@ -108,10 +108,17 @@ enum cu_result memory_begin(struct charge *ret_charge, int device, uint64_t size
 enum cu_result memory_take(struct charge *charge, const struct place *place, enum slice_kind kind,
         cu_ptr pointer, uint64_t size)
 {
+	return memory_take_as(charge, place, kind, pointer, size, 0);
+}
+
+enum cu_result memory_take_as(struct charge *charge, const struct place *place,
+        enum slice_kind kind, cu_ptr pointer, uint64_t size, uint64_t extra)
+{
 	struct table_entry entry = {.key = pointer,
 	        .owner = (uintptr_t)place->ctx,
 	        .size = size,
 	        .bytes = taken_bytes(charge->device, charge->ledger, pointer, size),
+	        .extra = extra,
 	        .device = charge->device,
 	        .kind = kind};
 	enum cu_result rc = CU_ERROR_OUT_OF_MEMORY;

@@ -18,6 +18,10 @@ enum cu_result memory_here(struct place *ret_place, struct charge *ret_charge, u
 enum cu_result memory_take(struct charge *charge, const struct place *place, enum slice_kind kind,
         cu_ptr pointer, uint64_t size);
 
+/* With the entry's `extra`. */
+enum cu_result memory_take_as(struct charge *charge, const struct place *place,
+        enum slice_kind kind, cu_ptr pointer, uint64_t size, uint64_t extra);
+
 /*
  * The driver was asked to take it back. The entry was taken out of have.pointers before: as soon as the driver has the memory,
  * it may give another thread the same address.

@@ -4,7 +4,15 @@
 
 #include <string.h>
 
+/*
+ * DESIGN. A pool grows by more than it is asked for, by a unit of the driver's that is learnt here. That unit is reserved before a
+ * call that makes the pool grow. Where a slice has room for the piece but not for the unit, the piece is allocated by itself:
+ * on a card of that size the driver would do no worse.
+ */
+
 #define POOLS_MAX 256
+#define UNIT      (UINT64_C(32) << 20) /* until one was seen */
+#define BY_ITSELF 1                    /* `extra` of a pointer that was asked of a pool */
 
 struct pool {
 	struct cu_pool *handle; /* NULL: memory of graphs */
@@ -16,6 +24,7 @@ struct pool {
 	uint64_t bytes;    /* charged */
 	uint64_t pending;  /* reserved for calls on their way */
 	uint64_t pointers; /* outstanding */
+	uint64_t unit;     /* by which it grows at least */
 };
 
 static struct pool pools[POOLS_MAX];
@@ -49,6 +58,7 @@ static struct pool *add(struct cu_pool *handle, int device, enum slice_kind kind
 		        .device = device,
 		        .kind = kind,
 		        .is_used = true,
+		        .unit = handle != NULL ? UNIT : 0,
 		        .is_free = is_free};
 		if (i >= n_pools)
 			__atomic_store_n(&n_pools, i + 1, __ATOMIC_RELEASE);
@@ -135,27 +145,41 @@ static uint64_t idle_of(struct pool *pool)
 	return is_known ? idle_bytes : 0;
 }
 
+static uint64_t growth(
+        const struct pool *pool, const struct ledger *ledger, uint64_t bytes, uint64_t idle_bytes)
+{
+	if (idle_bytes >= bytes)
+		return 0;
+	if (pool->handle == NULL)
+		return charge_round(ledger, bytes - idle_bytes);
+	uint64_t rounded_bytes = charge_round(ledger, bytes),
+	         unit = __atomic_load_n(&pool->unit, __ATOMIC_RELAXED);
+	return rounded_bytes > unit ? rounded_bytes : unit;
+}
+
 enum cu_result pools_begin(struct pool *pool, struct charge *ret_charge, uint64_t bytes)
 {
 	struct ledger *ledger;
 	enum cu_result rc = charge_ledger(pool->device, &ledger);
+	if (rc == CU_SUCCESS)
+		rc = charge_begin(
+		        ret_charge, pool->device, growth(pool, ledger, bytes, idle_of(pool)));
 	if (rc != CU_SUCCESS)
 		return rc;
-	*ret_charge = (struct charge){.ledger = ledger, .device = pool->device};
+	pthread_mutex_lock(&mutex);
+	pool->pending += ret_charge->reserved_bytes;
+	pthread_mutex_unlock(&mutex);
+	return CU_SUCCESS;
+}
+
+/* Under the mutex: what a pool grew by for a piece of that size. */
+static void learn_unit(
+        struct pool *pool, const struct ledger *ledger, uint64_t bytes, uint64_t grown_bytes)
+{
 	uint64_t rounded_bytes = charge_round(ledger, bytes);
-	int answer = ledger_reserve(ledger, rounded_bytes);
-	if (answer == LEDGER_OK)
-		ret_charge->reserved_bytes = rounded_bytes;
-	else if (answer == LEDGER_FULL && idle_of(pool) < bytes)
-		rc = charge_begin(ret_charge, pool->device, rounded_bytes);
-	else
-		rc = answer == LEDGER_FULL ? CU_SUCCESS : shim_answer(answer);
-	if (rc == CU_SUCCESS) {
-		pthread_mutex_lock(&mutex);
-		pool->pending += ret_charge->reserved_bytes;
-		pthread_mutex_unlock(&mutex);
-	}
-	return rc;
+	if (grown_bytes > rounded_bytes ||
+	        (grown_bytes == rounded_bytes && grown_bytes < pool->unit))
+		__atomic_store_n(&pool->unit, grown_bytes, __ATOMIC_RELAXED);
 }
 
 enum cu_result pools_end(struct pool *pool, struct charge *charge)
@@ -332,6 +356,28 @@ static void undo(const struct request *request, cu_ptr pointer, int device)
 	pools_trim(device);
 }
 
+static enum cu_result allocate_alone(
+        const struct request *request, const struct place *place, cu_ptr *dptr)
+{
+	struct charge charge;
+	enum cu_result rc = memory_begin(&charge, place->device, request->size);
+	if (rc != CU_SUCCESS)
+		return rc;
+	cu_ptr pointer = 0;
+	rc = real.cuMemAlloc_v2 != NULL ? real.cuMemAlloc_v2(&pointer, request->size)
+	                                : CU_ERROR_OUT_OF_MEMORY;
+	if (rc != CU_SUCCESS) {
+		charge_end(&charge, SLICE_MEMORY, 0);
+		return rc;
+	}
+	rc = memory_take_as(&charge, place, SLICE_MEMORY, pointer, request->size, BY_ITSELF);
+	if (rc == CU_SUCCESS)
+		*dptr = pointer;
+	else
+		real.cuMemFree_v2(pointer);
+	return rc;
+}
+
 static enum cu_result allocate_from(struct pool *pool, const struct request *request, cu_ptr *dptr)
 {
 	struct charge charge;
@@ -339,10 +385,16 @@ static enum cu_result allocate_from(struct pool *pool, const struct request *req
 	if (rc != CU_SUCCESS)
 		return rc;
 	cu_ptr pointer = 0;
+	uint64_t before_bytes = pool->bytes;
 	rc = call(request, &pointer);
 	enum cu_result end_rc = pools_end(pool, &charge);
 	if (rc != CU_SUCCESS)
 		return rc;
+	pthread_mutex_lock(&mutex);
+	if (end_rc == CU_SUCCESS && pool->bytes > before_bytes)
+		learn_unit(pool, charge.ledger, request->size, pool->bytes - before_bytes);
+	pool->pointers++;
+	pthread_mutex_unlock(&mutex);
 	struct table_entry entry = {.key = pointer,
 	        .size = request->size,
 	        .extra = (uint64_t)(pool - pools),
@@ -350,11 +402,9 @@ static enum cu_result allocate_from(struct pool *pool, const struct request *req
 	        .kind = SLICE_POOL};
 	if (end_rc != CU_SUCCESS || table_put(&have.pointers, &entry) != 0) {
 		undo(request, pointer, pool->device);
+		pools_freed(&entry);
 		return CU_ERROR_OUT_OF_MEMORY;
 	}
-	pthread_mutex_lock(&mutex);
-	pool->pointers++;
-	pthread_mutex_unlock(&mutex);
 	*dptr = pointer;
 	return CU_SUCCESS;
 }
@@ -408,7 +458,21 @@ static enum cu_result allocate(struct request *request, cu_ptr *dptr)
 	struct pool *pool = pool_of(handle, place.device);
 	if (pool == NULL)
 		return CU_ERROR_OUT_OF_MEMORY;
-	return pool->is_free ? call(request, dptr) : allocate_from(pool, request, dptr);
+	if (pool->is_free)
+		return call(request, dptr);
+	rc = allocate_from(pool, request, dptr);
+	if (rc == CU_ERROR_OUT_OF_MEMORY && pool->device == place.device)
+		rc = allocate_alone(request, &place, dptr);
+	return rc;
+}
+
+/* What was allocated by itself is no pool's: it goes back when the stream has come so far. */
+static enum cu_result free_alone(const struct request *request, const struct table_entry *entry)
+{
+	enum cu_result (*wait)(struct cu_stream *) =
+	        request->is_per_thread ? real.cuStreamSynchronize_ptsz : real.cuStreamSynchronize;
+	enum cu_result rc = wait != NULL ? wait(request->stream) : CU_ERROR_NOT_SUPPORTED;
+	return rc == CU_SUCCESS ? real.cuMemFree_v2(entry->key) : rc;
 }
 
 #define ALLOCATE(symbol, per_thread)                                                     \
@@ -439,16 +503,20 @@ ALLOCATE(cuMemAllocAsync_ptsz, true)
 ALLOCATE_FROM(cuMemAllocFromPoolAsync, false)
 ALLOCATE_FROM(cuMemAllocFromPoolAsync_ptsz, true)
 
-#define FREE(symbol)                                                     \
-	enum cu_result symbol(cu_ptr dptr, struct cu_stream *h_stream)   \
-	{                                                                \
-		ENTER(symbol);                                           \
-		struct table_entry entry;                                \
-		bool is_ours = table_take(&have.pointers, dptr, &entry); \
-		enum cu_result rc = real.symbol(dptr, h_stream);         \
-		if (is_ours)                                             \
-			memory_freed(rc, &entry);                        \
-		return rc;                                               \
+#define FREE(symbol, per_thread)                                                            \
+	enum cu_result symbol(cu_ptr dptr, struct cu_stream *h_stream)                      \
+	{                                                                                   \
+		ENTER(symbol);                                                              \
+		struct table_entry entry;                                                   \
+		struct request request = {.stream = h_stream, .is_per_thread = per_thread}; \
+		bool is_ours = table_take(&have.pointers, dptr, &entry);                    \
+		enum cu_result rc =                                                         \
+		        is_ours && entry.kind == SLICE_MEMORY && entry.extra == BY_ITSELF   \
+		                ? free_alone(&request, &entry)                              \
+		                : real.symbol(dptr, h_stream);                              \
+		if (is_ours)                                                                \
+			memory_freed(rc, &entry);                                           \
+		return rc;                                                                  \
 	}
-FREE(cuMemFreeAsync)
-FREE(cuMemFreeAsync_ptsz)
+FREE(cuMemFreeAsync, false)
+FREE(cuMemFreeAsync_ptsz, true)

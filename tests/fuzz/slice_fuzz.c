@@ -118,7 +118,7 @@ static void act(struct scene *s, struct dice *d)
 		give_back(s, d);
 		break;
 	case 4:
-		FUZZ_MUST(ledger_left(&s->ledger) <= LIMIT);
+		FUZZ_MUST(ledger_left(&s->ledger) <= s->ledger.grant.limit_bytes);
 		break;
 	case 5:
 		(void)!ftruncate(s->fd, (off_t)(dice_u64(d) % (sizeof(struct slice) + 100)));

@@ -43,7 +43,7 @@ static void live(void)
 		cu.cuCtxDestroy_v2(ctx);
 }
 
-#define N_FAULTS 120 /* more than a life has calls */
+#define N_FAULTS 200 /* more than a life has calls */
 
 /* One life with the n-th call failing, and one without: says whether there was such a call. */
 static int fail_at;

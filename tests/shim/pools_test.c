@@ -1,0 +1,199 @@
+/* Memory that the driver keeps for a while: pools and the memory of graphs, charged as the driver has them from the card. */
+#include "shim_box.h"
+
+/* The default pool, a stream's order, and what comes back at the next rest. */
+PART(default_pool, CARD)
+{
+	cu_ptr p[4];
+	shim_start(f);
+	for (int i = 0; i < 4; i++)
+		ok(cuMemAllocAsync(&p[i], 5 * MIB, NULL));
+	assert_int_equal(used(), physical());
+	assert_true(used() >= CONTEXT + 20 * MIB);
+	assert_int_equal(charged(SLICE_POOL), used() - CONTEXT);
+	for (int i = 0; i < 4; i++)
+		ok(cuMemFreeAsync(p[i], NULL));
+	ok(cuStreamSynchronize(NULL));
+	check(CONTEXT);
+	ok(cuMemAllocAsync_ptsz(&p[0], 5 * MIB, NULL));
+	assert_int_equal(used(), physical());
+	ok(cuMemFreeAsync_ptsz(p[0], NULL));
+	ok(cuCtxSynchronize());
+	check(CONTEXT);
+	/* Freed in the other way. */
+	ok(cuMemAllocAsync(&p[0], 5 * MIB, NULL));
+	ok(cuStreamSynchronize(NULL));
+	ok(cuMemFree_v2(p[0]));
+	ok(cuStreamSynchronize(NULL));
+	check(CONTEXT);
+}
+
+/* To the last granule, though a pool would like to grow by more. */
+PART(pool_to_the_byte, CARD)
+{
+	cu_ptr p[300], q;
+	int n = 0;
+	shim_start(f);
+	while (n < 300 && cu.cuMemAllocAsync(&p[n], 2 * MIB, NULL) == CU_SUCCESS) {
+		n++;
+		assert_int_equal(used(), physical());
+		assert_true(used() <= LIMIT);
+	}
+	assert_int_equal(n, (LIMIT - CONTEXT) / (2 * MIB));
+	fails(OUT_OF_MEMORY, cuMemAllocAsync(&q, 1, NULL));
+	check(LIMIT);
+	for (int i = 0; i < n; i++)
+		ok(cuMemFreeAsync(p[i], NULL));
+	ok(cuStreamSynchronize(NULL));
+	check(CONTEXT);
+	fails(OUT_OF_MEMORY, cuMemAllocAsync(&q, LIMIT, NULL));
+	ok(cuMemAllocAsync(&q, LIMIT - CONTEXT, NULL));
+	check(LIMIT);
+}
+
+/* HAMi-core #93, #67, #217: from a pool of one's own nothing was counted, and its pointers could not be freed. */
+PART(hami_core_93_pool_of_its_own, CARD)
+{
+	struct cu_pool_props props = {.type = 1, .location = {CU_LOCATION_DEVICE, 0}};
+	struct cu_pool *pool;
+	cu_ptr p, q;
+	uint64_t keep = UINT64_MAX;
+	shim_start(f);
+	ok(cuMemPoolCreate(&pool, &props));
+	ok(cuMemPoolSetAttribute(pool, CU_POOL_RELEASE_THRESHOLD, &keep));
+	ok(cuMemAllocFromPoolAsync(&p, 40 * MIB, pool, NULL));
+	ok(cuMemAllocFromPoolAsync_ptsz(&q, 3 * MIB, pool, NULL));
+	assert_int_equal(used(), physical());
+	assert_true(used() >= CONTEXT + 43 * MIB);
+	ok(cuMemFreeAsync(p, NULL));
+	ok(cuMemFreeAsync_ptsz(q, NULL));
+	ok(cuStreamSynchronize(NULL));
+	ok(cuStreamSynchronize_ptsz(NULL));
+	/* It keeps what it has, and that is charged. */
+	assert_int_equal(used(), physical());
+	assert_true(used() >= CONTEXT + 40 * MIB);
+	/* Somebody else of this process needs it: given up before the answer is no. */
+	ok(cuMemAlloc_v2(&p, LIMIT - CONTEXT));
+	check(LIMIT);
+	ok(cuMemFree_v2(p));
+	ok(cuMemAllocFromPoolAsync(&p, 40 * MIB, pool, NULL));
+	ok(cuMemFreeAsync(p, NULL));
+	ok(cuStreamSynchronize(NULL));
+	ok(cuMemPoolTrimTo(pool, 0));
+	check(CONTEXT);
+	ok(cuMemAllocFromPoolAsync(&p, 40 * MIB, pool, NULL));
+	ok(cuMemPoolDestroy(pool));
+	assert_int_equal(used(), physical());
+	ok(cuMemFreeAsync(p, NULL));
+	ok(cuStreamSynchronize(NULL));
+	check(CONTEXT);
+}
+
+/* HAMi-core #96: counted once, however often. #306: what failed late stayed counted. */
+PART(hami_core_96_306_every_time, CARD)
+{
+	cu_ptr p;
+	shim_start(f);
+	for (int i = 0; i < 50; i++) {
+		ok(cuMemAllocAsync(&p, 20 * MIB, NULL));
+		assert_int_equal(used(), physical());
+		fails(OUT_OF_MEMORY, cuMemAllocAsync(&p, LIMIT, NULL));
+		assert_int_equal(used(), physical());
+		ok(cuMemFreeAsync(p, NULL));
+		ok(cuStreamSynchronize(NULL));
+	}
+	check(CONTEXT);
+}
+
+PART(pool_elsewhere, TWO)
+{
+	struct cu_pool_props props = {.type = 1, .location = {CU_LOCATION_DEVICE, 1}};
+	struct cu_pool *pool;
+	shim_start(f);
+	fails(INVALID_DEVICE, cuMemPoolCreate(&pool, &props));
+	check(CONTEXT);
+}
+
+static uint64_t graph_memory(void)
+{
+	uint64_t bytes = 0;
+	assert_int_equal(
+	        driver.cuDeviceGetGraphMemAttribute(0, CU_GRAPH_RESERVED, &bytes), CU_SUCCESS);
+	return bytes;
+}
+
+/* Nothing when a node is added, all of it when the graph runs. */
+PART(graph_with_memory, CARD)
+{
+	struct cu_graph *g;
+	struct cu_graph_exec *e;
+	struct cu_graph_node *a, *b;
+	struct cu_alloc_node node = {
+	        .pool = {.type = 1, .location = {CU_LOCATION_DEVICE, 0}}, .bytes = 20 * MIB};
+	shim_start(f);
+	ok(cuGraphCreate(&g, 0));
+	ok(cuGraphAddMemAllocNode(&a, g, NULL, 0, &node));
+	ok(cuGraphAddMemFreeNode(&b, g, (const struct cu_graph_node *[]){a}, 1, node.pointer));
+	check(CONTEXT);
+	ok(cuGraphInstantiateWithFlags(&e, g, 0));
+	for (int i = 0; i < 3; i++) {
+		ok(cuGraphLaunch(e, NULL));
+		ok(cuStreamSynchronize(NULL));
+		assert_int_equal(graph_memory(), 20 * MIB);
+		check(CONTEXT + 20 * MIB);
+		assert_int_equal(charged(SLICE_GRAPH), 20 * MIB);
+	}
+	ok(cuDeviceGraphMemTrim(0));
+	check(CONTEXT);
+	/* Given up for others, and not had when there is no room. */
+	cu_ptr p;
+	ok(cuGraphLaunch(e, NULL));
+	ok(cuStreamSynchronize(NULL));
+	ok(cuMemAlloc_v2(&p, LIMIT - CONTEXT));
+	check(LIMIT);
+	fails(OUT_OF_MEMORY, cuGraphLaunch(e, NULL));
+	check(LIMIT);
+	ok(cuMemFree_v2(p));
+	ok(cuGraphLaunch(e, NULL));
+	ok(cuStreamSynchronize(NULL));
+	check(CONTEXT + 20 * MIB);
+	ok(cuGraphExecDestroy(e));
+	ok(cuDeviceGraphMemTrim(0));
+	check(CONTEXT);
+}
+
+/* An allocation on a stream that records is a node. */
+PART(captured_allocation, CARD)
+{
+	struct cu_graph *g;
+	struct cu_graph_exec *e;
+	struct cu_stream *s;
+	cu_ptr p;
+	shim_start(f);
+	ok(cuStreamCreate(&s, 1));
+	ok(cuStreamBeginCapture_v2(s, 0));
+	ok(cuMemAllocAsync(&p, 10 * MIB, s));
+	ok(cuMemFreeAsync(p, s));
+	ok(cuStreamEndCapture(s, &g));
+	check(CONTEXT);
+	ok(cuGraphInstantiateWithFlags(&e, g, 0));
+	ok(cuGraphLaunch(e, s));
+	ok(cuStreamSynchronize(s));
+	check(CONTEXT + 10 * MIB);
+	ok(cuDeviceGraphMemTrim(0));
+	check(CONTEXT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_default_pool),
+	        cmocka_unit_test(test_pool_to_the_byte),
+	        cmocka_unit_test(test_hami_core_93_pool_of_its_own),
+	        cmocka_unit_test(test_hami_core_96_306_every_time),
+	        cmocka_unit_test(test_pool_elsewhere),
+	        cmocka_unit_test(test_graph_with_memory),
+	        cmocka_unit_test(test_captured_allocation),
+	};
+	return cmocka_run_group_tests_name("shim/pools", tests, NULL, NULL);
+}
