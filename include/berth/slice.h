@@ -64,8 +64,9 @@ struct slice_grant {
 	        granule_bytes; /* the driver hands memory out in blocks of this size: what is not a multiple takes more */
 	uint64_t context_bytes; /* what a context is taken to need */
 	uint32_t share_milli;
-	uint32_t flags; /* enum slice_flag */
-	uint32_t reserved[12];
+	uint32_t flags;  /* enum slice_flag */
+	uint32_t tenant; /* its place among the tenants of pace-N */
+	uint32_t reserved[11];
 };
 
 /* Written by the agent while the job runs. */

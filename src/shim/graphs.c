@@ -185,15 +185,16 @@ static bool has_nodes(struct cu_graph_exec *exec, struct table_entry *ret_entry)
 	       table_find(&have.execs, (uintptr_t)exec, ret_entry);
 }
 
-#define LAUNCH(symbol, per_thread)                                                       \
-	enum cu_result symbol(struct cu_graph_exec *h_graph, struct cu_stream *h_stream) \
-	{                                                                                \
-		ENTER(symbol);                                                           \
-		struct table_entry entry;                                                \
-		launch_gate(h_graph, 1, h_stream, per_thread);                           \
-		if (has_nodes(h_graph, &entry))                                          \
-			return run(&entry, h_graph, h_stream, real.symbol);              \
-		return real.symbol(h_graph, h_stream);                                   \
+#define LAUNCH(symbol, per_thread)                                                          \
+	enum cu_result symbol(struct cu_graph_exec *h_graph, struct cu_stream *h_stream)    \
+	{                                                                                   \
+		ENTER(symbol);                                                              \
+		struct table_entry entry;                                                   \
+		struct launch l;                                                            \
+		launch_gate(&l, h_graph, 1, h_stream, per_thread);                          \
+		return launch_end(&l, has_nodes(h_graph, &entry)                            \
+		                              ? run(&entry, h_graph, h_stream, real.symbol) \
+		                              : real.symbol(h_graph, h_stream));            \
 	}
 LAUNCH(cuGraphLaunch, false)
 LAUNCH(cuGraphLaunch_ptsz, true)

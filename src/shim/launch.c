@@ -1,6 +1,64 @@
 #include "shim/launch.h"
 #include "shim/pools.h"
 
+/* Of the current context's device. */
+static struct pacing *paced(void)
+{
+	struct ledger *ledger = &shim.ledgers[0];
+	int device;
+	if (shim.n_ledgers > 1 &&
+	        (real.cuCtxGetDevice == NULL || real.cuCtxGetDevice(&device) != CU_SUCCESS ||
+	                charge_ledger(device, &ledger) != CU_SUCCESS))
+		return NULL;
+	return pacing_of(ledger);
+}
+
+static void *handle_of(struct cu_stream *stream, bool is_per_thread)
+{
+	return stream != NULL ? stream : is_per_thread ? CU_STREAM_PER_THREAD : CU_STREAM_LEGACY;
+}
+
+static uint64_t key_of(const void *what, uint64_t units)
+{
+	unsigned size = units > 1 ? 64 - (unsigned)__builtin_clzll(units - 1) : 0;
+	return ((uint64_t)(uintptr_t)what << 6 ^ size) | UINT64_C(1) << 63;
+}
+
+void launch_wait(struct launch *l, const void *what, uint64_t units, struct cu_stream *stream,
+        bool is_per_thread)
+{
+	struct pacing *on = paced();
+	if (on == NULL || __atomic_load_n(&pacing_captures, __ATOMIC_RELAXED) != 0)
+		return;
+	l->one = (struct pace_launch){.key = key_of(what, units)};
+	l->stream = handle_of(stream, is_per_thread);
+	l->on = on;
+	pacing_wait(on, &l->one, l->stream);
+}
+
+void launch_forget(const void *what)
+{
+	for (struct pacing *g = pacing_next(NULL); g != NULL; g = pacing_next(g))
+		pace_forget(pacing_core(g), key_of(what, 1));
+}
+
+void launch_sync_begin(
+        struct launch_rest *r, struct cu_stream *stream, bool is_per_thread, bool all)
+{
+	r->on = pacing_is_used() && __atomic_load_n(&pacing_captures, __ATOMIC_RELAXED) == 0
+	                ? paced()
+	                : NULL;
+	if (r->on != NULL)
+		pace_sync_begin(
+		        pacing_core(r->on), handle_of(stream, is_per_thread), all, &r->sync);
+}
+
+void launch_sync_end(struct launch_rest *r, bool is_done)
+{
+	if (r->on != NULL)
+		pace_sync_end(pacing_core(r->on), &r->sync, is_done);
+}
+
 static inline uint64_t blocks(unsigned x, unsigned y, unsigned z)
 {
 	return (uint64_t)x * y * z;
@@ -13,23 +71,27 @@ static inline uint64_t blocks(unsigned x, unsigned y, unsigned z)
 	        void **kernel_params, void **extra)                                               \
 	{                                                                                         \
 		ENTER(symbol);                                                                    \
-		launch_gate(f, blocks(grid_dim_x, grid_dim_y, grid_dim_z), h_stream, per_thread); \
-		return real.symbol(f, grid_dim_x, grid_dim_y, grid_dim_z, block_dim_x,            \
-		        block_dim_y, block_dim_z, shared_mem_bytes, h_stream, kernel_params,      \
-		        extra);                                                                   \
+		struct launch l;                                                                  \
+		launch_gate(                                                                      \
+		        &l, f, blocks(grid_dim_x, grid_dim_y, grid_dim_z), h_stream, per_thread); \
+		return launch_end(&l, real.symbol(f, grid_dim_x, grid_dim_y, grid_dim_z,          \
+		                              block_dim_x, block_dim_y, block_dim_z,              \
+		                              shared_mem_bytes, h_stream, kernel_params, extra)); \
 	}
 LAUNCH_KERNEL(cuLaunchKernel, false)
 LAUNCH_KERNEL(cuLaunchKernel_ptsz, true)
 
-#define LAUNCH_EX(symbol, per_thread)                                                             \
-	enum cu_result symbol(const struct cu_launch_config *config, struct cu_func *f,           \
-	        void **kernel_params, void **extra)                                               \
-	{                                                                                         \
-		ENTER(symbol);                                                                    \
-		if (config != NULL)                                                               \
-			launch_gate(f, blocks(config->grid[0], config->grid[1], config->grid[2]), \
-			        config->stream, per_thread);                                      \
-		return real.symbol(config, f, kernel_params, extra);                              \
+#define LAUNCH_EX(symbol, per_thread)                                                      \
+	enum cu_result symbol(const struct cu_launch_config *config, struct cu_func *f,    \
+	        void **kernel_params, void **extra)                                        \
+	{                                                                                  \
+		ENTER(symbol);                                                             \
+		struct launch l = {0};                                                     \
+		if (config != NULL)                                                        \
+			launch_gate(&l, f,                                                 \
+			        blocks(config->grid[0], config->grid[1], config->grid[2]), \
+			        config->stream, per_thread);                               \
+		return launch_end(&l, real.symbol(config, f, kernel_params, extra));       \
 	}
 LAUNCH_EX(cuLaunchKernelEx, false)
 LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
@@ -41,9 +103,12 @@ LAUNCH_EX(cuLaunchKernelEx_ptsz, true)
 	        void **kernel_params)                                                             \
 	{                                                                                         \
 		ENTER(symbol);                                                                    \
-		launch_gate(f, blocks(grid_dim_x, grid_dim_y, grid_dim_z), h_stream, per_thread); \
-		return real.symbol(f, grid_dim_x, grid_dim_y, grid_dim_z, block_dim_x,            \
-		        block_dim_y, block_dim_z, shared_mem_bytes, h_stream, kernel_params);     \
+		struct launch l;                                                                  \
+		launch_gate(                                                                      \
+		        &l, f, blocks(grid_dim_x, grid_dim_y, grid_dim_z), h_stream, per_thread); \
+		return launch_end(&l, real.symbol(f, grid_dim_x, grid_dim_y, grid_dim_z,          \
+		                              block_dim_x, block_dim_y, block_dim_z,              \
+		                              shared_mem_bytes, h_stream, kernel_params));        \
 	}
 LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel, false)
 LAUNCH_COOPERATIVE(cuLaunchCooperativeKernel_ptsz, true)
@@ -52,83 +117,129 @@ enum cu_result cuLaunchCooperativeKernelMultiDevice(
         struct cu_launch_params *launch_params_list, unsigned num_devices, unsigned flags)
 {
 	ENTER(cuLaunchCooperativeKernelMultiDevice);
+	struct launch l = {0};
 	if (launch_params_list != NULL && num_devices > 0)
-		launch_gate(launch_params_list->func,
+		launch_gate(&l, launch_params_list->func,
 		        blocks(launch_params_list->grid[0], launch_params_list->grid[1],
 		                launch_params_list->grid[2]),
 		        launch_params_list->stream, false);
-	return real.cuLaunchCooperativeKernelMultiDevice(launch_params_list, num_devices, flags);
+	return launch_end(&l,
+	        real.cuLaunchCooperativeKernelMultiDevice(launch_params_list, num_devices, flags));
 }
 
 enum cu_result cuLaunch(struct cu_func *f)
 {
 	ENTER(cuLaunch);
-	launch_gate(f, 1, NULL, false);
-	return real.cuLaunch(f);
+	struct launch l;
+	launch_gate(&l, f, 1, NULL, false);
+	return launch_end(&l, real.cuLaunch(f));
 }
 
 enum cu_result cuLaunchGrid(struct cu_func *f, int grid_width, int grid_height)
 {
 	ENTER(cuLaunchGrid);
-	launch_gate(f, blocks((unsigned)grid_width, (unsigned)grid_height, 1), NULL, false);
-	return real.cuLaunchGrid(f, grid_width, grid_height);
+	struct launch l;
+	launch_gate(&l, f, blocks((unsigned)grid_width, (unsigned)grid_height, 1), NULL, false);
+	return launch_end(&l, real.cuLaunchGrid(f, grid_width, grid_height));
 }
 
 enum cu_result cuLaunchGridAsync(
         struct cu_func *f, int grid_width, int grid_height, struct cu_stream *h_stream)
 {
 	ENTER(cuLaunchGridAsync);
-	launch_gate(f, blocks((unsigned)grid_width, (unsigned)grid_height, 1), h_stream, false);
-	return real.cuLaunchGridAsync(f, grid_width, grid_height, h_stream);
+	struct launch l;
+	launch_gate(&l, f, blocks((unsigned)grid_width, (unsigned)grid_height, 1), h_stream, false);
+	return launch_end(&l, real.cuLaunchGridAsync(f, grid_width, grid_height, h_stream));
 }
 
-/* A place where streams have come to rest: pools have given back what was freed on them. */
-static enum cu_result rested(enum cu_result rc)
+/* A place where streams come to rest: pools have given back what was freed on them. */
+#define REST(symbol, params, args, stream, per_thread, all)                \
+	enum cu_result symbol params                                       \
+	{                                                                  \
+		ENTER(symbol);                                             \
+		struct launch_rest rest;                                   \
+		launch_sync_begin(&rest, stream, per_thread, all);         \
+		enum cu_result rc = real.symbol args;                      \
+		launch_sync_end(&rest, rc == CU_SUCCESS && !(per_thread)); \
+		pools_settle();                                            \
+		return rc;                                                 \
+	}
+REST(cuStreamSynchronize, (struct cu_stream * h_stream), (h_stream), h_stream, false, false)
+REST(cuStreamSynchronize_ptsz, (struct cu_stream * h_stream), (h_stream), h_stream,
+        h_stream == NULL, false)
+REST(cuCtxSynchronize, (void), (), NULL, false, true)
+REST(cuCtxSynchronize_v2, (struct cu_ctx * ctx), (ctx), NULL, false, ctx == NULL)
+/* No stream is this one: what was launched gets a mark. */
+#define NO_STREAM ((struct cu_stream *)UINTPTR_MAX)
+REST(cuEventSynchronize, (struct cu_event * h_event), (h_event), NO_STREAM, false, false)
+
+#define PASS(symbol, params, args, before, after) \
+	enum cu_result symbol params              \
+	{                                         \
+		ENTER(symbol);                    \
+		before;                           \
+		return after(real.symbol args);   \
+	}
+#define PLAINLY(rc) (rc)
+#define NOTHING     (void)0
+PASS(cuStreamCreate, (struct cu_stream * *ph_stream, unsigned flags), (ph_stream, flags), NOTHING,
+        PLAINLY)
+PASS(cuStreamCreateWithPriority, (struct cu_stream * *ph_stream, unsigned flags, int priority),
+        (ph_stream, flags, priority), NOTHING, PLAINLY)
+
+/* Its last work is marked while there is a stream to do it in. */
+static void mark_all(void)
 {
-	launch_drained();
-	pools_settle();
+	if (!pacing_is_used() || __atomic_load_n(&pacing_captures, __ATOMIC_RELAXED) != 0)
+		return;
+	for (struct pacing *g = pacing_next(NULL); g != NULL; g = pacing_next(g))
+		pace_mark(pacing_core(g));
+}
+PASS(cuStreamDestroy, (struct cu_stream * h_stream), (h_stream), mark_all(), PLAINLY)
+PASS(cuStreamDestroy_v2, (struct cu_stream * h_stream), (h_stream), mark_all(), PLAINLY)
+
+/* What is recorded or asked while a stream captures may spoil that: work before it is marked, then nothing is until its end. */
+static enum cu_result captures(enum cu_result rc)
+{
+	if (rc == CU_SUCCESS)
+		__atomic_add_fetch(&pacing_captures, 1, __ATOMIC_SEQ_CST);
 	return rc;
 }
 
-#define PASS(symbol, params, args, after)       \
-	enum cu_result symbol params            \
-	{                                       \
-		ENTER(symbol);                  \
-		return after(real.symbol args); \
-	}
-#define PLAINLY(rc) (rc)
-PASS(cuStreamSynchronize, (struct cu_stream * h_stream), (h_stream), rested)
-PASS(cuStreamSynchronize_ptsz, (struct cu_stream * h_stream), (h_stream), rested)
-PASS(cuCtxSynchronize, (void), (), rested)
-PASS(cuCtxSynchronize_v2, (struct cu_ctx * ctx), (ctx), rested)
-PASS(cuEventSynchronize, (struct cu_event * h_event), (h_event), rested)
-
-PASS(cuStreamCreate, (struct cu_stream * *ph_stream, unsigned flags), (ph_stream, flags), PLAINLY)
-PASS(cuStreamCreateWithPriority, (struct cu_stream * *ph_stream, unsigned flags, int priority),
-        (ph_stream, flags, priority), PLAINLY)
-PASS(cuStreamDestroy, (struct cu_stream * h_stream), (h_stream), PLAINLY)
-PASS(cuStreamDestroy_v2, (struct cu_stream * h_stream), (h_stream), PLAINLY)
-
-PASS(cuStreamBeginCapture, (struct cu_stream * h_stream), (h_stream), PLAINLY)
-PASS(cuStreamBeginCapture_v2, (struct cu_stream * h_stream, int mode), (h_stream, mode), PLAINLY)
-PASS(cuStreamBeginCapture_ptsz, (struct cu_stream * h_stream), (h_stream), PLAINLY)
+/* One that failed has ended too, unless there was none. */
+static enum cu_result captured(enum cu_result rc)
+{
+	uint32_t n = __atomic_load_n(&pacing_captures, __ATOMIC_RELAXED);
+	while (rc != CU_ERROR_STREAM_CAPTURE_UNMATCHED && rc != CU_ERROR_ILLEGAL_STATE && n > 0 &&
+	        !__atomic_compare_exchange_n(
+	                &pacing_captures, &n, n - 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		;
+	return rc;
+}
+PASS(cuStreamBeginCapture, (struct cu_stream * h_stream), (h_stream), mark_all(), captures)
+PASS(cuStreamBeginCapture_v2, (struct cu_stream * h_stream, int mode), (h_stream, mode), mark_all(),
+        captures)
+PASS(cuStreamBeginCapture_ptsz, (struct cu_stream * h_stream), (h_stream), mark_all(), captures)
 PASS(cuStreamBeginCapture_v2_ptsz, (struct cu_stream * h_stream, int mode), (h_stream, mode),
-        PLAINLY)
+        mark_all(), captures)
 PASS(cuStreamBeginCaptureToGraph,
         (struct cu_stream * h_stream, struct cu_graph *h_graph,
                 const struct cu_graph_node **dependencies, const struct cu_edge *dependency_data,
                 size_t num_dependencies, int mode),
-        (h_stream, h_graph, dependencies, dependency_data, num_dependencies, mode), PLAINLY)
+        (h_stream, h_graph, dependencies, dependency_data, num_dependencies, mode), mark_all(),
+        captures)
 PASS(cuStreamBeginCaptureToGraph_ptsz,
         (struct cu_stream * h_stream, struct cu_graph *h_graph,
                 const struct cu_graph_node **dependencies, const struct cu_edge *dependency_data,
                 size_t num_dependencies, int mode),
-        (h_stream, h_graph, dependencies, dependency_data, num_dependencies, mode), PLAINLY)
+        (h_stream, h_graph, dependencies, dependency_data, num_dependencies, mode), mark_all(),
+        captures)
 PASS(cuStreamEndCapture, (struct cu_stream * h_stream, struct cu_graph **ph_graph),
-        (h_stream, ph_graph), PLAINLY)
+        (h_stream, ph_graph), NOTHING, captured)
 PASS(cuStreamEndCapture_ptsz, (struct cu_stream * h_stream, struct cu_graph **ph_graph),
-        (h_stream, ph_graph), PLAINLY)
+        (h_stream, ph_graph), NOTHING, captured)
 
 /* Memory that a checkpoint moved to the host stays charged: so the restore always fits. */
-PASS(cuCheckpointProcessCheckpoint, (int pid, struct cu_checkpoint *args), (pid, args), PLAINLY)
-PASS(cuCheckpointProcessRestore, (int pid, struct cu_restore *args), (pid, args), PLAINLY)
+PASS(cuCheckpointProcessCheckpoint, (int pid, struct cu_checkpoint *args), (pid, args), NOTHING,
+        PLAINLY)
+PASS(cuCheckpointProcessRestore, (int pid, struct cu_restore *args), (pid, args), NOTHING, PLAINLY)

@@ -15,10 +15,11 @@
 
 #include "berth/pace.h"
 
-#define PACE_COSTS   4096
-#define PACE_MARKS   32
-#define PACE_STREAMS 16 /* between two marks */
-#define PACE_KINDS   24 /* of work in one piece whose cost is learnt */
+#define PACE_STAMP_RESTARTS 1
+#define PACE_COSTS          4096
+#define PACE_MARKS          32
+#define PACE_STREAMS        16 /* between two marks */
+#define PACE_KINDS          24 /* of work in one piece whose cost is learnt */
 
 /* The world. None of them may wait; `arg` is handed to each. */
 struct pace_hooks {
@@ -30,7 +31,10 @@ struct pace_hooks {
 	void (*let_go)(void *arg, unsigned slot);
 	/* Has the device tell when what is in these streams now is done; `mark` is below PACE_MARKS. */
 	void (*record)(void *arg, unsigned mark, void *const *streams, unsigned n);
-	/* Whether it has told; by which time of the device's own clock, 0: not known. A mark that failed is done. */
+	/*
+	 * Whether it has told; by which time of the device's own clock, 0: not known, or PACE_STAMP_RESTARTS: not known, and
+	 * what follows counts from elsewhere. A mark that failed is done.
+	 */
 	bool (*query)(void *arg, unsigned mark, uint64_t *ret_ns);
 	/* Instead of judging, where the agent does (PACE_JUDGED): it is to look at the page. Else NULL. */
 	void (*ask)(void *arg);

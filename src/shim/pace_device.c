@@ -135,7 +135,9 @@ static uint64_t time_of(struct pace *p, uint64_t stamp_ns, uint64_t now_ns)
 {
 	int64_t off = (int64_t)(now_ns - stamp_ns);
 
-	if (!stamp_ns)
+	if (stamp_ns == PACE_STAMP_RESTARTS)
+		p->is_offset = false;
+	if (stamp_ns <= PACE_STAMP_RESTARTS)
 		return now_ns;
 	p->offset_ns += (int64_t)(now_ns - p->reaped_ns) / 8192;
 	if (!p->is_offset || off < p->offset_ns)

@@ -14,19 +14,27 @@
 	X(cuArrayGetMemoryRequirements) \
 	X(cuCtxGetCurrent) \
 	X(cuCtxGetDevice) \
+	X(cuCtxPopCurrent_v2) \
+	X(cuCtxPushCurrent_v2) \
 	X(cuDeviceGetDefaultMemPool) \
 	X(cuDeviceGetGraphMemAttribute) \
 	X(cuDeviceGetMemPool) \
 	X(cuDeviceGetUuid) \
 	X(cuDeviceGetUuid_v2) \
 	X(cuDevicePrimaryCtxGetState) \
+	X(cuEventCreate) \
+	X(cuEventElapsedTime) \
+	X(cuEventQuery) \
+	X(cuEventRecord) \
 	X(cuGraphGetNodes) \
 	X(cuGraphMemAllocNodeGetParams) \
 	X(cuGraphNodeGetType) \
 	X(cuMemPoolGetAttribute) \
 	X(cuMipmappedArrayGetMemoryRequirements) \
+	X(cuStreamGetCtx) \
 	X(cuStreamIsCapturing) \
-	X(cuStreamIsCapturing_ptsz)
+	X(cuStreamIsCapturing_ptsz) \
+	X(cuThreadExchangeStreamCaptureMode)
 /* clang-format on */
 
 #define EXPORT                                               __attribute__((visibility("default")))

@@ -18,6 +18,7 @@ struct shim {
 	const uint32_t *mark; /* 1; 0 in a child however it was made, which has to begin anew */
 	int n_ledgers;
 	struct ledger *ledgers; /* n_ledgers of them */
+	bool is_paced;          /* some slice holds compute */
 	const char *why_not;    /* there are no slices; NULL: there are */
 };
 

@@ -1,5 +1,6 @@
 #include "shim/shim.h"
 #include "shim/charge.h"
+#include "shim/pacing.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -102,6 +103,8 @@ static void find_slices(void)
 		if (rc != 0)
 			break;
 		shim.why_not = NULL;
+		shim.is_paced |=
+		        (shim.ledgers[shim.n_ledgers].grant.flags & SLICE_HOLDS_COMPUTE) != 0;
 		shim.n_ledgers++;
 	}
 	if (shim.why_not != NULL)
@@ -114,6 +117,7 @@ static void begin_anew(void)
 	for (int i = 0; i < shim.n_ledgers; i++)
 		ledger_forked(&shim.ledgers[i]);
 	charge_forked();
+	pacing_forked();
 	*mark = 1;
 }
 

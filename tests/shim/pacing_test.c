@@ -1,0 +1,266 @@
+/*
+ * Turns end to end: real processes, each a job of its own with the interposer over the fake driver, under the driver's virtual
+ * clock, so that what they get does not depend on the machine.
+ */
+#include "shim_box.h"
+
+#include "berth/pace.h"
+#include "shim/pace_judge.h"
+
+#define MS    UINT64_C(1000000)
+#define S     UINT64_C(1000000000)
+#define UNTIL 4 /* seconds of the clock */
+#define CARDS "clock virtual\nlate 50us\nkernel mixed 10us 10us 10us 100us 100us 1ms\n" CARD
+#define JOBS  3
+
+/* What the processes of a test share. */
+struct board {
+	uint64_t counts[JOBS][UNTIL + 1]; /* launches up to each second */
+	bool has_no_graphs;               /* this driver does not simulate them */
+};
+
+struct job {
+	unsigned weight_milli, cap_milli;
+	const char *kernel; /* NULL: it only has a context */
+	bool is_graph;      /* of ten of that kernel */
+};
+
+static struct board *board;
+static struct job jobs[JOBS];
+
+static uint64_t now(void)
+{
+	return driver.berthFakeClock()->now_ns();
+}
+
+static void page_new(const struct fixture *f)
+{
+	static struct pace_page page;
+	char path[256];
+	snprintf(path, sizeof path, "%s/page", f->dir);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	assert_true(fd >= 0);
+	memset(&page, 0, sizeof page);
+	page.head = (struct pace_head){.magic = PACE_MAGIC, .abi = PACE_ABI};
+	pace_parameters(&page.head, 150000);
+	page.word = PACE_WORD(PACE_NOBODY, PACE_FREE, 0, 0);
+	for (unsigned i = 0; i < JOBS; i++)
+		page.tenants[i] = (struct pace_tenant){.weight_milli = jobs[i].weight_milli,
+		        .cap_milli = jobs[i].cap_milli ? jobs[i].cap_milli : 1000};
+	assert_int_equal(write(fd, &page, sizeof page), sizeof page);
+	close(fd);
+}
+
+/* The directory of a job: its ledger, and the page of all under its name. */
+static struct fixture job_place(const struct fixture *f, unsigned i)
+{
+	struct fixture own = *f;
+	char page[256], name[256];
+	snprintf(own.dir, sizeof own.dir, "%.100s/%u", f->dir, i);
+	assert_int_equal(mkdir(own.dir, 0700), 0);
+	snprintf(page, sizeof page, "%s/page", f->dir);
+	snprintf(name, sizeof name, "%s/pace-0", own.dir);
+	assert_int_equal(link(page, name), 0);
+	slices[0] = shim_slice(&own, 0, UUID, LIMIT);
+	slices[0]->grant.flags |= SLICE_HOLDS_COMPUTE;
+	slices[0]->grant.tenant = i;
+	return own;
+}
+
+static struct cu_graph_exec *graph_of(struct cu_func *fn, struct cu_stream *stream)
+{
+	struct cu_graph *graph;
+	struct cu_graph_exec *exec;
+	board->has_no_graphs = cu.cuStreamBeginCapture_v2(stream, 0) == CU_ERROR_NOT_SUPPORTED;
+	if (board->has_no_graphs)
+		exit(0);
+	for (int i = 0; i < 10; i++)
+		ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
+	ok(cuStreamEndCapture(stream, &graph));
+	ok(cuGraphInstantiateWithFlags(&exec, graph, 0));
+	return exec;
+}
+
+static void work(const struct fixture *f, unsigned i)
+{
+	struct fixture own = job_place(f, i);
+	struct cu_graph_exec *exec = NULL;
+	struct cu_stream *stream;
+	struct cu_module *module;
+	struct cu_func *fn;
+	struct cu_ctx *ctx;
+	uint64_t n = 0;
+	shim_load(&own);
+	*(void **)&driver.berthFakeClock = dlsym(driver.handle, "berthFakeClock");
+	ok(cuInit(0));
+	ok(cuCtxCreate_v2(&ctx, 0, 0));
+	ok(cuStreamCreate(&stream, 1));
+	ok(cuModuleLoadData(&module, "image"));
+	ok(cuModuleGetFunction(&fn, module, jobs[i].kernel ? jobs[i].kernel : "k_10us"));
+	if (jobs[i].is_graph)
+		exec = graph_of(fn, stream);
+	/* Without a launch nobody counts as there. */
+	if (jobs[i].kernel == NULL) {
+		ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
+		ok(cuStreamSynchronize(stream));
+	}
+	for (unsigned second = 0; second <= UNTIL; second++) {
+		uint32_t never = 0;
+		while (now() < (second + 1) * S && jobs[i].kernel == NULL)
+			driver.berthFakeClock()->wait(&never, 0, (second + 1) * S);
+		for (; now() < (second + 1) * S; n++)
+			if (exec != NULL)
+				ok(cuGraphLaunch(exec, stream));
+			else
+				ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
+		board->counts[i][second] = n;
+	}
+}
+
+static void work_0(struct fixture *f)
+{
+	work(f, 0);
+}
+
+static void work_1(struct fixture *f)
+{
+	work(f, 1);
+}
+
+static void work_2(struct fixture *f)
+{
+	work(f, 2);
+}
+
+static void run(unsigned n, const struct job *with)
+{
+	static void (*const parts[JOBS])(struct fixture *) = {work_0, work_1, work_2};
+	struct fixture f;
+	pid_t pids[JOBS];
+	char text[8];
+	memset(jobs, 0, sizeof jobs);
+	memcpy(jobs, with, n * sizeof *with);
+	board = mmap(
+	        NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(board, MAP_FAILED);
+	fixture_new(&f, CARDS);
+	page_new(&f);
+	snprintf(text, sizeof text, "%u", n);
+	setenv("BERTH_FAKE_PLAYERS", text, 1);
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(text, sizeof text, "%u", i);
+		setenv("BERTH_FAKE_SEAT", text, 1);
+		pids[i] = cuda_fork(parts[i], &f);
+	}
+	unsetenv("BERTH_FAKE_PLAYERS");
+	unsetenv("BERTH_FAKE_SEAT");
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(fixture_wait(pids[i]), 0);
+	fixture_free(&f);
+}
+
+static double in_second(unsigned job, unsigned second)
+{
+	return (double)(board->counts[job][second] - board->counts[job][second - 1]);
+}
+
+/* Over each second but the first, each part of what all did is within 2 % of what it should be. */
+static void check_parts(unsigned n)
+{
+	for (unsigned second = 1; second <= UNTIL; second++) {
+		double all = 0, part;
+		for (unsigned i = 0; i < n; i++)
+			all += in_second(i, second);
+		for (unsigned i = 0; i < n; i++) {
+			part = in_second(i, second) / all * 1000;
+			if (part < jobs[i].weight_milli - 20.0 ||
+			        part > jobs[i].weight_milli + 20.0)
+				fail_msg("job %u of weight %u had %.0f in second %u", i,
+				        jobs[i].weight_milli, part, second);
+		}
+	}
+	munmap(board, sizeof *board);
+}
+
+static void two(const char *kernel, bool is_graph)
+{
+	static const unsigned weights[] = {500, 300, 100};
+	for (unsigned i = 0; i < 3; i++) {
+		const struct job with[] = {
+		        {.weight_milli = weights[i], .kernel = kernel, .is_graph = is_graph},
+		        {.weight_milli = 1000 - weights[i], .kernel = kernel, .is_graph = is_graph},
+		};
+		run(2, with);
+		if (board->has_no_graphs)
+			skip();
+		check_parts(2);
+	}
+}
+
+static void test_10_us(void **state)
+{
+	two("k_10us", false);
+}
+
+static void test_1_ms(void **state)
+{
+	two("k_1ms", false);
+}
+
+static void test_mixed(void **state)
+{
+	two("mixed", false);
+}
+
+static void test_graphs(void **state)
+{
+	two("k_50us", true);
+}
+
+static void test_three(void **state)
+{
+	const struct job with[] = {
+	        {.weight_milli = 200, .kernel = "k_100us"},
+	        {.weight_milli = 300, .kernel = "k_100us"},
+	        {.weight_milli = 500, .kernel = "k_100us"},
+	};
+	run(3, with);
+	check_parts(3);
+}
+
+/* Beside one who is there and does nothing. */
+static void test_nothing_is_wasted(void **state)
+{
+	const struct job with[] = {
+	        {.weight_milli = 300, .kernel = "k_100us"}, {.weight_milli = 700}};
+	run(2, with);
+	for (unsigned second = 1; second <= UNTIL; second++)
+		assert_in_range((uint64_t)in_second(0, second), 9800, 10020);
+	munmap(board, sizeof *board);
+}
+
+static void test_a_cap_holds_alone(void **state)
+{
+	const struct job with[] = {{.weight_milli = 300, .cap_milli = 300, .kernel = "k_100us"}};
+	run(1, with);
+	for (unsigned second = 1; second <= UNTIL; second++)
+		assert_in_range((uint64_t)in_second(0, second), 2850, 3050);
+	munmap(board, sizeof *board);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_10_us),
+	        cmocka_unit_test(test_1_ms),
+	        cmocka_unit_test(test_mixed),
+	        cmocka_unit_test(test_graphs),
+	        cmocka_unit_test(test_three),
+	        cmocka_unit_test(test_nothing_is_wasted),
+	        cmocka_unit_test(test_a_cap_holds_alone),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests_name("shim/pacing", tests, NULL, NULL);
+}
