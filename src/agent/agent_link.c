@@ -54,6 +54,7 @@ static void on_welcome(struct agent *a, const struct link_welcome *m)
 	inventory_refresh(a->inventory);
 	attempts_set_burst(a->attempts, m->start_burst);
 	attempts_resend(a->attempts);
+	watchdog_say_again(a->watchdog);
 }
 
 static void on_start(struct agent *a, const struct link_start *m)

@@ -365,6 +365,14 @@ void attempts_shutdown(struct attempts *at)
 		attempts_end(at, a, SPOOL_SHUTDOWN, false);
 }
 
+void attempts_use(
+        struct attempts *at, const struct known_attempt *a, struct slice_record *v, uint32_t n)
+{
+	struct link_use m = {.id = a->id, .epoch = a->epoch, .slices = v, .n_slices = n};
+
+	link_put_use(outbox_buf(at->o.outbox), &m);
+}
+
 void attempts_note(struct attempts *at, struct known_attempt *a, const char *text)
 {
 	bool is_first = !a->note;

@@ -87,6 +87,9 @@ void attempts_on_ended(struct attempts *at, const struct spool_record *r, bool w
 void attempts_look(struct attempts *at, uint64_t epoch); /* whatever has become of it is reported */
 void attempts_end(struct attempts *at, struct known_attempt *a, enum spool_cause cause, bool force);
 void attempts_tell_end(struct attempts *at, struct known_attempt *a);
+/* What its slices are used for: for whoever looks at it. */
+void attempts_use(
+        struct attempts *at, const struct known_attempt *a, struct slice_record *v, uint32_t n);
 void attempts_note(struct attempts *at, struct known_attempt *a, const char *text);
 /* The slices of an attempt that an earlier agent started. Where nobody can tell they stay unknown. */
 void attempts_find_slices(struct attempts *at, struct known_attempt *a);

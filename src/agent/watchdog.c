@@ -35,7 +35,9 @@ struct spoken {
 	uint64_t n_readings;
 	uint64_t used_bytes;      /* at the last scan */
 	uint64_t beyond[HISTORY]; /* in the last scans */
-	unsigned n_around;        /* scans in a row */
+	uint64_t said_used, said_driver;
+	bool is_said;
+	unsigned n_around; /* scans in a row */
 	UT_hash_handle hh;
 };
 
@@ -236,6 +238,28 @@ static void write_beyond(struct watchdog *w, struct spoken *seen, uint64_t epoch
 		        err.text);
 }
 
+static void tell(struct watchdog *w, const struct known_attempt *a, struct spoken *seen,
+        const struct slices_state *ledger, const struct sight *sight)
+{
+	struct slice_record r = {.used_bytes = ledger->living_bytes, .driver_bytes = sight->bytes};
+
+	if (!sight->is_known || (seen->is_said && seen->said_used == r.used_bytes &&
+	                                seen->said_driver == r.driver_bytes))
+		return;
+	seen->is_said = true;
+	seen->said_used = r.used_bytes;
+	seen->said_driver = r.driver_bytes;
+	_Static_assert(sizeof(r.device) == sizeof(ledger->grant.uuid), "names of devices");
+	memcpy(r.device, ledger->grant.uuid, sizeof(r.device));
+	attempts_use(w->attempts, a, &r, 1);
+}
+
+void watchdog_say_again(struct watchdog *w)
+{
+	for (struct spoken *s = w->spoken; s; s = s->hh.next)
+		s->is_said = false;
+}
+
 static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t place,
         const struct inventory_scan *s, uint64_t now_ms)
 {
@@ -263,6 +287,7 @@ static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t
 		        sight.around, ledger.grant.uuid);
 		go_around(w, a, seen, text, now_ms);
 	}
+	tell(w, a, seen, &ledger, &sight);
 	write_beyond(w, seen, a->epoch, place, &ledger, &sight, now_ms);
 }
 

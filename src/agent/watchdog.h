@@ -17,5 +17,8 @@ struct watchdog *watchdog_new(struct attempts *at, struct slices *ledgers);
 void watchdog_free(struct watchdog *w); /* NULL does nothing */
 void watchdog_set_mode(struct watchdog *w, enum link_watchdog mode);
 
+/* What the server was told of the use of slices, it is told again. */
+void watchdog_say_again(struct watchdog *w);
+
 /* Judges by a scan. An attempt whose slices are not known, and what the driver does not tell, is not judged. */
 void watchdog_on_scan(struct watchdog *w, const struct inventory_scan *s, uint64_t now_ms);

@@ -5,6 +5,7 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/jobs.h"
+#include "base/num.h"
 #include "cli/output.h"
 #include "cli/show_request.h"
 
@@ -66,6 +67,22 @@ static void print_reasons(const json_t *job)
 		output_field("because", buf_str(&b));
 }
 
+/* What the driver says beyond the ledger is what nobody is charged for. */
+static void add_use(struct buf *b, const json_t *slice)
+{
+	const json_t *used = json_object_get(slice, "used_bytes");
+	json_int_t more = json_integer_value(json_object_get(slice, "driver_bytes")) -
+	                  json_integer_value(used);
+	char size[24];
+
+	if (!json_is_integer(used))
+		return;
+	buf_add_str(b, ", uses ");
+	add_cell(b, slice, "used_bytes", output_cell_bytes);
+	if (more > 0)
+		buf_addf(b, " (by the driver %s more)", num_format_size((uint64_t)more, size));
+}
+
 static void print_slices(const json_t *job)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(64 * KIB);
@@ -81,6 +98,7 @@ static void print_slices(const json_t *job)
 		add_cell(&b, slice, "share_milli", output_cell_milli);
 		buf_add_str(&b, ", held by ");
 		add_cell(&b, slice, "held_by_text", output_cell_string);
+		add_use(&b, slice);
 		buf_add_byte(&b, '\n');
 	}
 	if (b.len)

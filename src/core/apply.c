@@ -43,6 +43,9 @@ static int dispatch(struct apply *a, const struct event *e, struct applied *out,
 	case EVENT_ENDED:
 	case EVENT_LOST:
 		return apply__ended(a, e, out, err);
+	case EVENT_USE:
+		apply__use(a, e);
+		return 0;
 	case EVENT_NOTE:
 		return apply__note(a, e, out, err);
 	case EVENT_CANCEL:

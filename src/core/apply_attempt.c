@@ -146,6 +146,24 @@ int apply__ended(struct apply *a, const struct event *e, struct applied *out, st
 	return 0;
 }
 
+/* Nothing is decided by it, and nothing stored: who looks is told. */
+void apply__use(struct apply *a, const struct event *e)
+{
+	struct job *j = world_find_job(a->w, e->id);
+	struct attempt *t = j ? job_attempt(j) : NULL;
+
+	if (!t || t->epoch != e->epoch)
+		return;
+	for (uint32_t i = 0; i < t->n_slices; i++)
+		for (uint32_t k = 0; k < e->n_slices; k++) {
+			if (strcmp(t->slices[i].device, e->slices[k].device) != 0)
+				continue;
+			t->slices[i].is_seen = true;
+			t->slices[i].used_bytes = e->slices[k].used_bytes;
+			t->slices[i].driver_bytes = e->slices[k].driver_bytes;
+		}
+}
+
 /* The same again is nothing new: a history is not filled by what goes on. */
 int apply__note(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {

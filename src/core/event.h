@@ -12,6 +12,7 @@ enum event_kind {
 	EVENT_STARTED, /* the command runs */
 	EVENT_ENDED,   /* the attempt is over, all its processes are gone */
 	EVENT_LOST,    /* the attempt is gone without an end of its own */
+	EVENT_USE,     /* what the slices of the attempt are used for now */
 	EVENT_NOTE, /* reason and text go into the history of the attempt, which lives on; once */
 	/* reason: CANCELLED by a user, GPU_MEMORY_LIMIT, DEVICE_LOST, SHUTDOWN, ...; WITHDRAWN: its idempotency key is free, too */
 	EVENT_CANCEL,
@@ -71,6 +72,8 @@ struct event {
 	const struct node *node;           /* NODE_UP: name, boot_id, is_local, cpus, mem_bytes */
 	const struct device_info *devices; /* NODE_UP: all; DEVICE: those that changed */
 	uint32_t n_devices;
+	const struct slice_record *slices; /* USE */
+	uint32_t n_slices;
 	const struct queue *queue;
 	const struct token *token;
 	const void *data; /* BLOB */

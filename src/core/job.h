@@ -61,6 +61,9 @@ struct slice_record {
 	char device[96]; /* UUID */
 	uint64_t mem_bytes;
 	uint32_t share_milli;
+	/* Of a living attempt whose agent has looked, and never stored: by its ledger, and by its driver. */
+	bool is_seen;
+	uint64_t used_bytes, driver_bytes;
 };
 
 RB_HEAD(job_order, job); /* priority down, then order up; see job_order_cmp() */

@@ -58,6 +58,7 @@ void apply__tick(struct apply *a, int64_t shift_ms);
 /* apply_attempt.c */
 int apply__started(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 int apply__ended(struct apply *a, const struct event *e, struct applied *out, struct err *err);
+void apply__use(struct apply *a, const struct event *e);
 int apply__note(struct apply *a, const struct event *e, struct applied *out, struct err *err);
 /* apply_array.c */
 struct job *array__materialise(struct apply *a, struct job *parent, uint64_t pos);

@@ -287,6 +287,18 @@ static void on_note(struct uplink *u, const struct link_note *m)
 		server_apply_or_log(u->s, &e);
 }
 
+static void on_use(struct uplink *u, const struct link_use *m)
+{
+	struct event e = {.kind = EVENT_USE,
+	        .id = m->id,
+	        .epoch = m->epoch,
+	        .slices = m->slices,
+	        .n_slices = m->n_slices};
+
+	if (!is_elsewhere(u, m->id, m->epoch))
+		server_apply_or_log(u->s, &e);
+}
+
 static void on_devices(struct uplink *u, const struct link_devices *m)
 {
 	struct event e = {.kind = EVENT_DEVICE,
@@ -343,6 +355,9 @@ static void on_link_message(struct uplink *u, const struct link_message *m)
 		break;
 	case LINK_BEAT:
 		link_put_empty(&u->out, LINK_BEAT);
+		break;
+	case LINK_USE:
+		on_use(u, &m->use);
 		break;
 	case LINK_NOTE:
 		on_note(u, &m->note);

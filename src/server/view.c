@@ -70,6 +70,14 @@ static const char *slice_held_by(
 	return a->held & SPOOL_HOLD_BY_INTERPOSER ? "interposer" : "none";
 }
 
+/* Of an attempt that runs, and whose agent has looked. */
+static json_t *seen_bytes(const struct attempt *a, const struct slice_record *r, uint64_t bytes)
+{
+	return r->is_seen && !a->ended_ms
+	               ? json_integer((json_int_t)MIN(bytes, (uint64_t)INT64_MAX))
+	               : json_null();
+}
+
 static json_t *view_slices(const struct world *w, const struct attempt *a)
 {
 	const struct node *n = a->node_name ? world_find_node(w, a->node_name) : NULL;
@@ -81,10 +89,12 @@ static json_t *view_slices(const struct world *w, const struct attempt *a)
 		const char *by = slice_held_by(a, r, d);
 
 		json_array_append_new(list,
-		        json_pack("{s:s, s:s, s:I, s:i, s:s, s:s}", "node",
+		        json_pack("{s:s, s:s, s:I, s:i, s:s, s:s, s:o, s:o}", "node",
 		                a->node_name ? a->node_name : "", "device", r->device, "mem_bytes",
 		                (json_int_t)r->mem_bytes, "share_milli", (int)r->share_milli,
-		                "held_by", by, "held_by_text", held_by_text(by, d)));
+		                "held_by", by, "held_by_text", held_by_text(by, d), "used_bytes",
+		                seen_bytes(a, r, r->used_bytes), "driver_bytes",
+		                seen_bytes(a, r, r->driver_bytes)));
 	}
 	return list;
 }

@@ -188,6 +188,21 @@ static const struct field note_fields[] = {
 	FIELD(link_note, 3, FIELD_U64, epoch),
 	FIELD(link_note, 4, FIELD_TEXT, text),
 };
+static const struct field used_slice_fields[] = {
+	FIELD_OF_FIXED(slice_record, 1, device),
+	FIELD(slice_record, 2, FIELD_U64, used_bytes),
+	FIELD(slice_record, 3, FIELD_U64, driver_bytes),
+};
+static const struct field_table used_slice_table = FIELD_TABLE(slice_record, used_slice_fields);
+
+static const struct field use_fields[] = {
+	FIELD(link_use, 1, FIELD_U64, id.num),
+	FIELD(link_use, 2, FIELD_TASK, id.task),
+	FIELD(link_use, 3, FIELD_U64, epoch),
+	FIELD_OF_LIST(link_use, 4, slices, n_slices, NODE_DEVICES_MAX, used_slice_table),
+};
+static const struct field_table use_table = FIELD_TABLE(link_use, use_fields);
+
 static const struct field_table note_table = FIELD_TABLE(link_note, note_fields);
 
 static const struct field_table empty_table = {0};
@@ -213,6 +228,7 @@ static const struct field_table *const tables[LINK_TYPE_MAX] = {
 	[LINK_REMOVED] = &number_table,
 	[LINK_DROP] = &number_table,
 	[LINK_NOTE] = &note_table,
+	[LINK_USE] = &use_table,
 };
 /* clang-format on */
 
@@ -283,6 +299,11 @@ void link_put_removed(struct buf *b, uint64_t number)
 void link_put_drop(struct buf *b, uint64_t blob)
 {
 	put_message(b, LINK_DROP, &blob);
+}
+
+void link_put_use(struct buf *b, const struct link_use *m)
+{
+	put_message(b, LINK_USE, m);
 }
 
 void link_put_note(struct buf *b, const struct link_note *m)

@@ -43,6 +43,7 @@ enum link_type {
 	LINK_REMOVED, /* agent -> server: that REMOVE was carried out; until then it comes again */
 	LINK_DROP,    /* server -> agent: no START on this link names this blob again */
 	LINK_NOTE, /* agent -> server: what the watchdog saw of a living attempt; said again after WELCOME */
+	LINK_USE, /* agent -> server: what the slices of a living attempt are used for, when that has changed */
 	LINK_TYPE_MAX
 };
 
@@ -139,6 +140,13 @@ struct link_note {
 	char *text;
 };
 
+struct link_use {
+	struct job_id id;
+	uint64_t epoch;
+	struct slice_record *slices; /* device, used_bytes, driver_bytes */
+	uint32_t n_slices;
+};
+
 struct link_devices {
 	struct device_info *devices;
 	uint32_t n_devices;
@@ -206,6 +214,7 @@ void link_put_devices(struct buf *b, const struct link_devices *m);
 void link_put_remove(struct buf *b, const struct link_remove *m);
 void link_put_removed(struct buf *b, uint64_t number);
 void link_put_drop(struct buf *b, uint64_t blob);
+void link_put_use(struct buf *b, const struct link_use *m);
 void link_put_note(struct buf *b, const struct link_note *m);
 void link_put_stream_open(struct buf *b, const struct link_stream_open *m);
 void link_put_stream_data(struct buf *b, const struct link_stream_data *m);
@@ -228,6 +237,7 @@ struct link_message {
 		uint64_t removed_number;
 		uint64_t drop_blob;
 		struct link_note note;
+		struct link_use use;
 		struct link_stream_open stream_open;
 		struct link_stream_data stream_data;
 		struct link_stream_window stream_window;

@@ -50,6 +50,9 @@ END
   b submit --fgpu 0.5 -- ./cuda exact hold
   eventually is $'all: 0\none more: 2' b logs 3
   eventually is $'all: 0\none more: 2' b logs 4
+  # What the driver says is what the ledger says: nothing is there that is charged to nobody.
+  eventually is '2147483648 2147483648' job 3 '.slices[0] | "\(.used_bytes) \(.driver_bytes)"'
+  b show 3 | grep -q 'held by interposer, uses 2 GiB$'
 }
 
 @test "exec and what a user says: the same slice" {
@@ -112,6 +115,7 @@ END
   has "$(b show 1)" "without the interposer that holds its slice"
   [ "$(state 1)" = RUNNING ]
   [ "$(job 2 '.reasons | length')" = 0 ]
+  eventually eval "b show 1 | grep -q 'uses 0 B (by the driver 1 GiB more)'"
 }
 
 @test "with gpu.watchdog: end who goes around it is ended" {

@@ -42,6 +42,9 @@ static void put(struct buf *b, const struct link_message *m)
 	case LINK_DROP:
 		link_put_drop(b, m->drop_blob);
 		break;
+	case LINK_USE:
+		link_put_use(b, &m->use);
+		break;
 	case LINK_NOTE:
 		link_put_note(b, &m->note);
 		break;

@@ -123,6 +123,9 @@ static void put_again(struct buf *b, const struct link_message *m)
 	case LINK_REMOVED:
 		link_put_removed(b, m->removed_number);
 		break;
+	case LINK_USE:
+		link_put_use(b, &m->use);
+		break;
 	case LINK_NOTE:
 		link_put_note(b, &m->note);
 		break;
@@ -383,6 +386,9 @@ static void test_slices(void **state)
 	struct link_model models[] = {
 	        {w_model, LINK_MECHANISM_NONE}, {w_node, LINK_MECHANISM_INTERPOSER}};
 	struct device_info d = device();
+	struct slice_record used[] = {
+	        {.device = "GPU-1", .used_bytes = 2 * GIB, .driver_bytes = 3 * GIB},
+	        {.device = "GPU-2", .used_bytes = 1}};
 
 	launch_encode(&l, &b);
 	check("launch-slices", &b, launch_again);
@@ -395,6 +401,9 @@ static void test_slices(void **state)
 	d.held_by = HELD_BY_MIG;
 	link_put_devices(&link, &(struct link_devices){&d, 1});
 	check("link-slices", &link, link_again);
+	link.len = 0;
+	link_put_use(&link, &(struct link_use){{17, 3}, 99, used, 2});
+	check("link-use", &link, link_again);
 }
 
 static void test_launch(void **state)
