@@ -360,6 +360,20 @@ enum nvml_return nvmlDeviceGetPersistenceMode(struct nvml_device *device, int *m
 	return put_number(view_device(&v, __func__, device), (unsigned *)mode, 1);
 }
 
+/* What a CUDA context takes of it; no driver tells that. */
+enum nvml_return berthFakeContext(struct nvml_device *device, unsigned long long *bytes)
+{
+	struct view v;
+	enum nvml_return code = view_device(&v, __func__, device);
+
+	if (code)
+		return code;
+	if (!bytes)
+		return NVML_ERROR_INVALID_ARGUMENT;
+	*bytes = v.card->context_bytes;
+	return NVML_SUCCESS;
+}
+
 /* -- what it does now -- */
 
 /* Bytes in use, never above what there is to use. */

@@ -134,6 +134,7 @@ static struct device_info info_of(const struct gpu_device *g)
 	        .index = g->index,
 	        .minor = g->minor,
 	        .mig = g->mig,
+	        .context_bytes = g->context_bytes,
 	        .mem_bytes = g->mem_bytes,
 	        .cc = (uint32_t)(g->cc_major * 10 + g->cc_minor),
 	        .cuda = (uint32_t)MAX(g->cuda, 0),

@@ -172,12 +172,14 @@ int slicing_begin(
 	s->beginning = m->epoch;
 	for (uint32_t i = 0; i < m->n_slices; i++) {
 		const struct slice_record *r = &m->slices[i];
+		const struct device_info *d = find_device(s, r->device);
 
 		is_any |= is_to_hold(s, r);
 		grants[i] = (struct slices_grant){
 		        .limit_bytes = r->mem_bytes,
 		        .granule_bytes = SLICING_GRANULE_BYTES,
-		        .context_bytes = SLICING_CONTEXT_BYTES,
+		        .context_bytes =
+		                d && d->context_bytes ? d->context_bytes : SLICING_CONTEXT_BYTES,
 		        .share_milli = r->share_milli,
 		        .flags = SLICES_HOLDS_MEMORY,
 		};

@@ -39,8 +39,9 @@ struct device_info {
 	uint64_t withheld_bytes; /* used by processes that Berth did not start */
 	enum held_by held_by;    /* fractions that begin now */
 	/* The node's own affair, and not told: */
-	int32_t minor; /* of /dev/nvidiaN, -1: unknown */
-	bool mig;      /* in MIG mode */
+	int32_t minor;          /* of /dev/nvidiaN, -1: unknown */
+	bool mig;               /* in MIG mode */
+	uint64_t context_bytes; /* that a CUDA context takes; 0: unknown */
 };
 
 struct device {

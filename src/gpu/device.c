@@ -109,6 +109,7 @@ enum nvml_return gpu_device_read(
 	char driver[NVML_VERSION_SIZE] = "";
 	struct nvml_pci pci = {0};
 	unsigned minor, mig = 0, mig_pending = 0;
+	unsigned long long context_bytes = 0;
 	int mode = NVML_COMPUTE_SHARED;
 	enum nvml_return code = read_memory(g, handle, &shown->mem_bytes);
 
@@ -135,5 +136,7 @@ enum nvml_return gpu_device_read(
 	if (NVML_TRY(&g->nvml, nvmlDeviceGetComputeMode, handle, &mode) == NVML_SUCCESS)
 		shown->exclusive = mode != NVML_COMPUTE_SHARED;
 	shown->simulated = gpu_is_simulated(g);
+	if (NVML_TRY(&g->nvml, berthFakeContext, handle, &context_bytes) == NVML_SUCCESS)
+		shown->context_bytes = context_bytes;
 	return NVML_SUCCESS;
 }

@@ -33,6 +33,7 @@ struct gpu_device {
 	bool mig;                         /* in MIG mode: programs only see its instances */
 	bool exclusive;                   /* compute mode allows at most one process */
 	bool simulated;
+	uint64_t context_bytes; /* what a CUDA context takes of it; 0: the driver does not tell */
 	enum gpu_health health;
 	char health_text[120]; /* "" when it is ok */
 };

@@ -328,19 +328,23 @@ static enum nvml_return pass_handle(
 enum nvml_return nvmlDeviceGetHandleByUUID(const char *uuid, struct nvml_device **device)
 {
 	struct nvml_device *found = NULL;
+	enum nvml_return code;
 
 	if (!device)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	return pass_handle(CALL(nvmlDeviceGetHandleByUUID, uuid, &found), found, device);
+	code = CALL(nvmlDeviceGetHandleByUUID, uuid, &found);
+	return pass_handle(code, found, device);
 }
 
 enum nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvml_device **device)
 {
 	struct nvml_device *found = NULL;
+	enum nvml_return code;
 
 	if (!device)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	return pass_handle(CALL(nvmlDeviceGetHandleByPciBusId_v2, bus_id, &found), found, device);
+	code = CALL(nvmlDeviceGetHandleByPciBusId_v2, bus_id, &found);
+	return pass_handle(code, found, device);
 }
 
 enum nvml_return nvmlDeviceGetIndex(struct nvml_device *device, unsigned *index)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/mem.h"
+
 /* How an end is judged: the job's state, its reason and its code, without and with a stop that was asked for. */
 struct ending {
 	enum reason reported;
@@ -120,6 +122,41 @@ static void test_started(void **state)
 	box_apply(&b, (struct event){
 	                      .kind = EVENT_STARTED, .id = j->id, .epoch = j->epoch, .end = &when});
 	assert_true(j->started_ms == BOX_WALL_MS);
+	box_done(&b);
+}
+
+/* What is seen of its slices is told to who looks, and nothing of it is stored. */
+static void test_use(void **state)
+{
+	struct slice_record seen[] = {{.device = "GPU-other", .used_bytes = 9},
+	        {.device = "GPU-mine", .used_bytes = 5, .driver_bytes = 7}};
+	struct event e = {.kind = EVENT_USE, .slices = seen, .n_slices = 2};
+	struct slice_record *r;
+	struct box b;
+	struct job *j;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	j = box_run(&b, box_submit_plain(&b));
+	e.id = j->id;
+	e.epoch = j->epoch;
+	/* A job without slices has nothing that could be seen. */
+	box_apply(&b, e);
+	r = mem_zalloc(sizeof(*r));
+	memcpy(r->device, seen[1].device, sizeof(r->device));
+	job_attempt(j)->slices = r;
+	job_attempt(j)->n_slices = 1;
+	box_take_dirty(&b);
+	e.epoch++;
+	box_apply(&b, e);
+	assert_false(r->is_seen);
+	e.epoch--;
+	box_apply(&b, e);
+	assert_true(r->is_seen);
+	assert_int_equal(r->used_bytes, 5);
+	assert_int_equal(r->driver_bytes, 7);
+	assert_int_equal(b.w->n_dirty, 0);
 	box_done(&b);
 }
 
@@ -312,6 +349,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_endings),
 	        cmocka_unit_test(test_started),
+	        cmocka_unit_test(test_use),
 	        cmocka_unit_test(test_note),
 	        cmocka_unit_test(test_a_stop_overtakes_the_start),
 	        cmocka_unit_test(test_lost_attempts_are_started_again),

@@ -375,35 +375,25 @@ static struct launch whole_launch(void)
 /* What holds slices, which came later than the rest. */
 static void test_slices(void **state)
 {
-	CLEANUP_BUF struct buf b = BUF_INIT(MIB), link = BUF_INIT(MIB);
-	struct launch l = {.kind = LAUNCH_START,
-	        .epoch = 99,
-	        .task = -1,
-	        .argv = the_argv,
-	        .slices = "/dev/shm/berth-1.2-3/99-4",
-	        .simulated = true};
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB), link = BUF_INIT(MIB), use = BUF_INIT(MIB);
+	struct launch l = {.kind = LAUNCH_START, .epoch = 99, .task = -1, .argv = the_argv};
 	static char w_model[] = "a100";
-	struct link_model models[] = {
-	        {w_model, LINK_MECHANISM_NONE}, {w_node, LINK_MECHANISM_INTERPOSER}};
+	struct link_model models[] = {{w_model, LINK_MECHANISM_NONE}, {w_node, 1}};
+	struct link_welcome w = {.node = 3, .mechanism = 2, .models = models, .n_models = 2};
 	struct device_info d = device();
-	struct slice_record used[] = {
-	        {.device = "GPU-1", .used_bytes = 2 * GIB, .driver_bytes = 3 * GIB},
-	        {.device = "GPU-2", .used_bytes = 1}};
+	struct slice_record used[] = {{"GPU-1", .used_bytes = 2 * GIB, .driver_bytes = 3 * GIB},
+	        {"GPU-2", .used_bytes = 1}};
 
+	l.slices = "/dev/shm/berth-1.2-3/99-4";
+	l.simulated = true;
 	launch_encode(&l, &b);
 	check("launch-slices", &b, launch_again);
-	d.held_by = HELD_BY_INTERPOSER;
-	link_put_welcome(&link, &(struct link_welcome){.node = 3,
-	                                .mechanism = LINK_MECHANISM_NONE,
-	                                .models = models,
-	                                .n_models = 2});
-	link_put_devices(&link, &(struct link_devices){&d, 1});
-	d.held_by = HELD_BY_MIG;
-	link_put_devices(&link, &(struct link_devices){&d, 1});
+	link_put_welcome(&link, &w);
+	for (d.held_by = HELD_BY_INTERPOSER; d.held_by <= HELD_BY_MIG; d.held_by += 3)
+		link_put_devices(&link, &(struct link_devices){&d, 1});
 	check("link-slices", &link, link_again);
-	link.len = 0;
-	link_put_use(&link, &(struct link_use){{17, 3}, 99, used, 2});
-	check("link-use", &link, link_again);
+	link_put_use(&use, &(struct link_use){{17, 3}, 99, used, 2});
+	check("link-use", &use, link_again);
 }
 
 static void test_launch(void **state)

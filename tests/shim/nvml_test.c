@@ -1,0 +1,268 @@
+/* NVML as a job with slices sees it: through the interposer, in front of the fake one. */
+#include "shim_box.h"
+
+#include "../../tables/nvml_abi.h"
+
+#define UUID_C "GPU-00112233-4455-6677-8899-aabbccdd1111"
+#define THREE  TWO "device\nmemory 4GiB\nuuid " UUID_C "\n"
+
+struct nvml {
+	void *handle;
+#define NVML(need, since, ret, name, params) ret(*name) params;
+#include "../../tables/nvml.def"
+};
+static struct nvml nvml, real; /* as the job has it, and the driver's own */
+
+#define fine(call)          assert_int_equal(nvml.call, NVML_SUCCESS)
+#define refuses(code, call) assert_int_equal(nvml.call, NVML_ERROR_##code)
+
+static void fill(struct nvml *n, const char *path)
+{
+	n->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (!n->handle)
+		fail_msg("%s", dlerror());
+#define NVML(need, since, ret, name, params) *(void **)&n->name = dlsym(n->handle, #name);
+#include "../../tables/nvml.def"
+}
+
+/* As a job has them, beside libcuda's. */
+static void load_nvml(const struct fixture *f)
+{
+	char path[512], link[256];
+
+	snprintf(link, sizeof(link), "%s/libnvidia-ml.real.so.1", f->dir);
+	assert_int_equal(symlink(fixture_built("fake/libnvidia-ml.so.1", path), link), 0);
+	fill(&real, link);
+	setenv(SLICE_VARIABLE, f->dir, 1);
+	/* What the interposer depends on is found by the loader among what is loaded, or by the variable of a job. */
+	snprintf(link, sizeof(link), "%s/libnvidia-ml.so.1", f->dir);
+	assert_int_equal(symlink(fixture_built("shim/libnvidia-ml.so.1", path), link), 0);
+	fill(&nvml, link);
+	assert_ptr_not_equal(nvml.nvmlInit_v2, real.nvmlInit_v2);
+}
+
+static struct nvml_device *device_at(unsigned index)
+{
+	struct nvml_device *d = NULL;
+
+	fine(nvmlDeviceGetHandleByIndex_v2(index, &d));
+	return d;
+}
+
+static void remove_links(const struct fixture *f)
+{
+	static const char *const names[] = {"libnvidia-ml.so.1", "libnvidia-ml.real.so.1"};
+	char path[256];
+
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%s", f->dir, names[i]);
+		unlink(path);
+	}
+}
+
+PART(granted_devices_only, THREE)
+{
+	struct nvml_device *d, *other;
+	char uuid[NVML_UUID_SIZE];
+	unsigned n = 0;
+
+	/* In the order of its grants, which is not the driver's. */
+	slices[0] = shim_slice(f, 0, UUID_C, LIMIT);
+	slices[1] = shim_slice(f, 1, UUID, 2 * LIMIT);
+	load_nvml(f);
+	refuses(UNINITIALIZED, nvmlDeviceGetCount_v2(&n));
+	fine(nvmlInit_v2());
+	fine(nvmlDeviceGetCount_v2(&n));
+	assert_int_equal(n, 2);
+	fine(nvmlDeviceGetCount(&n));
+	assert_int_equal(n, 2);
+	fine(nvmlDeviceGetUUID(device_at(0), uuid, sizeof(uuid)));
+	assert_string_equal(uuid, UUID_C);
+	fine(nvmlDeviceGetIndex(device_at(1), &n));
+	assert_int_equal(n, 1);
+	refuses(INVALID_ARGUMENT, nvmlDeviceGetHandleByIndex_v2(2, &d));
+	fine(nvmlDeviceGetHandleByUUID(UUID, &d));
+	assert_ptr_equal(d, device_at(1));
+	refuses(NOT_FOUND, nvmlDeviceGetHandleByUUID(UUID_B, &d));
+	/* The second card of the machine is somebody else's, whichever way it is asked for. */
+	assert_int_equal(real.nvmlInit_v2(), NVML_SUCCESS);
+	assert_int_equal(real.nvmlDeviceGetHandleByIndex_v2(1, &other), NVML_SUCCESS);
+	refuses(NOT_FOUND, nvmlDeviceGetHandleByPciBusId_v2("0000:02:00.0", &d));
+	fine(nvmlDeviceGetHandleByPciBusId_v2("0000:01:00.0", &d));
+	assert_ptr_equal(d, device_at(1));
+	refuses(INVALID_ARGUMENT, nvmlDeviceGetMemoryInfo(other, &(struct nvml_memory){0}));
+	n = 0;
+	refuses(INVALID_ARGUMENT, nvmlDeviceGetComputeRunningProcesses_v3(other, &n, NULL));
+	fine(nvmlShutdown());
+	refuses(UNINITIALIZED, nvmlShutdown());
+	remove_links(f);
+}
+
+/* NVML, CUDA and the ledger say one thing. */
+static void agree(struct nvml_device *d)
+{
+	struct nvml_memory m;
+	struct nvml_memory_v2 v2 = {.version = NVML_STRUCT_VERSION(struct nvml_memory_v2, 2)};
+	size_t left, all;
+
+	ok(cuMemGetInfo_v2(&left, &all));
+	fine(nvmlDeviceGetMemoryInfo(d, &m));
+	assert_int_equal(m.total, all);
+	assert_int_equal(m.free, left);
+	assert_int_equal(m.used, all - left);
+	fine(nvmlDeviceGetMemoryInfo_v2(d, &v2));
+	assert_int_equal(v2.total, all);
+	assert_int_equal(v2.free, left);
+	assert_int_equal(v2.used, all - left);
+	assert_int_equal(v2.reserved, 0);
+}
+
+PART(memory, CARD)
+{
+	struct nvml_device *d;
+	struct nvml_memory m;
+	cu_ptr ptr;
+
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	d = device_at(0);
+	fine(nvmlDeviceGetMemoryInfo(d, &m));
+	assert_int_equal(m.total, LIMIT);
+	assert_int_equal(m.free, LIMIT);
+	(void)shim_start(f);
+	agree(d);
+	ok(cuMemAlloc_v2(&ptr, 3 * GRANULE));
+	agree(d);
+	ok(cuMemAlloc_v2(&ptr, 512));
+	agree(d);
+	/* What the agent has found beyond it counts, too, and is never more than there is. */
+	slices[0]->watch.overhead_bytes = 5 * MIB;
+	agree(d);
+	slices[0]->watch.overhead_bytes = UINT64_MAX;
+	fine(nvmlDeviceGetMemoryInfo(d, &m));
+	assert_int_equal(m.free, 0);
+	assert_int_equal(m.used, LIMIT);
+	slices[0]->watch.overhead_bytes = 0;
+	refuses(INVALID_ARGUMENT, nvmlDeviceGetMemoryInfo(d, NULL));
+	refuses(ARGUMENT_VERSION_MISMATCH,
+	        nvmlDeviceGetMemoryInfo_v2(d, &(struct nvml_memory_v2){0}));
+	remove_links(f);
+}
+
+PART(own_processes, CARD "outside 1 16MiB\n")
+{
+	struct nvml_process p[4];
+	struct nvml_process_v1 v1[4];
+	unsigned n = 4;
+
+	(void)shim_start(f);
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	fine(nvmlDeviceGetComputeRunningProcesses_v3(device_at(0), &n, p));
+	assert_int_equal(n, 1);
+	assert_int_equal(p[0].pid, getpid());
+	assert_int_equal(p[0].bytes, CONTEXT);
+	n = 4;
+	fine(nvmlDeviceGetComputeRunningProcesses(device_at(0), &n, v1));
+	assert_int_equal(n, 1);
+	assert_int_equal(v1[0].pid, getpid());
+	n = 0;
+	refuses(INSUFFICIENT_SIZE, nvmlDeviceGetComputeRunningProcesses_v2(device_at(0), &n, NULL));
+	assert_int_equal(n, 1);
+	n = 4;
+	fine(nvmlDeviceGetGraphicsRunningProcesses_v3(device_at(0), &n, p));
+	assert_int_equal(n, 0);
+	n = 4;
+	assert_int_equal(real.nvmlInit_v2(), NVML_SUCCESS);
+	struct nvml_device *card;
+	assert_int_equal(real.nvmlDeviceGetHandleByIndex_v2(0, &card), NVML_SUCCESS);
+	assert_int_equal(real.nvmlDeviceGetComputeRunningProcesses_v3(card, &n, p), NVML_SUCCESS);
+	assert_int_equal(n, 2);
+	remove_links(f);
+}
+
+PART(nothing_is_set, CARD)
+{
+	static const char *const denied[] = {
+#define NVML_DENY(name) #name,
+#include "../../tables/nvml.def"
+	};
+	static const char *const hidden[] = {
+#define NVML_HIDE(name) #name,
+#include "../../tables/nvml.def"
+	};
+
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	for (size_t i = 0; i < sizeof(denied) / sizeof(*denied); i++) {
+		int (*set)(void *, int, int) =
+		        (int (*)(void *, int, int))dlsym(nvml.handle, denied[i]);
+		assert_non_null(set);
+		assert_int_equal(set(device_at(0), 1, 1), NVML_ERROR_NO_PERMISSION);
+	}
+	for (size_t i = 0; i < sizeof(hidden) / sizeof(*hidden); i++) {
+		int (*get)(void *, int, int) =
+		        (int (*)(void *, int, int))dlsym(nvml.handle, hidden[i]);
+		assert_non_null(get);
+		assert_int_equal(get(device_at(0), 1, 1), NVML_ERROR_NOT_SUPPORTED);
+	}
+	remove_links(f);
+}
+
+/* Whatever a job has done to its ledger, it gets an answer. */
+PART(spoilt_ledger, CARD)
+{
+	char path[256];
+	struct nvml_memory m;
+	struct nvml_process p[4];
+	struct nvml_device *d;
+	unsigned n = 4;
+
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	d = device_at(0);
+	memset((char *)slices[0] + SLICE_WATCH_AT, 0xff, sizeof(struct slice) - SLICE_WATCH_AT);
+	fine(nvmlDeviceGetMemoryInfo(d, &m));
+	assert_int_equal(m.free, 0);
+	fine(nvmlDeviceGetComputeRunningProcesses_v3(d, &n, p));
+	assert_int_equal(n, 0);
+	snprintf(path, sizeof(path), "%s/slice-0", f->dir);
+	assert_int_equal(truncate(path, 700), 0);
+	refuses(UNKNOWN, nvmlDeviceGetMemoryInfo(d, &m));
+	n = 4;
+	refuses(UNKNOWN, nvmlDeviceGetComputeRunningProcesses_v3(d, &n, p));
+	unlink(path);
+	refuses(UNKNOWN, nvmlDeviceGetMemoryInfo(d, &m));
+	remove_links(f);
+}
+
+PART(without_slices, TWO)
+{
+	struct nvml_memory m;
+	unsigned n = 0;
+
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	fine(nvmlDeviceGetCount_v2(&n));
+	assert_int_equal(n, 2);
+	fine(nvmlDeviceGetMemoryInfo(device_at(1), &m));
+	assert_int_equal(m.total, 2048 * MIB);
+	remove_links(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_granted_devices_only),
+	        cmocka_unit_test(test_memory),
+	        cmocka_unit_test(test_own_processes),
+	        cmocka_unit_test(test_nothing_is_set),
+	        cmocka_unit_test(test_spoilt_ledger),
+	        cmocka_unit_test(test_without_slices),
+	};
+
+	return cmocka_run_group_tests_name("shim/nvml", tests, NULL, NULL);
+}
