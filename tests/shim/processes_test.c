@@ -95,6 +95,63 @@ PART(eight_race, "device\nmemory 256MiB\ncontext 8MiB\nuuid " UUID "\n")
 	assert_int_equal(physical(), LIMIT);
 }
 
+/* -- killed between any two steps -- */
+static void live_and_die(const struct fixture *f, int step)
+{
+	struct cu_ctx *ctx;
+	cu_ptr p, q;
+	char text[16];
+	snprintf(text, sizeof text, "%d", step);
+	setenv("BERTH_TEST_DIE_AT", text, 1);
+	shim_load_as(f, "tests/shim/libcuda.so.1", "fake/libcuda.so.1");
+	ok(cuInit(0));
+	ok(cuCtxCreate_v2(&ctx, 0, 0));
+	ok(cuMemAlloc_v2(&p, 10 * MIB));
+	ok(cuMemAllocAsync(&q, 10 * MIB, NULL));
+	ok(cuMemFree_v2(p));
+	ok(cuMemFreeAsync(q, NULL));
+	ok(cuCtxDestroy_v2(ctx));
+}
+
+static void take_all(const struct fixture *f)
+{
+	struct cu_ctx *ctx;
+	cu_ptr p;
+	char link[256];
+	snprintf(link, sizeof link, "%s/libcuda.so.1", f->dir);
+	unlink(link);
+	shim_load(f);
+	ok(cuInit(0));
+	ok(cuCtxCreate_v2(&ctx, 0, 0));
+	ok(cuMemAlloc_v2(&p, LIMIT - CONTEXT));
+	fails(OUT_OF_MEMORY, cuMemAlloc_v2(&p, 1));
+	check(LIMIT);
+	unlink(link);
+}
+
+PART(death_at_each_step, CARD)
+{
+	int step = 0, result;
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	do {
+		pid_t pid = fork();
+		if (pid == 0) {
+			live_and_die(f, ++step);
+			_exit(0);
+		}
+		step++;
+		result = fixture_wait(pid);
+		pid = fork();
+		if (pid == 0) {
+			take_all(f);
+			_exit(0);
+		}
+		assert_int_equal(fixture_wait(pid), 0);
+	} while (result == 128 + SIGKILL);
+	assert_int_equal(result, 0);
+	assert_true(step > 50);
+}
+
 /* -- three hundred at once, every tenth with a context -- */
 static uint64_t now_ns(void)
 {
@@ -306,6 +363,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_eight_race),
+	        cmocka_unit_test(test_death_at_each_step),
 	        cmocka_unit_test(test_three_hundred_start),
 	        cmocka_unit_test(test_child_of_an_initialised_parent),
 	        cmocka_unit_test(test_children_that_begin_themselves),
