@@ -3,7 +3,7 @@ PREFIX = /usr/local
 ROOT := $(CURDIR)
 SETUP = tools/setup
 
-.PHONY: all help deps check test demo inject lint format tidy debug asan tsan valgrind fuzz cover bench bench-slurm torture test-rootfs test-vm install clean
+.PHONY: all help deps check test demo inject lint format tidy debug asan tsan valgrind fuzz cover bench bench-slurm bench-pace torture test-rootfs test-vm install clean
 
 all: ## build with optimisation: build/berth and its parts beside it
 	@$(SETUP) build && ninja -C build
@@ -55,6 +55,9 @@ bench: all ## measure, each figure beside its peer or its baseline
 
 bench-slurm: all ## jobs per second beside a Slurm that this installs
 	@tools/deps slurm && tests/bench/run --slurm
+
+bench-pace: all ## turns on a device: shares, losses and waiting in virtual time, and what a launch costs
+	@build/tests/bench/pace_bench
 
 torture: all ## kill everything at random moments until it breaks; SEED=N repeats a round
 	@tests/torture/run

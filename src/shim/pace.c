@@ -198,7 +198,7 @@ bool pace_try(struct pace *p, struct pace_launch *l, struct pace_wait *ret)
 	if (!p->page || (!LOAD(&p->page->is_shared) && !l->is_waiting))
 		return true;
 	if (!l->est_ns) {
-		const struct pace_cost *cost = pace_cost_of(p, l->key);
+		const struct pace_cost *cost = l->cost = pace_cost_of(p, l->key);
 
 		l->is_known = LOAD(&cost->key) == l->key && LOAD(&cost->est_ns);
 		l->est_ns = l->is_known ? LOAD(&cost->est_ns) : p->head.ahead_ns;

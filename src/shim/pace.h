@@ -94,6 +94,7 @@ struct pace_launch {
 	uint64_t key; /* what costs alike: function and size, or an instance of a graph */
 	uint32_t est_ns;
 	bool is_counted, is_waiting, is_known, is_steady;
+	struct pace_cost *cost; /* the place of the key */
 	uint64_t look_ns, since_ns, slept_ns;
 };
 

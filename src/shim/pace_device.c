@@ -195,19 +195,19 @@ static bool add_stream(struct pace_piece *m, void *stream)
 	return m->n_streams < PACE_STREAMS;
 }
 
-static void add_kind(struct pace *p, struct pace_piece *m, uint64_t key, uint32_t est_ns)
+static void add_kind(struct pace *p, struct pace_piece *m, const struct pace_launch *l)
 {
-	struct pace_cost *cost = pace_cost_of(p, key);
+	struct pace_cost *cost = l->cost;
 
-	if (cost->key != key) {
+	if (cost->key != l->key) {
 		STORE(&cost->est_ns, 0);
-		STORE(&cost->key, key);
+		STORE(&cost->key, l->key);
 		cost->piece = 0;
 	}
 	if (cost->piece == m->id) {
 		m->counts[cost->place]++;
 	} else if (m->n_kinds == PACE_KINDS) {
-		m->other_ns += est_ns;
+		m->other_ns += l->est_ns;
 	} else {
 		cost->piece = m->id;
 		cost->place = m->n_kinds;
@@ -234,7 +234,7 @@ bool pace_add(struct pace *p, const struct pace_launch *l, void *stream)
 	m->est_ns += l->est_ns;
 	p->given_ns += l->est_ns;
 	is_full = !add_stream(m, stream);
-	add_kind(p, m, l->key, l->est_ns);
+	add_kind(p, m, l);
 	STORE(&p->n_launched, p->n_launched + 1);
 	is_full |= m->est_ns >= p->head.mark_ns;
 	drop(p);

@@ -276,16 +276,23 @@ static void give(const struct pace_case *c, struct pace_table *t, struct pace_ve
 		grant(c, t, v, i);
 }
 
-/* After so long the next one begins beside who does not drain. */
+/*
+ * After so long the next one begins beside who does not drain; a little later where he is expected to have drained by then,
+ * since a switch there and back costs more than that.
+ */
 static uint64_t overlap_at(const struct pace_case *c, const struct pace_table *t, unsigned owner)
 {
 	unsigned next = t->next;
 	uint32_t flags = c->seen[owner].flags | (next < PACE_TENANTS ? c->seen[next].flags : 0);
-	uint64_t at = t->closed_ns + (flags & PACE_MULTI ? c->head.multi_ns : c->head.overlap_ns);
+	uint64_t at = t->closed_ns + c->head.overlap_ns, soon = t->drained_ns + c->head.ahead_ns;
 
+	if (flags & PACE_MULTI)
+		return t->closed_ns + c->head.multi_ns;
 	if (next < PACE_TENANTS && c->seen[next].flags & PACE_LATENCY)
-		at = least(at, t->accounts[next].arrive_ns + c->head.latency_ns);
-	return at;
+		return least(at, t->accounts[next].arrive_ns + c->head.latency_ns);
+	return soon > at && soon <= at + 2 * (uint64_t)c->head.overlap_ns
+	               ? least(soon, at + c->head.quantum_ns)
+	               : at;
 }
 
 static void watch_closing(const struct pace_case *c, struct pace_table *t, struct pace_verdict *v)

@@ -37,7 +37,7 @@ struct pacing {
 	int fd;
 	bool has_helper;
 	struct pace_page *page;
-	double ns_per_tick; /* 0: CLOCK_MONOTONIC */
+	uint64_t tick; /* of the processor's counter, in ns / 2^32; 0: CLOCK_MONOTONIC */
 	struct marks *marks;
 };
 
@@ -63,8 +63,8 @@ static uint64_t on_now(void *arg)
 	if (simulated != NULL)
 		return simulated->now_ns();
 #if defined(__x86_64__)
-	if (g->ns_per_tick > 0)
-		return (uint64_t)((double)__builtin_ia32_rdtsc() * g->ns_per_tick);
+	if (g->tick > 0)
+		return (uint64_t)((unsigned __int128)__builtin_ia32_rdtsc() * g->tick >> 32);
 #endif
 	return monotonic_now();
 }
@@ -250,7 +250,8 @@ static bool join(struct pacing *g, const struct ledger *ledger)
 	find_clock();
 	g->slice = (unsigned)(ledger - shim.ledgers);
 	g->marks = marks_of(g->slice);
-	g->ns_per_tick = g->page->head.tsc_hz > 1000000 ? 1e9 / (double)g->page->head.tsc_hz : 0;
+	uint64_t hz = g->page->head.tsc_hz;
+	g->tick = hz > 1000000 ? (uint64_t)(((unsigned __int128)1000000000 << 32) / hz) : 0;
 	pace_join(&g->core, g->page, slot, ledger->grant.tenant, &hooks);
 	__atomic_store_n(&is_used, true, __ATOMIC_RELEASE);
 	return true;
