@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -322,6 +323,34 @@ static void test_not_memory(void **state)
 	slices_close(s);
 }
 
+/* A full memory is an error at the start, never a signal in the job. */
+static void test_full(void **state)
+{
+	struct scene *sc = *state;
+	struct slices_grant g = {.limit_bytes = 1};
+	char small[64], path[SLICES_PATH], size[40];
+	struct slices *s;
+	struct err err;
+
+	snprintf(small, sizeof(small), "%s/small", sc->data);
+	snprintf(size, sizeof(size), "size=%zu", sizeof(struct slice) * 3 / 2);
+	assert_int_equal(mkdir(small, 0700), 0);
+	if (mount("small", small, "tmpfs", 0, size) < 0)
+		skip();
+	assert_int_equal(slices_open(sc->data, small, &s, &err), 0);
+	assert_int_equal(slices_make(s, 1, &g, 1, path, &err), 0);
+	/* There is room for one and a half. */
+	assert_int_equal(slices_make(s, 3, &g, 1, path, &err), -ERR_NO_SPACE);
+	assert_non_null(strstr(err.text, "the memory that holds its slice"));
+	/* Nothing of the attempt that failed is left, and there is room again when another goes. */
+	assert_int_equal(slices_count(s, 3), 0);
+	slices_remove(s, 1);
+	assert_int_equal(slices_make(s, 3, &g, 1, path, &err), 0);
+	slices_remove(s, 3);
+	slices_close(s);
+	assert_int_equal(umount(small), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -333,6 +362,7 @@ int main(void)
 	        TEST(test_spoilt),
 	        TEST(test_another_directory),
 	        TEST(test_not_memory),
+	        TEST(test_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
