@@ -135,7 +135,8 @@ enum cu_result cuModuleGetLoadingMode(int *mode)
 
 struct work func_work(struct cu_func *f)
 {
-	return (struct work){.kind = WORK_KERNEL, .ns = f->ns[f->turn++ % f->n_ns], .key = f->key, .func = f};
+	return (struct work){
+	        .kind = WORK_KERNEL, .ns = f->ns[f->turn++ % f->n_ns], .key = f->key, .func = f};
 }
 
 /* Ranks of one group meet in a kernel of the same name, on different cards. */

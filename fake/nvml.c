@@ -421,6 +421,14 @@ enum nvml_return nvmlDeviceGetMemoryInfo_v2(
 	return NVML_SUCCESS;
 }
 
+/* Of the programs that run on it, or as fake-gpu was told. */
+static unsigned load_of(const struct view *v)
+{
+	int percent = sim_busy_percent(v->sim, v->index);
+
+	return percent < 0 ? v->live->util_percent : (unsigned)percent;
+}
+
 enum nvml_return nvmlDeviceGetUtilizationRates(
         struct nvml_device *device, struct nvml_utilization *utilization)
 {
@@ -431,7 +439,7 @@ enum nvml_return nvmlDeviceGetUtilizationRates(
 		return code;
 	if (!utilization)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	*utilization = (struct nvml_utilization){v.live->util_percent, v.live->util_percent / 2};
+	*utilization = (struct nvml_utilization){load_of(&v), load_of(&v) / 2};
 	return NVML_SUCCESS;
 }
 
@@ -443,7 +451,7 @@ enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, int sensor
 
 	if (code == NVML_SUCCESS && sensor != NVML_TEMPERATURE_GPU)
 		code = NVML_ERROR_INVALID_ARGUMENT;
-	return put_number(code, celsius, code ? 0 : 30 + v.live->util_percent / 2);
+	return put_number(code, celsius, code ? 0 : 30 + load_of(&v) / 2);
 }
 
 enum nvml_return nvmlDeviceGetPowerUsage(struct nvml_device *device, unsigned *milliwatts)
@@ -451,7 +459,7 @@ enum nvml_return nvmlDeviceGetPowerUsage(struct nvml_device *device, unsigned *m
 	struct view v;
 	enum nvml_return code = view_device(&v, __func__, device);
 
-	return put_number(code, milliwatts, code ? 0 : 50000 + v.live->util_percent * 2500);
+	return put_number(code, milliwatts, code ? 0 : 50000 + load_of(&v) * 2500);
 }
 
 /* -- processes -- */

@@ -385,6 +385,16 @@ static void step(struct tl *t, uint64_t to)
 	*t->at_ns = to;
 }
 
+/* Nothing happens until then. */
+static void jump(struct tl *t, uint64_t to)
+{
+	uint64_t edge = to / TL_SAMPLE * TL_SAMPLE;
+
+	for (unsigned i = 0; i < t->n_cards && edge >= *t->at_ns; i++)
+		sample_card(&t->cards[i], edge);
+	*t->at_ns = to;
+}
+
 uint64_t tl_advance(struct tl *t, uint64_t to_ns)
 {
 	while (*t->at_ns < to_ns) {
@@ -413,7 +423,7 @@ uint64_t tl_advance(struct tl *t, uint64_t to_ns)
 			return *t->at_ns;
 		}
 		if (idle)
-			*t->at_ns = to_ns;
+			jump(t, to_ns);
 	}
 	turn_all(t);
 	return *t->at_ns;

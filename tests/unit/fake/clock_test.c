@@ -1,5 +1,7 @@
 #include "cuda_box.h"
 
+#include "../../../tables/nvml_abi.h"
+
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -259,6 +261,121 @@ PART(threads, VIRTUAL)
 	assert_in_range(now() - board->at[1], 0, 100 * US);
 }
 
+typedef enum nvml_return nvml_call(void);
+
+/* NVML sees half a second of work in the last one, and its coming and going in this process takes nothing away. */
+PART(load, VIRTUAL)
+{
+	enum nvml_return (*by_index)(unsigned, struct nvml_device **);
+	enum nvml_return (*rates)(struct nvml_device *, struct nvml_utilization *);
+	struct nvml_utilization use;
+	struct nvml_device *dev;
+	uint32_t never = 0;
+	char path[512];
+	void *lib = dlopen(fixture_built("fake/libnvidia-ml.so.1", path), RTLD_NOW | RTLD_LOCAL);
+	nvml_call *init, *end;
+
+	*(void **)&init = dlsym(lib, "nvmlInit_v2");
+	*(void **)&end = dlsym(lib, "nvmlShutdown");
+	*(void **)&by_index = dlsym(lib, "nvmlDeviceGetHandleByIndex_v2");
+	*(void **)&rates = dlsym(lib, "nvmlDeviceGetUtilizationRates");
+	cuda_start();
+	launch(kernel("k_500ms"), NULL);
+	ok(cuCtxSynchronize());
+	cu.berthFakeClock()->wait(&never, 0, 1050 * MS); /* 500 ms of work in the first 950 */
+	assert_int_equal(init(), NVML_SUCCESS);
+	assert_int_equal(by_index(0, &dev), NVML_SUCCESS);
+	assert_int_equal(rates(dev, &use), NVML_SUCCESS);
+	assert_int_equal(use.gpu, 50);
+	cu.berthFakeClock()->wait(&never, 0, 1350 * MS); /* the first 250 are out of sight */
+	assert_int_equal(rates(dev, &use), NVML_SUCCESS);
+	assert_int_equal(use.gpu, 25);
+	launch(kernel("k_1s"), NULL);
+	ok(cuCtxSynchronize());
+	cu.berthFakeClock()->wait(&never, 0, now() + 100 * MS);
+	assert_int_equal(rates(dev, &use), NVML_SUCCESS);
+	assert_int_equal(use.gpu, 100);
+	assert_int_equal(end(), NVML_SUCCESS);
+	fixture_do(f, "show");
+	ok(cuCtxSynchronize());
+	{
+		size_t left, all;
+
+		ok(cuMemGetInfo_v2(&left, &all));
+		assert_true(left == (ONE_CARD_MIB - 32) * MIB);
+	}
+}
+
+/* On the machine's clock a kernel lasts, and a queue that is full blocks. */
+PART(real, ONE_CARD)
+{
+	struct cu_event *a, *b;
+	struct cu_func *fn;
+	uint64_t before;
+	float ms;
+
+	cuda_start();
+	ok(cuEventCreate(&a, 0));
+	ok(cuEventCreate(&b, 0));
+	ok(cuEventRecord(a, NULL));
+	before = now();
+	launch(kernel("k_20ms"), NULL);
+	ok(cuEventRecord(b, NULL));
+	fails(NOT_READY, cuStreamQuery(NULL));
+	ok(cuStreamSynchronize(NULL));
+	assert_true(now() - before >= 20 * MS);
+	ok(cuEventElapsedTime(&ms, a, b));
+	assert_true(ms >= 20.0f && ms < 21.0f);
+	fn = kernel("k_50us");
+	before = now();
+	for (int i = 0; i < 1500; i++)
+		launch(fn, NULL);
+	assert_true(now() - before >= (1500 - 1024) * 50 * US);
+}
+
+static void called(void *data)
+{
+	*(uint64_t *)data = now();
+}
+
+/* A function of the host is called in its turn, a value is written in its, and one that is waited for holds the stream. */
+PART(host, VIRTUAL)
+{
+	struct cu_stream *s, *o;
+	uint64_t at = 0;
+	cu_ptr word;
+
+	cuda_start();
+	ok(cuStreamCreate(&s, 1));
+	ok(cuStreamCreate(&o, 1));
+	ok(cuMemAlloc_v2(&word, 4));
+	launch(kernel("k_10ms"), s);
+	ok(cuLaunchHostFunc(s, called, &at));
+	assert_true(at == 0);
+	ok(cuStreamSynchronize(s));
+	assert_in_range(at, 10 * MS, 11 * MS);
+	ok(cuMemsetD32_v2(word, 0, 1));
+	ok(cuStreamWaitValue32_v2(o, word, 5, 1));
+	launch(kernel("k_10ms"), s);
+	ok(cuStreamWriteValue32_v2(s, word, 5, 0));
+	fails(NOT_READY, cuStreamQuery(o));
+	ok(cuStreamSynchronize(o));
+	assert_true(now() >= 20 * MS);
+}
+
+/* Two forms of one call mean two streams. */
+PART(default_streams, VIRTUAL)
+{
+	cuda_start();
+	ok(cuLaunchKernel_ptsz(kernel("k_10ms"), 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
+	fails(NOT_READY, cuStreamQuery_ptsz(NULL));
+	fails(NOT_READY, cuStreamQuery(NULL)); /* it waits for the other, which blocks */
+	ok(cuStreamSynchronize_ptsz(NULL));
+	launch(kernel("k_10ms"), NULL);
+	ok(cuStreamQuery_ptsz(NULL));
+	fails(NOT_READY, cuStreamQuery(NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +386,10 @@ int main(void)
 	        cmocka_unit_test(test_blocked),
 	        cmocka_unit_test(test_killed),
 	        cmocka_unit_test(test_threads),
+	        cmocka_unit_test(test_load),
+	        cmocka_unit_test(test_real),
+	        cmocka_unit_test(test_host),
+	        cmocka_unit_test(test_default_streams),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
