@@ -158,6 +158,7 @@ PART(graph_with_memory, CARD)
 	ok(cuStreamSynchronize(NULL));
 	check(CONTEXT + 20 * MIB);
 	ok(cuGraphExecDestroy(e));
+	ok(cuGraphDestroy(g));
 	ok(cuDeviceGraphMemTrim(0));
 	check(CONTEXT);
 }
@@ -180,6 +181,8 @@ PART(captured_allocation, CARD)
 	ok(cuGraphLaunch(e, s));
 	ok(cuStreamSynchronize(s));
 	check(CONTEXT + 10 * MIB);
+	ok(cuGraphExecDestroy(e));
+	ok(cuGraphDestroy(g));
 	ok(cuDeviceGraphMemTrim(0));
 	check(CONTEXT);
 }

@@ -19,6 +19,13 @@
 #define TWO      CARD "device\nmemory 2GiB\nuuid " UUID_B "\n"
 #define NO_SLICE UINT64_MAX
 
+/* The sanitizers want to be in every program, and in its first world of libraries alone. */
+#ifdef __SANITIZE_ADDRESS__
+#define IS_SANITIZED true
+#else
+#define IS_SANITIZED false
+#endif
+
 static struct slice *slices[2]; /* as the file has them */
 static struct cuda driver;      /* the real one: what the interposer says is compared with it */
 
