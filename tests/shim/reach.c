@@ -14,7 +14,8 @@
 
 struct api {
 	enum cu_result (*alloc)(cu_ptr *, size_t), (*copy)(cu_ptr, const void *, size_t);
-	enum cu_result (*init)(unsigned), (*total)(size_t *, int);
+	enum cu_result (*init)(unsigned), (*total)(size_t *, int),
+	        (*create)(struct cu_ctx **, unsigned, int);
 };
 
 static void print_owner(const char *name, void *function)
@@ -29,7 +30,8 @@ static void print_owner(const char *name, void *function)
 static int find(const char *how, struct api *ret_api)
 {
 	(void)how;
-	*ret_api = (struct api){cuMemAlloc_v2, cuMemcpyHtoD_v2, cuInit, cuDeviceTotalMem_v2};
+	*ret_api = (struct api){
+	        cuMemAlloc_v2, cuMemcpyHtoD_v2, cuInit, cuDeviceTotalMem_v2, cuCtxCreate_v2};
 	return 0;
 }
 #else
@@ -47,6 +49,7 @@ static int find(const char *how, struct api *ret_api)
 	*(void **)&ret_api->copy = dlsym(handle, "cuMemcpyHtoD_v2");
 	*(void **)&ret_api->init = dlsym(handle, "cuInit");
 	*(void **)&ret_api->total = dlsym(handle, "cuDeviceTotalMem_v2");
+	*(void **)&ret_api->create = dlsym(handle, "cuCtxCreate_v2");
 	return ret_api->init != NULL && ret_api->total != NULL ? 0 : 4;
 }
 #endif
@@ -56,9 +59,17 @@ int main(int argc, char **argv)
 	struct api api;
 	size_t bytes = 0;
 	setvbuf(stdout, NULL, _IONBF, 0);
-	int rc = find(argc > 1 ? argv[1] : "", &api);
+	const char *how = argc > 1 ? argv[1] : "";
+	int rc = find(how, &api);
 	if (rc != 0)
 		return rc;
+	/* What any program does first, and what some do next. */
+	if (strcmp(how, "init") == 0 || strcmp(how, "context") == 0) {
+		struct cu_ctx *ctx;
+		if (api.init(0) != CU_SUCCESS)
+			return 1;
+		return strcmp(how, "context") == 0 && api.create(&ctx, 0, 0) != CU_SUCCESS;
+	}
 	print_owner("cuMemAlloc_v2", (void *)api.alloc);
 	print_owner("cuMemcpyHtoD_v2", (void *)api.copy);
 	printf("cuInit %d\n", (int)api.init(0));
