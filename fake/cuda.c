@@ -37,20 +37,25 @@ int state_end(const struct sim_state *changed)
 
 /* -- objects -- */
 
-static struct object *ended[KINDS];
+static struct object *ended[KINDS], *newest;
 
 void *object_new(enum kind kind, size_t size)
 {
-	struct object *o = ended[kind];
+	struct object *o = ended[kind], *made_before;
 
-	if (o)
+	if (o) {
 		ended[kind] = o->next;
-	else
+		made_before = o->made_before;
+	} else {
 		o = malloc(size);
-	if (!o)
-		return NULL;
+		if (!o)
+			return NULL;
+		made_before = newest;
+		newest = o;
+	}
 	memset(o, 0, size);
 	o->kind = kind;
+	o->made_before = made_before;
 	return o;
 }
 

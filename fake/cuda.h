@@ -46,6 +46,7 @@ enum kind {
 struct object {
 	enum kind kind;
 	struct object *next;
+	struct object *made_before; /* the driver knows all that it ever made */
 };
 
 struct cu_ctx {

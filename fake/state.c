@@ -161,7 +161,7 @@ bool sim_open(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
 		snprintf(error, SIM_ERROR_SIZE, "%.150s: %s", path, strerror(ENAMETOOLONG));
 		return false;
 	}
-	strcpy(s->path, path);
+	snprintf(s->path, sizeof(s->path), "%s", path);
 	if (!open_state(s, path, error)) {
 		sim_close(s);
 		return false;
