@@ -87,6 +87,11 @@ teardown() {
   fi
   [ ! -e "$D/berth.sock" ] || { echo "the socket is left"; failed=1; }
   [ ! -e "$D/up.lock" ] || { echo "the lock is left"; failed=1; }
+  for pid in $(ledgers_left); do
+    echo "ledgers are left: $pid"
+    rm -rf "$pid"
+    failed=1
+  done
   cd /
   rm -rf "$T"
   return $failed
@@ -121,6 +126,11 @@ left_pids() {
   [ ! -e "$D" ] || mark=$(printf 'BERTH_KEEPER=%s.%x-' "$(stat -c %D "$D")" "$(stat -c %i "$D")")
   { grep -lsF -- "$D" /proc/[0-9]*/cmdline; grep -lsaF -- "$mark" /proc/[0-9]*/environ; } |
     cut -d / -f 3 | sort -u | grep -vx "$$" || true
+}
+
+# Directories of the ledgers of slices.
+ledgers_left() {
+  [ ! -e "$D" ] || find /dev/shm -maxdepth 1 -name "berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*" 2>/dev/null
 }
 
 # Directories of its control groups.
