@@ -206,12 +206,16 @@ static void racer(struct fixture *f)
 {
 	unsigned seed = (unsigned)getpid();
 	cu_ptr p[8] = {0};
+	struct cu_module *m;
+	struct cu_func *fn;
 	struct cu_ctx *ctx;
 
 	cuda_load("fake/libcuda.so.1");
 	ok(cuInit(0));
 	while (cu.cuCtxCreate_v2(&ctx, 0, 0) != CU_SUCCESS)
 		usleep(1000);
+	ok(cuModuleLoadData(&m, "image"));
+	ok(cuModuleGetFunction(&fn, m, "k_20us"));
 	for (int i = 0;; i++) {
 		unsigned k = (unsigned)rand_r(&seed) % 8;
 
@@ -220,10 +224,17 @@ static void racer(struct fixture *f)
 		p[k] = 0;
 		if (cu.cuMemAlloc_v2(&p[k], (uint64_t)rand_r(&seed) % (64 * MIB) + 1) == CU_SUCCESS)
 			to_step(1);
+		for (int n = 0; n < 10; n++)
+			ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
+		if (i % 4 == 0)
+			ok(cuStreamSynchronize(NULL));
 	}
 }
 
-/* Killed at any moment: whatever they had is back, to the byte, and never was there more than there is. */
+/*
+ * Killed at any moment, some with a lock in hand: whatever they had is back, to the byte, never was there more than there
+ * is, and those who live go on.
+ */
 static void test_killed(void **state)
 {
 	struct fixture f;
@@ -245,6 +256,8 @@ static void test_killed(void **state)
 		assert_true(used(f.path, 0) <= ONE_CARD_MIB * MIB);
 		pids[k] = cuda_fork(racer, &f);
 	}
+	to_step(0);
+	await_step(1);
 	for (int i = 0; i < RACERS; i++) {
 		kill(pids[i], SIGKILL);
 		fixture_wait(pids[i]);
