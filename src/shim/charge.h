@@ -1,7 +1,7 @@
 /*
  * From a device as the driver numbers it to the slice that pays, and what this process has had charged to it.
  * The tables are the process's; who puts an entry in takes it out again. A charge is caller's memory, begun once and ended once.
- * Any thread. No lock is held while the driver is called.
+ * Any thread. No lock of a table or of the ledger is held while the driver is called.
  * What does not fit is CU_ERROR_OUT_OF_MEMORY, a device without a slice CU_ERROR_INVALID_DEVICE, a spoilt ledger
  * CU_ERROR_SYSTEM_NOT_READY; any other error is the driver's own.
  */

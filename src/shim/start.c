@@ -21,7 +21,7 @@ struct shim shim = {.mark = &no_mark, .ledgers = ledgers};
 
 static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t *mark;                       /* a page that the kernel wipes in a child */
-static char directory[LEDGER_PATH_MAX - 16]; /* empty: the variable was too long */
+static char directory[LEDGER_PATH_MAX - 32]; /* empty: the variable was too long */
 static bool is_talkative;
 
 /* What the program does to its environment later is its own affair. */
