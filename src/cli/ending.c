@@ -35,13 +35,15 @@ bool ending_is_final(const json_t *job)
 int ending_await(struct client *c, const char *id, json_t **ret_job, struct err *err)
 {
 	CLEANUP_BUF struct buf path = BUF_INIT(4096);
+	struct client_call call = {.method = "GET", .waits = true};
 	json_t *job;
 
 	buf_add_str(&path, "/v1/jobs/");
 	client_add_encoded(&path, id);
 	buf_addf(&path, "/wait?timeout=%d", WAIT_CALL_S);
+	call.path = buf_str(&path);
 	for (;;) {
-		int rc = client_get(c, buf_str(&path), &job, err);
+		int rc = client_call(c, &call, &job, err);
 		if (rc)
 			return rc;
 		if (ending_is_final(job)) {

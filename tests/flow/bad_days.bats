@@ -232,6 +232,24 @@ STORY
   [ "$(job 1 '[.transitions[] | select(.reason == "node_lost")] | length')" = 0 ]
 }
 
+@test "a verb says that the server does not answer, and gets its answer when it does; waiting for a job says nothing" {
+  up
+  waiter go
+  becomes 1 RUNNING
+  b wait 1 2>waited &
+  waiting=$!
+  kill -STOP "$(part server)"
+  b ps -o name >listed 2>said &
+  listing=$!
+  eventually grep -q "the server does not answer; waiting for it" said
+  kill -CONT "$(part server)"
+  wait "$listing"
+  [ "$(cat listed)" = 1 ]
+  touch go
+  wait "$waiting" || true
+  [ ! -s waited ]
+}
+
 @test "a store of a newer version is refused and left alone; a second server names the first" {
   up
   b run -- true
