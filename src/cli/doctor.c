@@ -21,6 +21,7 @@
 #include "plat/fs.h"
 
 #define SPACE_LOW_BYTES (1 * GIB)
+#define FILES_LOW       10000
 
 /* Findings: what is well, what deserves a look, what is wrong; each with the command that mends it. */
 #define AWAY_TRIES 6
@@ -75,12 +76,30 @@ static void check_programs(struct doctor *d)
 		        ARRAY_LEN(programs));
 }
 
+/* Without it jobs wait (no_disk), and at last nothing is taken any more. */
+static void check_space(struct doctor *d)
+{
+	uint64_t free_bytes, free_files;
+	struct err err;
+	char size[24];
+
+	if (fs_free_bytes(d->data_dir, &free_bytes, &err) ||
+	        fs_free_files(d->data_dir, &free_files, &err)) {
+		find(d, WARN, "space", NULL, "%s", err.text);
+		return;
+	}
+	find(d, free_bytes < SPACE_LOW_BYTES ? WARN : OK, "space",
+	        free_bytes < SPACE_LOW_BYTES ? "free some space, or move the directory" : NULL,
+	        "%s free", num_format_size(free_bytes, size));
+	if (free_files < FILES_LOW)
+		find(d, WARN, "space", "remove some files, or move the directory",
+		        "only %ju more files can be made", (uintmax_t)free_files);
+}
+
 static void check_directory(struct doctor *d)
 {
 	struct stat st;
-	struct err err;
-	uint64_t free_bytes;
-	char size[24], mend[4200];
+	char mend[4200];
 
 	if (stat(d->data_dir, &st) < 0) {
 		find(d, errno == ENOENT ? NOTE : BAD, "data", "berth up -d", "%s: %s", d->data_dir,
@@ -94,13 +113,7 @@ static void check_directory(struct doctor *d)
 		find(d, BAD, "data", mend, "others may write into %s", d->data_dir);
 	else
 		find(d, OK, "data", NULL, "%s", d->data_dir);
-	if (fs_free_bytes(d->data_dir, &free_bytes, &err))
-		find(d, WARN, "space", NULL, "%s", err.text);
-	else
-		find(d, free_bytes < SPACE_LOW_BYTES ? WARN : OK, "space",
-		        free_bytes < SPACE_LOW_BYTES ? "free some space, or move the directory"
-		                                     : NULL,
-		        "%s free", num_format_size(free_bytes, size));
+	check_space(d);
 }
 
 /* Of a Berth that root started: as whom the process that speaks to the network runs. */

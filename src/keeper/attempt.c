@@ -396,7 +396,7 @@ static NORETURN void finish(struct attempt *a)
 
 /* It never began. */
 static NORETURN void finish_failed(
-        struct attempt *a, const struct spawn_failure *f, const char *text)
+        struct attempt *a, const struct spawn_failure *f, const struct err *why)
 {
 	enum keeper_exit code;
 
@@ -408,8 +408,8 @@ static NORETURN void finish_failed(
 	}
 	code = leave_workdir(a);
 	if (!a->is_exec)
-		report_failure(&a->id, f->cause, f->code, text);
-	console_end(a->console, CONSOLE_ERROR, text, (uint32_t)strlen(text));
+		report_failure(&a->id, f->cause, f->code, why);
+	console_end(a->console, CONSOLE_ERROR, why->text, (uint32_t)strlen(why->text));
 	_exit(code);
 }
 
@@ -544,7 +544,7 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsi
 	}
 	rights_drop_to_keeper(base);
 	if (rc < 0)
-		finish_failed(&a, &failure, err.text);
+		finish_failed(&a, &failure, &err);
 	streams_let_go(&a.io);
 	limits_let_go(&a.limits);
 	if (!a.is_exec) {

@@ -36,6 +36,10 @@ static int open_for_account(struct output_file *f, const struct keeper_base *bas
 		f->fd = open(f->path, O_WRONLY | flags, 0666);
 	sys = errno;
 	rights_back(base);
+	/* Where the job's own place is never to be written to, waiting for a disk is of no use. */
+	if (f->fd < 0 && sys == EROFS)
+		return err_set(
+		        err, ERR_FORBIDDEN, "opening output file '%s': %s", f->path, strerror(sys));
 	if (f->fd < 0)
 		return err_sys(err, sys, "opening output file '%s'", f->path);
 	f->is_regular = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode);

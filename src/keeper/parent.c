@@ -95,6 +95,7 @@ static void start_keeper(struct parent *p, struct launch *l)
 	bool is_exec = l->kind == LAUNCH_EXEC;
 	char mark[SPAWN_MARK];
 	unsigned group = is_exec ? LIMITS_NONE : limits_pool_number(base->pool, l);
+	struct err err;
 	pid_t pid;
 
 	set_room_aside(p);
@@ -110,9 +111,10 @@ static void start_keeper(struct parent *p, struct launch *l)
 		return;
 	}
 	limits_pool_free_number(base->pool, group);
-	log_error("keeper.fork", "epoch=%ju error=\"%s\"", (uintmax_t)l->epoch, strerror(errno));
+	if (err_sys(&err, errno, "starting a keeper"))
+		log_error("keeper.fork", "epoch=%ju error=\"%s\"", (uintmax_t)l->epoch, err.text);
 	if (!is_exec)
-		report_failure(&id, SPOOL_SETUP_FAILED, 125, strerror(errno));
+		report_failure(&id, SPOOL_SETUP_FAILED, 125, &err);
 }
 
 static pid_t fork_sweep(

@@ -75,6 +75,8 @@ struct spool_record {
 	uint64_t cpu_ms;        /* user and system, all processes */
 	uint64_t output_bytes;  /* written by the job */
 	uint64_t dropped_bytes; /* of them, not kept (ceiling, or the disk was full) */
+	/* Of SPOOL_SETUP_FAILED: for want of disk. Nothing of it was run, so that it may be started again. */
+	bool no_disk;
 	char text[256];
 };
 

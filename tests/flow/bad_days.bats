@@ -334,3 +334,43 @@ is_over() { ! kill -0 "$(cat "$STORY/pid")" 2>/dev/null; }
   eventually is_over || eventually is_over || eventually is_over
   [ "$(tail -n 1 "$STORY/log")" = told ] || { tail -n 40 "$STORY/log"; tail -n 30 "$STORY"/data/logs/*.log; return 1; }
 }
+
+@test "no room to start on: the job waits for it, says so, and runs once, at most once too" {
+  export BERTH_CONF_JOB_RETRY_BACKOFF=100ms
+  up_with_faults
+  chmod 777 "$T"
+  # send COMMAND KEYS: a job without a directory of its own choice, which the verb would give it; sets id.
+  send() {
+    local body="{\"command\":[\"sh\",\"-c\",\"$1\"],\"cpus\":0,\"output\":\"$T/mine.%j\"$2}"
+    [ "$(post /v1/jobs "$body")" = 201 ] || { cat "$T/answer"; return 1; }
+    id=$(jq -r .id "$T/answer")
+  }
+  local fault first once gone n=0
+  # No place for its logs, no note of the start, no directory (a quota), no file for its output.
+  for fault in "agent mkdir 30 0 $D/logs" "keeper write 28 0 $D/run/keeper.sock.begun" "keeper mkdir 122 0 $D/work" "keeper open 28 0 $T/mine"; do
+    plan "$fault"
+    n=$((n + 1))
+    send "echo first >>$T/ran$n; exit 3" ""
+    first=$id
+    send "echo once >>$T/ran$n; exit 3" ',"no_retry":true'
+    once=$id
+    send "echo gone >>$T/ran$n" ""
+    gone=$id
+    for id in "$first" "$once" "$gone"; do
+      eventually is no_disk job "$id" '.attempts[1].reason' || { echo "$fault"; b show "$id"; return 1; }
+      eventually is no_disk job "$id" '.reasons[0].code'
+    done
+    b cancel "$gone"
+    becomes "$gone" CANCELLED
+    plan ""
+    becomes "$first" FAILED
+    becomes "$once" FAILED
+    [ "$(job "$first" .exit_code) $(job "$once" .exit_code)" = "3 3" ]
+    [ "$(sort "$T/ran$n")" = $'first\nonce' ]
+  done
+  # Where nothing may ever be written it does not wait.
+  plan "keeper open 30 0 $T/mine"
+  send true ""
+  becomes "$id" FAILED
+  [ "$(job "$id" .exit_code)" = 125 ]
+}

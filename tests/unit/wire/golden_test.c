@@ -433,6 +433,11 @@ static void test_spool(void **state)
 		spool_encode(&r, &b);
 	}
 	check("spool", &b, spool_again);
+	buf_reset(&b);
+	r = ended(SPOOL_SETUP_FAILED);
+	r.no_disk = true;
+	spool_encode(&r, &b);
+	check("spool-no-disk", &b, spool_again);
 }
 
 /* Host order: an index never leaves its machine, and the golden one is of a little-endian one. */
