@@ -42,6 +42,9 @@ static void test_refused_device(void **state)
 	pid_t pid;
 	char byte;
 
+	/* Where not even root may (and valgrind knows none of these calls), there is nothing to be seen. */
+	if (!mounts_work())
+		skip();
 	assert_non_null(mkdtemp(dir));
 	snprintf(own, sizeof(own), "%s/0", dir);
 	snprintf(other, sizeof(other), "%s/1", dir);
@@ -82,8 +85,11 @@ static void test_refused_device(void **state)
 
 static void test_not_allowed(void **state)
 {
-	pid_t pid = fork();
+	pid_t pid;
 
+	if (!mounts_work())
+		skip();
+	pid = fork();
 	if (pid == 0)
 		_exit(setuid(65534) == 0 && !mounts_work() && !mounts_begin() ? 0 : 1);
 	assert_int_equal(status_of(pid), 0);
@@ -96,7 +102,5 @@ int main(void)
 	        cmocka_unit_test(test_not_allowed),
 	};
 
-	/* Where not even root may, there is nothing to be seen. */
-	return _cmocka_run_group_tests(
-	        "plat/mounts", tests, mounts_work() ? ARRAY_LEN(tests) : 0, NULL, NULL);
+	return cmocka_run_group_tests_name("plat/mounts", tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -253,6 +255,9 @@ static void test_signal_to_the_owner(void **state)
 	pid_t child;
 	int fd, pidfd;
 
+	/* The kernel would find its argument wrong; valgrind has no such call. */
+	if (syscall(SYS_pidfd_open, -1, 0) < 0 && errno == ENOSYS)
+		skip();
 	snprintf(lock_path, sizeof(lock_path), "/tmp/berth-proc-XXXXXX");
 	fd = mkostemp(lock_path, O_CLOEXEC);
 	child = start_child(hold_and_block);
