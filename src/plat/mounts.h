@@ -14,5 +14,8 @@ bool mounts_work(void);
 MUST_CHECK bool mounts_begin(void);
 /* Nobody in it opens this device file: EACCES, for root, too. True when there is no such file. */
 MUST_CHECK bool mounts_refuse_device(const char *path);
-/* Into the namespace of another process, open as /proc/PID/ns/mnt. The working directory becomes its root. */
-MUST_CHECK bool mounts_enter(int ns_fd);
+/*
+ * Into the namespace of another process, and under its root, which may be another than that of the namespace; open as
+ * /proc/PID/ns/mnt and, O_PATH, /proc/PID/root. The root becomes the working directory.
+ */
+MUST_CHECK bool mounts_enter(int ns_fd, int root_fd);
