@@ -43,16 +43,20 @@ PRINTF_LIKE(5, 6)
 static void find(struct doctor *d, enum level level, const char *about, const char *mend,
         const char *fmt, ...)
 {
+	CLEANUP_BUF struct buf shown = BUF_INIT(4096), shown_mend = BUF_INIT(16 * KIB);
 	char text[600];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* What is cut, or was no UTF-8, could not be said otherwise. */
+	cli_add_shown(&shown, text);
+	cli_add_shown(&shown_mend, mend ? mend : "");
 	d->n_bad += level == BAD;
-	json_array_append_new(
-	        d->findings, json_pack("{s:s,s:s,s:s,s:s?}", "level", level_names[level], "about",
-	                             about, "text", text, "mend", mend));
+	json_array_append_new(d->findings,
+	        json_pack("{s:s,s:s,s:s,s:s?}", "level", level_names[level], "about", about, "text",
+	                buf_str(&shown), "mend", mend ? buf_str(&shown_mend) : NULL));
 }
 
 static void check_programs(struct doctor *d)

@@ -50,7 +50,10 @@ int ending_await(struct client *c, const char *id, json_t **ret_job, struct err 
 			*ret_job = job;
 			return 0;
 		}
+		bool is_job = json_is_object(job);
 		json_decref(job);
+		if (!is_job)
+			return err_set(err, ERR_CORRUPT, "the server's answer is no job");
 	}
 }
 
@@ -98,7 +101,8 @@ void ending_add_tasks(const json_t *job, struct buf *b)
 	{
 		if (json_integer_value(n) == 0)
 			continue;
-		buf_addf(b, "%s%lld %s", between, (long long)json_integer_value(n), state);
+		buf_addf(b, "%s%lld ", between, (long long)json_integer_value(n));
+		cli_add_shown(b, state);
 		between = ", ";
 	}
 }
