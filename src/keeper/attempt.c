@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "keeper/console.h"
+#include "keeper/held.h"
 #include "keeper/limits.h"
 #include "keeper/output.h"
 #include "keeper/report.h"
@@ -161,6 +162,16 @@ static void on_term(struct attempt *a)
 	begin_end(a, SPOOL_SHUTDOWN, false);
 }
 
+static void on_stop(struct attempt *a, uint32_t value)
+{
+	enum spool_cause cause = value & 0xff ? (enum spool_cause)(value & 0xff) : SPOOL_STOPPED;
+
+	if (value & STOP_HELD && a->has_exited && a->cause == SPOOL_EXIT &&
+	        WIFSIGNALED(a->wait_status) && WTERMSIG(a->wait_status) == SIGKILL)
+		a->cause = cause;
+	begin_end(a, cause, value & STOP_FORCE);
+}
+
 static void on_signals(struct attempt *a)
 {
 	struct signalfd_siginfo infos[8];
@@ -174,9 +185,7 @@ static void on_signals(struct attempt *a)
 		if (infos[i].ssi_signo == SIGTERM)
 			on_term(a);
 		else if (infos[i].ssi_signo == (uint32_t)STOP_SIGNAL)
-			begin_end(a,
-			        value & 0xff ? (enum spool_cause)(value & 0xff) : SPOOL_STOPPED,
-			        value & STOP_FORCE);
+			on_stop(a, value);
 	}
 }
 
@@ -340,7 +349,11 @@ static void end_execs(const struct attempt *a)
 		int fd = proc_byte_owner_fd(FD_SPOOL, byte);
 
 		if (fd >= 0) {
+			pid_t child = held_child(proc_byte_owner(FD_SPOOL, byte));
+
 			proc_fd_signal(fd, STOP_SIGNAL, SPOOL_STOPPED | STOP_FORCE);
+			if (child)
+				kill(child, SIGKILL);
 			close(fd);
 		}
 		nanosleep(&wait, NULL);

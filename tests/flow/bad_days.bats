@@ -374,3 +374,54 @@ is_over() { ! kill -0 "$(cat "$STORY/pid")" 2>/dev/null; }
   becomes "$id" FAILED
   [ "$(job "$id" .exit_code)" = 125 ]
 }
+
+@test "a file system that does not answer holds the start of its own jobs only; cancel ends them, at the latest when it is gone" {
+  [ "$(id -u)" -eq 0 ] && [ -z "$FLOW_USER" ] || skip "only root can mount a file system"
+  [ -c /dev/fuse ] || skip "needs FUSE"
+  chmod 755 "$T"
+  mkdir "$T/mnt"
+  cat >"$T/story" <<'STORY'
+set -eu
+b() { timeout 15 "$BERTH_BUILD/berth" "$@"; }
+states() { b ps -a -o json | jq -r "[.jobs[] | select(.id | IN($1)) | .state] | unique | join(\" \")"; }
+becomes() { for _ in $(seq 400); do [ "$(states "$1")" != "$2" ] || return 0; sleep 0.05; done; b ps -a; return 1; }
+b up -d --simulate 1x1GiB
+for how in "" read; do
+  python3 "$BERTH_SOURCE/tests/flow/hang.py" "$T/mnt" $how >"$T/ready$how" &
+  fuse=$!
+  until grep -q ready "$T/ready$how" 2>/dev/null; do sleep 0.05; done
+  ids= n=0
+  # Its directory, its program, its output file.
+  for keys in "\"chdir\":\"$T/mnt\",\"command\":[\"true\"]" "\"command\":[\"$T/mnt/x\"]" "\"command\":[\"true\"],\"output\":\"$T/mnt/o\""; do
+    ids=$ids${ids:+,}$(curl -s --unix-socket "$T/data/berth.sock" -H 'Content-Type: application/json' \
+      -d "{\"cpus\":0,$keys}" http://berth/v1/jobs | jq .id)
+  done
+  # Each of them asks, and sleeps.
+  until [ "$(ps -eo stat,wchan:20 | grep -cE 'request_wait_answ|path_openat|fuse')" -ge 3 ]; do
+    n=$((n + 1))
+    [ $n -lt 100 ] || break
+    sleep 0.05
+  done
+  b run -c 0 -- echo "others run"
+  [ "$(states "$ids")" = STARTING ]
+  # shellcheck disable=SC2046
+  b cancel $(echo "$ids" | tr -d '"' | tr , ' ') >/dev/null
+  if [ "$how" = read ]; then
+    becomes "$ids" COMPLETING
+    b run -c 0 -- echo "others go on"
+    kill -9 $fuse
+    becomes "$ids" CANCELLED
+  else
+    becomes "$ids" CANCELLED
+    kill -9 $fuse
+  fi
+  umount "$T/mnt"
+done
+b down
+echo told
+STORY
+  run -0 timeout 90 env T="$T" BERTH_DATA="$T/data" unshare -m bash "$T/story" 3>&-
+  [ "$(grep -c 'others run' <<<"$output")" = 2 ]
+  has "$output" "others go on"
+  has "$output" told
+}

@@ -53,6 +53,7 @@ static void test_all_holds_us_and_our_child(void **state)
 	struct proc_list l = {0};
 	pid_t child = start_child(NULL);
 	const struct proc *p;
+	struct proc self;
 
 	assert_int_equal(proc_list_all(&l), 0);
 	p = proc_list_find(&l, child);
@@ -62,12 +63,15 @@ static void test_all_holds_us_and_our_child(void **state)
 	assert_int_equal(p->sid, getsid(0));
 	assert_true(p->state == 'S' || p->state == 'R'); /* on its way to pause() */
 	assert_false(p->is_member);
+	assert_true(p->is_unexeced);
 	assert_non_null(proc_list_find(&l, getpid()));
+	assert_true(proc_read(getpid(), &self) && self.pid == getpid() && !self.is_unexeced);
 	for (size_t i = 1; i < l.n; i++)
 		assert_true(l.items[i - 1].pid < l.items[i].pid);
 	end_child(child);
 	assert_int_equal(proc_list_all(&l), 0);
 	assert_null(proc_list_find(&l, child));
+	assert_false(proc_read(child, &self));
 	proc_list_done(&l);
 }
 
