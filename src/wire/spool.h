@@ -94,7 +94,9 @@ size_t spool_skip(const void *data, size_t len);
  * Once the output has passed its ceiling, the file's second half becomes a ring while the attempt runs: offsets start
  * over at the middle, and what an old entry tells of may have been written over. At the end the file is put in order:
  * head, one line that says how many bytes are left out, tail; and the index is replaced (by rename) by one that fits,
- * with an entry of stream SPOOL_GAP between head and tail. A keeper that was killed leaves the ring as it was.
+ * with an entry of stream SPOOL_GAP between head and tail. Before the file is touched the old index gets its last entry,
+ * SPOOL_TURNING: from then on it says nothing of the files, and who follows them waits for the end of the attempt. A
+ * keeper that was killed leaves the ring as it was, or the file half in order.
  * An index that passes SPOOL_INDEX_MAX is not continued; bytes of the output that no entry covers are stdout.
  */
 #define SPOOL_INDEX_MAX (16 * MIB)
@@ -104,6 +106,7 @@ enum spool_stream {
 	SPOOL_STDERR = 2,     /* `offset` is in err_path, where the attempt has one */
 	SPOOL_GAP = 3,        /* the line in stdout's file that says how much is left out */
 	SPOOL_GAP_STDERR = 4, /* the same in err_path */
+	SPOOL_TURNING = 5,    /* of no bytes, behind the last entry that has some */
 };
 
 struct spool_chunk {

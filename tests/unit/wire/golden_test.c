@@ -451,12 +451,17 @@ static void test_index(void **state)
 	                .len = UINT32_MAX,
 	                .stream = SPOOL_GAP},
 	        {.offset = 9, .wall_ms = 1700000000030, .len = 1, .stream = SPOOL_GAP_STDERR}};
+	static const struct spool_chunk turning = {
+	        .offset = 10, .wall_ms = 1700000000040, .stream = SPOOL_TURNING};
 	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
 
 	if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
 		skip();
 	buf_add(&b, chunks, sizeof(chunks));
 	golden_made("index", &b);
+	buf_reset(&b);
+	buf_add(&b, &turning, sizeof(turning));
+	golden_made("index-turning", &b);
 }
 
 static void test_console(void **state)
