@@ -265,7 +265,8 @@ static void printed_done(struct printed *p)
 	free(p->err);
 }
 
-static void check_lines(const char *text, size_t len)
+/* begin: of each line. */
+static void check_lines(const char *text, size_t len, const char *begin)
 {
 	FUZZ_MUST(len < PRINT_MAX);
 	while (len) {
@@ -273,6 +274,7 @@ static void check_lines(const char *text, size_t len)
 		size_t n = end ? (size_t)(end - text) : len;
 
 		FUZZ_MUST(fuzz_is_line(text, n));
+		FUZZ_MUST(n >= strlen(begin) && memcmp(text, begin, strlen(begin)) == 0);
 		text += n + (end != NULL);
 		len -= n + (end != NULL);
 	}
@@ -298,8 +300,8 @@ static void check_json(const char *text, size_t len)
 static void check(const struct printed *p, size_t verb, size_t format)
 {
 	FUZZ_MUST(p->code >= 0 && p->code <= 255);
-	check_lines(p->out, p->out_len);
-	check_lines(p->err, p->err_len);
+	check_lines(p->out, p->out_len, "");
+	check_lines(p->err, p->err_len, "berth");
 	if (verbs[verb].is_listing && strcmp(formats[format], "json") == 0)
 		check_json(p->out, p->out_len);
 	/* Every failure says something. */
