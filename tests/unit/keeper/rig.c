@@ -289,20 +289,6 @@ void rig_stop(struct rig *r)
 	set_active(r->dir, NULL);
 }
 
-int rig_start_as_root(struct rig *r, enum rig_mode mode)
-{
-	if (getuid() == 0)
-		rig_start(r, mode);
-	return 0;
-}
-
-int rig_stop_as_root(struct rig *r)
-{
-	if (getuid() == 0)
-		rig_stop(r);
-	return 0;
-}
-
 /* Good until the 64th call from now. */
 static char *keep(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static char *keep(const char *fmt, ...)
