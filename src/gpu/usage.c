@@ -21,9 +21,16 @@ static void make_room(struct gpu *g, unsigned n)
 	g->processes_max = n;
 }
 
+/* A driver may count more than it writes. */
+static unsigned clear_room(struct gpu *g)
+{
+	memset(g->processes, 0, g->processes_max * sizeof(*g->processes));
+	return g->processes_max;
+}
+
 /* One way to ask for a list, by a call that came with a certain driver. How much room there is is said anew each time. */
 #define ASK(name, processes) \
-	(*count = g->processes_max, NVML_TRY(&g->nvml, name, handle, count, processes))
+	(*count = clear_room(g), NVML_TRY(&g->nvml, name, handle, count, processes))
 
 /* The old entries are shorter: spreads them from the back, in the same memory. */
 static void spread(struct gpu *g, unsigned count)
