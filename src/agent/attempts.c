@@ -136,7 +136,7 @@ static void set_ended(struct attempts *at, struct known_attempt *a, const struct
 
 /* An end that no engine reports, because none ever had it. */
 static void end_here(
-        struct attempts *at, struct known_attempt *a, enum spool_cause cause, const char *text)
+        struct attempts *at, struct known_attempt *a, enum spool_cause cause, const struct err *why)
 {
 	struct spool_record r = {
 	        .kind = SPOOL_ENDED,
@@ -147,9 +147,10 @@ static void end_here(
 	        .wall_ms = clock_wall_ms(),
 	        .cause = cause,
 	        .wait_status = cause == SPOOL_SETUP_FAILED ? 125 << 8 : SIGTERM,
+	        .no_disk = cause == SPOOL_SETUP_FAILED && err_is_no_disk(why),
 	};
 
-	snprintf(r.text, sizeof(r.text), "%s", text);
+	snprintf(r.text, sizeof(r.text), "%s", why->text);
 	set_ended(at, a, &r);
 }
 
@@ -171,7 +172,7 @@ static void pump(struct attempts *at)
 	        (a = TAILQ_FIRST(&at->lists[ATTEMPT_QUEUED])) != NULL && a != at->preparing) {
 		set_state(at, a, ATTEMPT_STARTING);
 		if (engine_start(at->engine, a->epoch, &err) < 0)
-			end_here(at, a, SPOOL_SETUP_FAILED, err.text);
+			end_here(at, a, SPOOL_SETUP_FAILED, &err);
 	}
 }
 
@@ -284,13 +285,15 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	a = add_attempt(at, m->epoch, m->id, m->attempt, ATTEMPT_QUEUED);
 	keep_slices(a, m);
 	at->preparing = a;
-	if (at->is_shutdown)
-		end_here(at, a, SPOOL_SHUTDOWN, "Berth is being taken down here");
-	else if (m->n_slices && at->o.hold && at->o.hold(at->o.data, m, &r.slices, &err) < 0)
-		end_here(at, a, SPOOL_SETUP_FAILED, err.text);
-	/* What is there already was reported meanwhile. */
-	else if (engine_prepare(at->engine, &r, &err) < 0 && a->state == ATTEMPT_QUEUED)
-		end_here(at, a, SPOOL_SETUP_FAILED, err.text);
+	if (at->is_shutdown) {
+		err_fill(&err, ERR_UNAVAILABLE, "Berth is being taken down here");
+		end_here(at, a, SPOOL_SHUTDOWN, &err);
+	} else if (m->n_slices && at->o.hold && at->o.hold(at->o.data, m, &r.slices, &err) < 0) {
+		end_here(at, a, SPOOL_SETUP_FAILED, &err);
+	} else if (engine_prepare(at->engine, &r, &err) < 0 && a->state == ATTEMPT_QUEUED) {
+		/* In another state: what is there already was reported meanwhile. */
+		end_here(at, a, SPOOL_SETUP_FAILED, &err);
+	}
 	at->preparing = NULL;
 	pump(at);
 }

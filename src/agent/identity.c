@@ -1,5 +1,6 @@
 #include "agent/identity.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -35,7 +36,8 @@ int identity_read(const char *data_dir, char ret_key[IDENTITY_KEY_LEN + 1], stru
 
 	snprintf(path, sizeof(path), "%s/node.key", data_dir);
 	if (lstat(path, &st) < 0)
-		return make_key(path, ret_key, err);
+		return errno == ENOENT ? make_key(path, ret_key, err)
+		                       : err_sys(err, errno, "looking at '%s'", path);
 	rc = fs_read(path, &b, err);
 	if (rc < 0)
 		return rc;

@@ -98,6 +98,11 @@ int err_hint(struct err *err, const char *fmt, ...)
 	return -(int)err->kind;
 }
 
+bool err_is_no_disk(const struct err *err)
+{
+	return err->kind == ERR_NO_SPACE || err->sys == EROFS;
+}
+
 const char *err_code(enum err_kind kind)
 {
 	return kind < ERR_MAX ? kinds[kind].code : "internal";

@@ -38,6 +38,9 @@ MUST_CHECK PRINTF_LIKE(2, 3) int err_wrap(struct err *err, const char *fmt, ...)
 /* Says the next step; returns -(int)err->kind. */
 MUST_CHECK PRINTF_LIKE(2, 3) int err_hint(struct err *err, const char *fmt, ...);
 
+/* The disk takes nothing: it is full, a quota is, or it may only be read. That passes. */
+bool err_is_no_disk(const struct err *err);
+
 const char *err_code(enum err_kind kind);      /* "not_found" */
 int err_http_status(enum err_kind kind);       /* 404 */
 int err_exit_code(enum err_kind kind);         /* 1 */

@@ -64,6 +64,25 @@ bool text_has_control(const char *s, size_t len)
 	return false;
 }
 
+void text_clean(char *s)
+{
+	size_t len = strlen(s);
+	char *out = s;
+
+	while (len > 0) {
+		size_t n = text_utf8_len(s, len), step = n ? n : 1;
+
+		if (n == 0 || is_control(s, n))
+			*out++ = '?';
+		else
+			for (size_t i = 0; i < n; i++)
+				*out++ = s[i];
+		s += step;
+		len -= step;
+	}
+	*out = '\0';
+}
+
 const char *text_show(const char *s, char out[TEXT_SHOW_SIZE])
 {
 	size_t len = strlen(s), room = TEXT_SHOW_SIZE - sizeof("..."), used = 0;

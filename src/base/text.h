@@ -14,5 +14,7 @@ bool text_is_utf8(const char *s, size_t len);
 size_t text_utf8_len(const char *s, size_t len);
 /* C0 (line breaks and NUL too), DEL or C1: what a terminal would act on. */
 bool text_has_control(const char *s, size_t len);
+/* Control characters and broken bytes become '?', in place. */
+void text_clean(char *s);
 /* For messages: control characters and broken bytes as '?', and cut between two characters with "..." when long. */
 const char *text_show(const char *s, char out[TEXT_SHOW_SIZE]);

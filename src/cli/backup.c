@@ -135,6 +135,7 @@ int verb_backup(struct cli *cli, int argc, char **argv)
 	cli_say("%s written",
 	        num_format_size(
 	                (uint64_t)json_integer_value(json_object_get(answer, "bytes")), size));
-	puts(json_string_value(json_object_get(answer, "path")));
+	const char *written = json_string_value(json_object_get(answer, "path"));
+	output_line(written ? written : "?");
 	return 0;
 }

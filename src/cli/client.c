@@ -15,12 +15,13 @@
 #define RETRY_MOST_MS  500
 #define SAY_AFTER_MS   1000
 #define IDLE_MS        500
+#define SILENT_MS      3000
 
 struct client {
 	struct target target;
 	struct http *http; /* NULL: not connected */
 	bool patient;
-	bool said_away;
+	bool said_away, said_silent;
 	void (*on_idle)(void *data);
 	void *on_idle_data;
 };
@@ -175,15 +176,20 @@ int client_refusal(struct http *h, struct err *err)
 	return rc;
 }
 
-int client_step(struct client *c, struct http *h, struct err *err)
+static int client_step_for(struct client *c, struct http *h, int timeout_ms, struct err *err)
 {
-	int rc = http_step(h, c->on_idle ? IDLE_MS : -1, err);
+	int rc = http_step(h, c->on_idle ? IDLE_MS : timeout_ms, err);
 
 	if (rc == 0 && c->on_idle)
 		c->on_idle(c->on_idle_data);
 	else if (rc == 0 && is_interrupted(c))
 		return err_set(err, ERR_UNAVAILABLE, "interrupted");
 	return rc;
+}
+
+int client_step(struct client *c, struct http *h, struct err *err)
+{
+	return client_step_for(c, h, -1, err);
 }
 
 /* Until `done` of the answer is there: its head, or all of it. */
@@ -198,9 +204,22 @@ static int step_until(
 	return 0;
 }
 
-static bool head_is_in(const struct http *h)
+/* Until the head of the answer is there; once, a person hears why nothing happens. */
+static int await_head(struct client *c, const struct client_call *call, struct err *err)
 {
-	return http_status(h) != 0;
+	uint64_t since_ms = clock_mono_ms();
+
+	while (!http_status(c->http)) {
+		bool listens = call->waits || c->said_silent;
+		int rc = client_step_for(c, c->http, listens ? -1 : IDLE_MS, err);
+		if (rc < 0)
+			return rc;
+		if (listens || http_status(c->http) || clock_mono_ms() - since_ms < SILENT_MS)
+			continue;
+		c->said_silent = true;
+		cli_say("the server does not answer; waiting for it (berth doctor tells more)");
+	}
+	return 0;
 }
 
 /* One try on the connection that is there, or on a new one; ret_lost: that it failed may pass. */
@@ -232,7 +251,7 @@ static int try_once(struct client *c, const struct client_call *call, const char
 		r.headers = buf_str(&headers);
 	}
 	http_send(c->http, &r);
-	rc = step_until(c, c->http, head_is_in, err);
+	rc = await_head(c, call, err);
 	if (rc == 0 && http_status(c->http) >= 300) {
 		rc = step_until(c, c->http, http_ended, err);
 		if (rc == 0) {

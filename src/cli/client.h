@@ -24,6 +24,7 @@ struct client_call {
 	const json_t *body;          /* borrowed; NULL: none */
 	const char *idempotency_key; /* makes any call repeatable */
 	bool once;                   /* must not be sent again after the connection was lost */
+	bool waits; /* the answer comes when something has come about: its silence says nothing of the server */
 };
 
 MUST_CHECK int client_open(const struct cli *cli, struct client **ret_client, struct err *err);

@@ -21,6 +21,7 @@
 #include "plat/fs.h"
 
 #define SPACE_LOW_BYTES (1 * GIB)
+#define FILES_LOW       10000
 
 /* Findings: what is well, what deserves a look, what is wrong; each with the command that mends it. */
 #define AWAY_TRIES 6
@@ -42,16 +43,20 @@ PRINTF_LIKE(5, 6)
 static void find(struct doctor *d, enum level level, const char *about, const char *mend,
         const char *fmt, ...)
 {
+	CLEANUP_BUF struct buf shown = BUF_INIT(4096), shown_mend = BUF_INIT(16 * KIB);
 	char text[600];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* What is cut, or was no UTF-8, could not be said otherwise. */
+	cli_add_shown(&shown, text);
+	cli_add_shown(&shown_mend, mend ? mend : "");
 	d->n_bad += level == BAD;
-	json_array_append_new(
-	        d->findings, json_pack("{s:s,s:s,s:s,s:s?}", "level", level_names[level], "about",
-	                             about, "text", text, "mend", mend));
+	json_array_append_new(d->findings,
+	        json_pack("{s:s,s:s,s:s,s:s?}", "level", level_names[level], "about", about, "text",
+	                buf_str(&shown), "mend", mend ? buf_str(&shown_mend) : NULL));
 }
 
 static void check_programs(struct doctor *d)
@@ -75,12 +80,30 @@ static void check_programs(struct doctor *d)
 		        ARRAY_LEN(programs));
 }
 
+/* Without it jobs wait (no_disk), and at last nothing is taken any more. */
+static void check_space(struct doctor *d)
+{
+	uint64_t free_bytes, free_files;
+	struct err err;
+	char size[24];
+
+	if (fs_free_bytes(d->data_dir, &free_bytes, &err) ||
+	        fs_free_files(d->data_dir, &free_files, &err)) {
+		find(d, WARN, "space", NULL, "%s", err.text);
+		return;
+	}
+	find(d, free_bytes < SPACE_LOW_BYTES ? WARN : OK, "space",
+	        free_bytes < SPACE_LOW_BYTES ? "free some space, or move the directory" : NULL,
+	        "%s free", num_format_size(free_bytes, size));
+	if (free_files < FILES_LOW)
+		find(d, WARN, "space", "remove some files, or move the directory",
+		        "only %ju more files can be made", (uintmax_t)free_files);
+}
+
 static void check_directory(struct doctor *d)
 {
 	struct stat st;
-	struct err err;
-	uint64_t free_bytes;
-	char size[24], mend[4200];
+	char mend[4200];
 
 	if (stat(d->data_dir, &st) < 0) {
 		find(d, errno == ENOENT ? NOTE : BAD, "data", "berth up -d", "%s: %s", d->data_dir,
@@ -94,13 +117,7 @@ static void check_directory(struct doctor *d)
 		find(d, BAD, "data", mend, "others may write into %s", d->data_dir);
 	else
 		find(d, OK, "data", NULL, "%s", d->data_dir);
-	if (fs_free_bytes(d->data_dir, &free_bytes, &err))
-		find(d, WARN, "space", NULL, "%s", err.text);
-	else
-		find(d, free_bytes < SPACE_LOW_BYTES ? WARN : OK, "space",
-		        free_bytes < SPACE_LOW_BYTES ? "free some space, or move the directory"
-		                                     : NULL,
-		        "%s free", num_format_size(free_bytes, size));
+	check_space(d);
 }
 
 /* Of a Berth that root started: as whom the process that speaks to the network runs. */

@@ -35,20 +35,25 @@ bool ending_is_final(const json_t *job)
 int ending_await(struct client *c, const char *id, json_t **ret_job, struct err *err)
 {
 	CLEANUP_BUF struct buf path = BUF_INIT(4096);
+	struct client_call call = {.method = "GET", .waits = true};
 	json_t *job;
 
 	buf_add_str(&path, "/v1/jobs/");
 	client_add_encoded(&path, id);
 	buf_addf(&path, "/wait?timeout=%d", WAIT_CALL_S);
+	call.path = buf_str(&path);
 	for (;;) {
-		int rc = client_get(c, buf_str(&path), &job, err);
+		int rc = client_call(c, &call, &job, err);
 		if (rc)
 			return rc;
 		if (ending_is_final(job)) {
 			*ret_job = job;
 			return 0;
 		}
+		bool is_job = json_is_object(job);
 		json_decref(job);
+		if (!is_job)
+			return err_set(err, ERR_CORRUPT, "the server's answer is no job");
 	}
 }
 
@@ -96,7 +101,8 @@ void ending_add_tasks(const json_t *job, struct buf *b)
 	{
 		if (json_integer_value(n) == 0)
 			continue;
-		buf_addf(b, "%s%lld %s", between, (long long)json_integer_value(n), state);
+		buf_addf(b, "%s%lld ", between, (long long)json_integer_value(n));
+		cli_add_shown(b, state);
 		between = ", ";
 	}
 }

@@ -9,6 +9,7 @@
 
 #include "cli/grant.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
 
 #define LINE_MAX_BYTES (16 * MIB)
 #define UNSENT_MOST    (256 * KIB)
@@ -132,10 +133,10 @@ static void take_answer(struct upload *u, const char *line, size_t len)
 		grant_settle(u->grants, (const char *)u->keys.data, id);
 		buf_consume(&u->keys, KEY_SIZE);
 	}
-	if (u->cli->format == OUTPUT_JSON)
-		printf("%.*s\n", (int)len, line);
-	else if (id)
-		puts(id);
+	if (u->cli->format == OUTPUT_JSON && answer)
+		output_json_line(answer);
+	else if (u->cli->format != OUTPUT_JSON && id)
+		output_line(id);
 	if (id)
 		return;
 	u->n_refused++;

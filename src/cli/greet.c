@@ -8,6 +8,7 @@
 #include "cli/client.h"
 #include "cli/interrupt.h"
 #include "cli/lock.h"
+#include "cli/output.h"
 #include "plat/clock.h"
 
 #define POLL_FIRST_MS 2
@@ -73,6 +74,13 @@ static bool is_like(const json_t *a, const json_t *b)
 	return true;
 }
 
+static void add_model(struct buf *b, unsigned n, const char *model, const char *size)
+{
+	buf_addf(b, "%u GPU%s (", n, n == 1 ? "" : "s");
+	cli_add_shown(b, model);
+	buf_addf(b, ", %s)", size);
+}
+
 /* "2 simulated GPUs of 8 GiB", "4 GPUs (NVIDIA A100-SXM4-40GB, 40 GiB)"; several kinds by commas. */
 static void describe_devices(const json_t *devices, struct buf *b)
 {
@@ -101,8 +109,7 @@ static void describe_devices(const json_t *devices, struct buf *b)
 		if (json_is_true(json_object_get(d, "simulated")))
 			buf_addf(b, "%u simulated GPU%s of %s", n, n == 1 ? "" : "s", size);
 		else
-			buf_addf(b, "%u GPU%s (%s, %s)", n, n == 1 ? "" : "s", model ? model : "?",
-			        size);
+			add_model(b, n, model ? model : "?", size);
 	}
 	if (b->len == 0)
 		buf_add_str(b, "no GPUs (berth doctor says why)");
@@ -125,8 +132,11 @@ int greet_print(const struct cli *cli, struct err *err)
 	describe_devices(json_object_get(devices, "devices"), &b);
 	const char *listen = json_string_value(json_object_get(server, "listen"));
 	const char *version = json_string_value(json_object_get(server, "version"));
-	printf("Berth %s serves %s: %s%s%s\n", version ? version : "?", client_target(c)->data_dir,
-	        buf_str(&b), listen ? "; listens on " : "", listen ? listen : "");
+	CLEANUP_BUF struct buf line = BUF_INIT(128 * KIB);
+	buf_addf(&line, "Berth %s serves %s: %s%s%s", version ? version : "?",
+	        client_target(c)->data_dir, buf_str(&b), listen ? "; listens on " : "",
+	        listen ? listen : "");
+	output_line(buf_str(&line));
 	fflush(stdout);
 	return 0;
 }

@@ -141,6 +141,9 @@ static int feed(struct http *h, const char *data, size_t len, struct err *err)
 	}
 	if (h->body.overflow)
 		return err_set(err, ERR_TOO_LARGE, "the server's answer is larger than 1 GiB");
+	/* What stands behind an answer was not asked for, and must not pass for the answer to the next request. */
+	if (h->ended && used < len)
+		h->keep = false;
 	enum http_errno bad = HTTP_PARSER_ERRNO(&h->parser);
 	if (bad != HPE_OK && bad != HPE_PAUSED)
 		return err_set(err, ERR_CORRUPT, "the server's answer is not HTTP: %s",

@@ -84,6 +84,12 @@ void jobs_cell_slices(const json_t *job, bool plain, struct buf *out)
 		buf_add_byte(out, '-');
 }
 
+static void add_place(const json_t *job, struct buf *out)
+{
+	buf_add_str(out, "on ");
+	cli_add_shown(out, json_string_value(json_object_get(job, "node")));
+}
+
 /* Why it waits, else where it is, else how it ended; of an ended array, how its tasks did. */
 static void cell_detail(const json_t *job, bool plain, struct buf *out)
 {
@@ -97,7 +103,7 @@ static void cell_detail(const json_t *job, bool plain, struct buf *out)
 	else if (json_is_integer(code))
 		buf_addf(out, "exit code %lld", (long long)json_integer_value(code));
 	else if (!ending_is_final(job) && json_is_string(json_object_get(job, "node")))
-		buf_addf(out, "on %s", json_string_value(json_object_get(job, "node")));
+		add_place(job, out);
 	else if (!plain)
 		buf_add_byte(out, '-');
 }

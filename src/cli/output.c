@@ -137,9 +137,7 @@ void output_listing(const struct cli *cli, const struct output_listing *l, const
 		json_array_foreach(rows, i, row)
 		{
 			const char *name = json_string_value(json_object_get(row, l->name_key));
-			CLEANUP_BUF struct buf shown = BUF_INIT(CELL_MAX);
-			cli_add_shown(&shown, name ? name : "-");
-			puts(buf_str(&shown));
+			output_line(name ? name : "-");
 		}
 		return;
 	case OUTPUT_CSV:
@@ -172,11 +170,31 @@ static int put_json(const char *data, size_t len, void *stream)
 	return 0;
 }
 
+static void print_json(const json_t *value, size_t flags)
+{
+	if (value)
+		json_dump_callback(value, put_json, stdout, JSON_ENCODE_ANY | flags);
+	else
+		fputs("null", stdout); /* the answer had no body */
+	putchar('\n');
+}
+
 void output_json(const json_t *value)
 {
-	json_dump_callback(value, put_json, stdout,
-	        JSON_ENCODE_ANY | (isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT));
-	putchar('\n');
+	print_json(value, isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT);
+}
+
+void output_json_line(const json_t *value)
+{
+	print_json(value, JSON_COMPACT);
+}
+
+void output_line(const char *text)
+{
+	CLEANUP_BUF struct buf shown = BUF_INIT(CELL_MAX);
+
+	cli_add_shown(&shown, text);
+	puts(buf_str(&shown));
 }
 
 void output_field(const char *key, const char *value)

@@ -28,9 +28,13 @@ struct output_listing {
 };
 
 void output_listing(const struct cli *cli, const struct output_listing *l, const json_t *answer);
+/* One line: text from a server, as a terminal may have it. */
+void output_line(const char *text);
+/* One value as JSON on one line. */
+void output_json_line(const json_t *value);
 /* One value as JSON: indented on a terminal, else on one line. */
 void output_json(const json_t *value);
-/* For a single object: "key: value" lines, keys padded. Values may hold several lines. */
+/* For a single object: "key: value" lines, keys padded. Values may hold several lines, and are fit to be shown. */
 void output_field(const char *key, const char *value);
 
 /*

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,6 +74,8 @@ pid_t setup_find_keepers_parent(const char *data_dir)
 		return 0;
 	while (text.len && text.data[text.len - 1] == '\n')
 		text.len--;
+	if (text.len && memchr(text.data, '\0', text.len))
+		return 0;
 	return num_parse_i64(buf_str(&text), 1, INT32_MAX, &pid, &err) ? 0 : (pid_t)pid;
 }
 

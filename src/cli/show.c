@@ -114,7 +114,11 @@ static void print_array(const json_t *job)
 	const char *state;
 
 	json_object_foreach(states, state, n)
-	        buf_addf(&b, "%lld %s\n", (long long)json_integer_value(n), state);
+	{
+		buf_addf(&b, "%lld ", (long long)json_integer_value(n));
+		cli_add_shown(&b, state);
+		buf_add_byte(&b, '\n');
+	}
 	if (throttle)
 		buf_addf(&b, "at most %lld at once\n", throttle);
 	if (b.len)

@@ -169,13 +169,15 @@ static bool is_empty(const json_t *value)
 
 void show_request(json_t *request)
 {
-	CLEANUP_BUF struct buf b = BUF_INIT(FIELD_MAX);
+	CLEANUP_BUF struct buf b = BUF_INIT(FIELD_MAX), shown_key = BUF_INIT(FIELD_MAX);
 	const char *key;
 	json_t *value;
 
 	json_object_foreach(request, key, value)
 	{
-		const char *title = key;
+		buf_reset(&shown_key);
+		cli_add_shown(&shown_key, key);
+		const char *title = buf_str(&shown_key);
 		void (*add)(struct buf * b, json_t * value) = add_plain;
 		for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
 			if (strcmp(fields[i].key, key) == 0) {

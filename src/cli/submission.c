@@ -47,6 +47,14 @@ static void make_key(char out[40])
 	num_format_hex(bytes, sizeof(bytes), out + 6);
 }
 
+/* An id, in digits; "17_3" is one task of an array. */
+static bool has_id(const json_t *job)
+{
+	const char *id = json_string_value(json_object_get(job, "id"));
+
+	return id && *id && !id[strspn(id, "0123456789_")];
+}
+
 int submission_send(struct client *c, struct jobspec *s, json_t **ret_job, struct err *err)
 {
 	struct client_call call = {.method = "POST", .path = "/v1/jobs", .body = s->job};
@@ -63,8 +71,14 @@ int submission_send(struct client *c, struct jobspec *s, json_t **ret_job, struc
 	rc = grant_job(dir, s->job, env, false, err);
 	if (rc == 0)
 		rc = client_call(c, &call, ret_job, err);
+	if (rc == 0 && !s->dry_run && !has_id(*ret_job)) {
+		json_decref(*ret_job);
+		*ret_job = NULL;
+		rc = err_set(err, ERR_CORRUPT, "the server's answer does not say which job it is");
+	}
 	/* Of one whose answer was lost nobody knows whether it was taken. */
-	if (rc == 0 || (err->kind != ERR_UNAVAILABLE && err->kind != ERR_IO))
+	if (rc == 0 ||
+	        (err->kind != ERR_UNAVAILABLE && err->kind != ERR_IO && err->kind != ERR_CORRUPT))
 		grant_settle(dir, json_string_value(json_object_get(s->job, "grant")),
 		        rc ? NULL : json_string_value(json_object_get(*ret_job, "id")));
 	if (dir >= 0)
@@ -105,7 +119,10 @@ void submission_print_dry_run(const struct cli *cli, const json_t *answer)
 		puts("it would wait");
 		return;
 	}
-	printf("it would start now%s%s\n", node ? " on " : "", node ? node : "");
+	CLEANUP_BUF struct buf head = BUF_INIT(4096);
+	buf_addf(&head, "it would start now%s", node ? " on " : "");
+	buf_add_str(&head, node ? node : "");
+	output_line(buf_str(&head));
 	json_array_foreach(json_object_get(answer, "slices"), i, one)
 	{
 		CLEANUP_BUF struct buf line = BUF_INIT(1024);

@@ -10,7 +10,7 @@
 /* For many jobs: keeps the environment and adds its id to the job, unless the server is another machine. *ret_taken: what was kept. */
 MUST_CHECK int submission_keep_environment(
         struct client *c, struct jobspec *s, json_t **ret_taken, struct err *err);
-/* The job as answered. */
+/* The job as answered; it has an id, if this is no dry run. */
 MUST_CHECK int submission_send(
         struct client *c, struct jobspec *s, json_t **ret_job, struct err *err);
 /* What a GPU request came to, one line on stderr for each model. */

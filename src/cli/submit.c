@@ -17,7 +17,7 @@ static int submit_one(const struct cli *cli, struct client *c, struct jobspec *s
 	else if (cli->format == OUTPUT_JSON)
 		output_json(job);
 	else
-		puts(json_string_value(json_object_get(job, "id")));
+		output_line(json_string_value(json_object_get(job, "id")));
 	return 0;
 }
 

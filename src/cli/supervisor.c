@@ -253,6 +253,8 @@ static void on_stop_signal(struct supervisor *s)
 	}
 	s->asked = true;
 	s->asked_ms = clock_mono_ms();
+	/* The server may have got the same signal: one that is started again shall not start jobs again. */
+	parts_argv_add(&s->parts[SERVER].argv, "--shutdown");
 	if (s->ready_fd < 0 && isatty(STDERR_FILENO))
 		cli_say("going down; once more leaves the jobs running");
 	if (s->phase == UP)

@@ -79,6 +79,10 @@ static int create(struct cli *cli, int argc, char **argv)
 	if (rc)
 		return cli_fail(cli, &err);
 	const char *secret = json_string_value(json_object_get(answer, "token"));
+	if (!secret) {
+		rc = err_set(&err, ERR_CORRUPT, "the server's answer holds no token");
+		return rc ? cli_fail(cli, &err) : 0;
+	}
 	const char *name = json_string_value(json_object_get(answer, "name"));
 	const char *expires = json_string_value(json_object_get(answer, "expires_at"));
 	if (cli->format == OUTPUT_JSON) {
@@ -87,7 +91,7 @@ static int create(struct cli *cli, int argc, char **argv)
 	}
 	cli_say("token %s, %s%s", name ? name : "?", expires ? "until " : "without an end",
 	        expires ? expires : "");
-	puts(secret ? secret : "");
+	output_line(secret);
 	return 0;
 }
 

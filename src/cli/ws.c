@@ -16,6 +16,7 @@ static struct {
 	void *library;
 	__typeof__(&wslay_event_context_client_init) client_init;
 	__typeof__(&wslay_event_context_free) context_free;
+	__typeof__(&wslay_event_config_set_max_recv_msg_length) set_longest;
 	__typeof__(&wslay_event_set_error) set_error;
 	__typeof__(&wslay_event_queue_msg) queue_msg;
 	__typeof__(&wslay_event_queue_close) queue_close;
@@ -37,10 +38,12 @@ static int load_wslay(struct err *err)
 		return 0;
 	void *library = dlopen("libwslay.so.1", RTLD_NOW | RTLD_LOCAL);
 	if (!library || !FIND(client_init, "context_client_init") ||
-	        !FIND(context_free, "context_free") || !FIND(set_error, "set_error") ||
-	        !FIND(queue_msg, "queue_msg") || !FIND(queue_close, "queue_close") ||
-	        !FIND(recv, "recv") || !FIND(send, "send") || !FIND(want_read, "want_read") ||
-	        !FIND(want_write, "want_write") || !FIND(queued_length, "get_queued_msg_length"))
+	        !FIND(context_free, "context_free") ||
+	        !FIND(set_longest, "config_set_max_recv_msg_length") ||
+	        !FIND(set_error, "set_error") || !FIND(queue_msg, "queue_msg") ||
+	        !FIND(queue_close, "queue_close") || !FIND(recv, "recv") || !FIND(send, "send") ||
+	        !FIND(want_read, "want_read") || !FIND(want_write, "want_write") ||
+	        !FIND(queued_length, "get_queued_msg_length"))
 		return err_set(err, ERR_UNSUPPORTED, "terminals need libwslay: %s", dlerror())
 		               ? err_hint(err, "install the package libwslay1")
 		               : 0;
@@ -198,6 +201,7 @@ int ws_open(struct client *c, const char *path, const char *protocol, struct ws 
 	w->early = BUF_INIT(HTTP_BODY_MAX);
 	buf_add(&w->early, http_body(h)->data, http_body(h)->len);
 	BUG_IF(wslay.client_init(&w->ctx, &callbacks, w));
+	wslay.set_longest(w->ctx, CONSOLE_FRAME_MAX + 1);
 	*ret_ws = w;
 	return 0;
 }

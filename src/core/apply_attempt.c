@@ -54,7 +54,7 @@ static enum job_state state_of_end(enum reason reason, bool has_code, int32_t co
 static bool is_no_fault_of_job(enum reason r)
 {
 	return r == REASON_NODE_LOST || r == REASON_REBOOTED || r == REASON_DEVICE_LOST ||
-	       r == REASON_SHUTDOWN;
+	       r == REASON_SHUTDOWN || r == REASON_NO_DISK;
 }
 
 static int64_t backoff_ms(const struct policy *p, uint32_t failures)
@@ -129,7 +129,8 @@ int apply__ended(struct apply *a, const struct event *e, struct applied *out, st
 	by_user = j->stop_reason == REASON_CANCELLED;
 	if (by_user && is_no_fault_of_job(reason))
 		reason = REASON_CANCELLED;
-	no_retry = j->req->no_retry || by_user;
+	/* What had no disk to begin on has not been run: another start is still the first. */
+	no_retry = by_user || (j->req->no_retry && reason != REASON_NO_DISK);
 	close_attempt(a, j, t, e->end, reason);
 	j->stop_reason = REASON_NONE;
 	j->stop_force = false;

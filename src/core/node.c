@@ -37,9 +37,9 @@ bool device_is_usable(const struct device *d)
 
 uint64_t device_free_bytes(const struct device *d)
 {
-	uint64_t taken = d->used_bytes + d->info.withheld_bytes;
+	uint64_t left = d->info.mem_bytes - MIN(d->info.mem_bytes, d->used_bytes);
 
-	return taken >= d->info.mem_bytes ? 0 : d->info.mem_bytes - taken;
+	return left - MIN(left, d->info.withheld_bytes); /* an agent may say any number */
 }
 
 uint32_t device_free_milli(const struct device *d)

@@ -19,7 +19,8 @@
  * over since. A position is a count of bytes written to one file from the start of the attempt.
  *
  * When the attempt is over its index may have been replaced. The new one is scanned whole; positions behind its gap are
- * counted from the end, and reading goes on at the position that was reached by the old one.
+ * counted from the end, and reading goes on at the position that was reached by the old one. An entry SPOOL_TURNING in the
+ * old one says before that its files are being rearranged: what was read while it came is forgotten, and read again then.
  */
 
 #define CACHE_ENTRIES 128
@@ -47,6 +48,8 @@ struct reader {
 	int index_fd; /* -1: not there (yet) */
 	ino_t index_ino;
 	bool is_over, is_final; /* is_final: the index is the last one */
+	bool is_turning;        /* the index says nothing of the files any more */
+	bool is_tail_due;       /* the tail is sought when the files are in order */
 	bool has_err;           /* stderr has a file of its own */
 	uint64_t n_scanned;     /* entries */
 	uint64_t next;          /* entry to read */
@@ -101,6 +104,10 @@ static void scan_entry(struct reader *r, const struct spool_chunk *c)
 {
 	struct source *f = source_of(r, c);
 
+	if (c->stream == SPOOL_TURNING) {
+		r->is_turning = true;
+		return;
+	}
 	if (is_gap(c)) {
 		f->has_gap = true;
 		f->behind_gap = 0;
@@ -451,18 +458,10 @@ static size_t tell_left_out(struct reader *r, char *out, size_t max)
 	return MIN((size_t)n, max - 1);
 }
 
-int reader_next(struct reader *r, void *out, size_t max, enum console_frame *ret_frame,
-        size_t *ret_len, struct err *err)
+static size_t read_next(struct reader *r, void *out, size_t max, enum console_frame *ret_frame)
 {
-	size_t n;
-	int rc = open_files(r, err);
+	size_t n = read_entries(r, out, max, ret_frame);
 
-	if (rc == 0 && r->is_over && !r->is_final)
-		rc = take_final_index(r, err);
-	if (rc < 0 || (!r->is_over && is_replaced(r)))
-		return rc;
-	scan(r);
-	n = read_entries(r, out, max, ret_frame);
 	if (n == 0 && r->left_out) {
 		*ret_frame = CONSOLE_STDOUT;
 		n = tell_left_out(r, out, max);
@@ -471,6 +470,43 @@ int reader_next(struct reader *r, void *out, size_t max, enum console_frame *ret
 		*ret_frame = CONSOLE_STDOUT;
 		n = read_uncovered(r, out, max);
 	}
+	return n;
+}
+
+/* Whether the files began to be rearranged after `before`: then what was read since is as if it were not. */
+static bool has_turned(struct reader *r, const struct reader *before)
+{
+	if (r->is_over)
+		return false;
+	scan(r);
+	if (!r->is_turning)
+		return false;
+	*r = *before;
+	scan(r);
+	return true;
+}
+
+int reader_next(struct reader *r, void *out, size_t max, enum console_frame *ret_frame,
+        size_t *ret_len, struct err *err)
+{
+	struct reader before;
+	size_t n;
+	int rc = open_files(r, err);
+
+	if (rc == 0 && r->is_over && !r->is_final)
+		rc = take_final_index(r, err);
+	if (rc < 0 || (!r->is_over && is_replaced(r)))
+		return rc;
+	scan(r);
+	if (r->is_turning && !r->is_over)
+		return 0;
+	if (r->is_tail_due)
+		seek_tail(r);
+	r->is_tail_due = false;
+	before = *r;
+	n = read_next(r, out, max, ret_frame);
+	if (has_turned(r, &before))
+		return 0;
 	*ret_len = n;
 	return n > 0;
 }
@@ -484,7 +520,7 @@ void reader_set_over(struct reader *r)
 
 int reader_open(const struct reader_options *o, struct reader **ret_reader, struct err *err)
 {
-	struct reader *r = mem_zalloc(sizeof(*r));
+	struct reader *r = mem_zalloc(sizeof(*r)), before;
 	void *ctx = talloc_new(NULL);
 	struct stat st;
 	int rc;
@@ -508,8 +544,12 @@ int reader_open(const struct reader_options *o, struct reader **ret_reader, stru
 		return rc;
 	}
 	scan(r);
-	if (o->tail_lines)
+	r->is_tail_due = o->tail_lines != 0;
+	before = *r;
+	if (r->is_tail_due && (r->is_over || !r->is_turning)) {
 		seek_tail(r);
+		r->is_tail_due = has_turned(r, &before);
+	}
 	*ret_reader = r;
 	return 0;
 }

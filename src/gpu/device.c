@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CC_MAJOR_MAX 999
+#define MINOR_MAX    ((1u << 20) - 1) /* of a device node */
+
 /* What programs can have. Without the newer call the driver's own share cannot be told from the rest. */
 static enum nvml_return read_memory(struct gpu *g, struct nvml_device *handle, uint64_t *ret_bytes)
 {
@@ -32,7 +35,7 @@ static int read_cuda(struct gpu *g)
 	if (NVML_TRY(&g->nvml, nvmlSystemGetCudaDriverVersion_v2, &version) != NVML_SUCCESS &&
 	        NVML_TRY(&g->nvml, nvmlSystemGetCudaDriverVersion, &version) != NVML_SUCCESS)
 		return 0;
-	return version;
+	return MAX(version, 0);
 }
 
 /* "0-3,8" -> bits; what is beyond the set, or not of the form, is left out. */
@@ -108,7 +111,7 @@ enum nvml_return gpu_device_read(
 {
 	char driver[NVML_VERSION_SIZE] = "";
 	struct nvml_pci pci = {0};
-	unsigned minor, mig = 0, mig_pending = 0;
+	unsigned minor = 0, mig = 0, mig_pending = 0;
 	unsigned long long context_bytes = 0;
 	int mode = NVML_COMPUTE_SHARED;
 	enum nvml_return code = read_memory(g, handle, &shown->mem_bytes);
@@ -120,16 +123,24 @@ enum nvml_return gpu_device_read(
 		        handle, &shown->cc_major, &shown->cc_minor);
 	if (code != NVML_SUCCESS)
 		return code;
+	gpu_take_text(shown->model, sizeof(shown->model));
+	if (shown->cc_major < 0 || shown->cc_major > CC_MAJOR_MAX || shown->cc_minor < 0 ||
+	        shown->cc_minor > 9)
+		shown->cc_major = shown->cc_minor = 0;
 	if (g->nvml.nvmlSystemGetDriverVersion(driver, sizeof(driver)) == NVML_SUCCESS)
 		snprintf(shown->driver, sizeof(shown->driver), "%.*s",
 		        (int)sizeof(shown->driver) - 1, driver);
+	gpu_take_text(shown->driver, sizeof(shown->driver));
 	shown->cuda = read_cuda(g);
-	shown->minor = NVML_TRY(&g->nvml, nvmlDeviceGetMinorNumber, handle, &minor) == NVML_SUCCESS
-	                       ? (int)minor
-	                       : -1;
+	if (NVML_TRY(&g->nvml, nvmlDeviceGetMinorNumber, handle, &minor) != NVML_SUCCESS ||
+	        minor > MINOR_MAX)
+		shown->minor = -1;
+	else
+		shown->minor = (int)minor;
 	if (NVML_TRY(&g->nvml, nvmlDeviceGetPciInfo_v3, handle, &pci) == NVML_SUCCESS)
 		snprintf(shown->pci, sizeof(shown->pci), "%.*s", (int)sizeof(pci.bus_id) - 1,
 		        pci.bus_id);
+	gpu_take_text(shown->pci, sizeof(shown->pci));
 	read_near(g, handle, shown);
 	if (NVML_TRY(&g->nvml, nvmlDeviceGetMigMode, handle, &mig, &mig_pending) == NVML_SUCCESS)
 		shown->mig = mig != 0;

@@ -18,6 +18,25 @@ static char *copy_text(const char *text)
 	return copy;
 }
 
+void gpu_take_text(char *text, size_t size)
+{
+	size_t len = strnlen(text, size - 1), used = 0;
+
+	for (size_t at = 0; at < len;) {
+		size_t n = text_utf8_len(text + at, len - at), step = n ? n : 1;
+
+		bool is_hidden = n == 0 || text_has_control(text + at, n);
+
+		if (is_hidden)
+			text[used] = '?';
+		else
+			memmove(text + used, text + at, n);
+		used += is_hidden ? 1 : n;
+		at += step;
+	}
+	text[used] = '\0';
+}
+
 __attribute__((format(printf, 2, 3))) static void note(struct gpu *g, const char *fmt, ...)
 {
 	size_t len = strlen(g->note);
@@ -30,6 +49,7 @@ __attribute__((format(printf, 2, 3))) static void note(struct gpu *g, const char
 	va_start(ap, fmt);
 	vsnprintf(g->note + len, sizeof(g->note) - len, fmt, ap);
 	va_end(ap);
+	gpu_take_text(g->note, sizeof(g->note)); /* it may be cut */
 }
 
 static int load(struct gpu *g, struct err *err)
@@ -153,6 +173,7 @@ static bool anything_lost(const struct gpu *g)
 /* Loads and starts NVML; when there is none, the note says so and started stays false. */
 static int start(struct gpu *g, struct err *err)
 {
+	char text[TEXT_SHOW_SIZE];
 	struct err why;
 	enum nvml_return code;
 
@@ -168,7 +189,7 @@ static int start(struct gpu *g, struct err *err)
 	code = g->nvml.nvmlInit_v2();
 	if (code != NVML_SUCCESS) {
 		note(g, "the NVIDIA driver does not answer: %s (NVML %d)",
-		        g->nvml.nvmlErrorString(code), (int)code);
+		        nvml_text(&g->nvml, code, text), (int)code);
 		if (!g->library)
 			nvml_unload(&g->nvml); /* a driver that comes later brings its own */
 		return 0;
@@ -205,16 +226,24 @@ static void take_device(struct gpu *g, unsigned index)
 	struct nvml_device *handle = NULL;
 	struct gpu_device shown = {.index = index};
 	enum nvml_return code = g->nvml.nvmlDeviceGetHandleByIndex_v2(index, &handle);
+	char text[TEXT_SHOW_SIZE];
 	struct dev *d;
 
 	if (code == NVML_SUCCESS)
 		code = g->nvml.nvmlDeviceGetUUID(handle, shown.uuid, sizeof(shown.uuid));
+	gpu_take_text(shown.uuid, sizeof(shown.uuid));
 	if (code == NVML_SUCCESS && !is_allowed(g, index, shown.uuid))
 		return;
 	if (code == NVML_SUCCESS)
 		code = gpu_device_read(g, handle, &shown);
 	if (code != NVML_SUCCESS) {
-		note(g, "device %u: %s (NVML %d)", index, g->nvml.nvmlErrorString(code), (int)code);
+		note(g, "device %u: %s (NVML %d)", index, nvml_text(&g->nvml, code, text),
+		        (int)code);
+		return;
+	}
+	if (!*shown.uuid || !shown.mem_bytes || shown.mem_bytes > GPU_MEM_MAX) {
+		note(g, "device %u: UUID '%s' with %llu bytes of memory is no device", index,
+		        shown.uuid, (unsigned long long)shown.mem_bytes);
 		return;
 	}
 	d = gpu_dev_find(g, shown.uuid);
@@ -234,18 +263,21 @@ static void take_device(struct gpu *g, unsigned index)
 
 static void take_devices(struct gpu *g)
 {
+	char text[TEXT_SHOW_SIZE];
 	unsigned count = 0;
 	enum nvml_return code = g->nvml.nvmlDeviceGetCount_v2(&count);
 
 	if (code != NVML_SUCCESS) {
 		note(g, "the NVIDIA driver does not count its devices: %s (NVML %d)",
-		        g->nvml.nvmlErrorString(code), (int)code);
+		        nvml_text(&g->nvml, code, text), (int)code);
 		g->stale = true;
 		return;
 	}
 	if (count == 0)
 		note(g, "the NVIDIA driver has no devices");
-	for (unsigned i = 0; i < count; i++)
+	if (count > GPU_DEVICES_MAX)
+		note(g, "of %u devices the first %d are looked at", count, GPU_DEVICES_MAX);
+	for (unsigned i = 0; i < MIN(count, GPU_DEVICES_MAX); i++)
 		take_device(g, i);
 	for (size_t i = 0; i < g->n_allowed; i++)
 		if (!*g->allowed[i].uuid)

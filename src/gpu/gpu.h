@@ -11,6 +11,7 @@
 #define GPU_DEVICES_MAX 64
 #define GPU_CPUS_MAX    1024
 #define GPU_PATH_SIZE   4096
+#define GPU_MEM_MAX     (UINT64_C(1) << 50) /* bytes; who says more does not know */
 
 enum gpu_health {
 	GPU_OK,

@@ -63,9 +63,17 @@ static enum err_kind kind_of(enum nvml_return code)
 	}
 }
 
-int nvml_fail(const struct nvml *n, enum nvml_return code, const char *what, struct err *err)
+const char *nvml_text(const struct nvml *n, enum nvml_return code, char out[TEXT_SHOW_SIZE])
 {
 	const char *text = n->nvmlErrorString(code);
 
-	return err_set(err, kind_of(code), "%s: %s (NVML %d)", what, text ? text : "?", (int)code);
+	return text_show(text ? text : "?", out);
+}
+
+int nvml_fail(const struct nvml *n, enum nvml_return code, const char *what, struct err *err)
+{
+	char text[TEXT_SHOW_SIZE];
+
+	return err_set(
+	        err, kind_of(code), "%s: %s (NVML %d)", what, nvml_text(n, code, text), (int)code);
 }

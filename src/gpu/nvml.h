@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/text.h"
 #include "../../tables/nvml_abi.h"
 
 struct nvml {
@@ -21,6 +22,8 @@ void nvml_unload(struct nvml *n);
 /* Calls what may be missing: n is a struct nvml *. */
 #define NVML_TRY(n, name, ...) ((n)->name ? (n)->name(__VA_ARGS__) : NVML_ERROR_FUNCTION_NOT_FOUND)
 
+/* What NVML calls a return code, fit to be shown. */
+const char *nvml_text(const struct nvml *n, enum nvml_return code, char out[TEXT_SHOW_SIZE]);
 /* Fills err from a return code of NVML. */
 MUST_CHECK int nvml_fail(
         const struct nvml *n, enum nvml_return code, const char *what, struct err *err);

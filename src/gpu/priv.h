@@ -53,6 +53,9 @@ struct dev *gpu_dev_find(struct gpu *g, const char *uuid);
 /* The code says that the device, or the whole driver, is lost: remembers that. */
 void gpu_took_code(struct gpu *g, struct dev *d, enum nvml_return code);
 
+/* A text that NVML wrote into `size` bytes: gets its end, and '?' for what is no UTF-8 or what a terminal would act on. */
+void gpu_take_text(char *text, size_t size);
+
 /* device.c: everything but uuid, index and health; a code when it cannot even be known how much memory there is */
 enum nvml_return gpu_device_read(
         struct gpu *g, struct nvml_device *handle, struct gpu_device *shown);

@@ -100,7 +100,7 @@ static int add_part(struct buf *b, char *part, unsigned *n_devices, struct err *
 
 static int add_spec(struct buf *b, const char *spec, struct err *err)
 {
-	char *copy = strdup(spec), *save = NULL;
+	char *copy = strdup(spec), *save = NULL, shown[TEXT_SHOW_SIZE];
 	unsigned n_devices = 0;
 	int rc = 0;
 
@@ -111,7 +111,7 @@ static int add_spec(struct buf *b, const char *spec, struct err *err)
 	free(copy);
 	if (rc == 0)
 		return 0;
-	rc = err_wrap(err, "simulated devices '%.80s'", spec);
+	rc = err_wrap(err, "simulated devices '%s'", text_show(spec, shown));
 	if (!*err->hint)
 		rc = err_hint(
 		        err, "such as 2x8GiB, 2x8GiB:a100,1x24GiB, or the path of a description");

@@ -21,38 +21,51 @@ static void make_room(struct gpu *g, unsigned n)
 	g->processes_max = n;
 }
 
-/* Into g->processes, by the newest call that this driver has. */
-static enum nvml_return read_once(
-        struct gpu *g, struct nvml_device *handle, int list, unsigned *count)
+/* A driver may count more than it writes. */
+static unsigned clear_room(struct gpu *g)
 {
-	struct nvml *n = &g->nvml;
-	struct nvml_process_v1 *old = (struct nvml_process_v1 *)g->processes;
-	enum nvml_return code;
+	memset(g->processes, 0, g->processes_max * sizeof(*g->processes));
+	return g->processes_max;
+}
 
-	if (list == 2)
-		return NVML_TRY(
-		        n, nvmlDeviceGetMPSComputeRunningProcesses_v3, handle, count, g->processes);
-	code = list == 0 ? NVML_TRY(n, nvmlDeviceGetComputeRunningProcesses_v3, handle, count,
-	                           g->processes)
-	                 : NVML_TRY(n, nvmlDeviceGetGraphicsRunningProcesses_v3, handle, count,
-	                           g->processes);
-	if (code != NVML_ERROR_FUNCTION_NOT_FOUND)
-		return code;
-	code = list == 0 ? NVML_TRY(n, nvmlDeviceGetComputeRunningProcesses_v2, handle, count,
-	                           g->processes)
-	                 : NVML_TRY(n, nvmlDeviceGetGraphicsRunningProcesses_v2, handle, count,
-	                           g->processes);
-	if (code != NVML_ERROR_FUNCTION_NOT_FOUND)
-		return code;
-	code = list == 0 ? NVML_TRY(n, nvmlDeviceGetComputeRunningProcesses, handle, count, old)
-	                 : NVML_TRY(n, nvmlDeviceGetGraphicsRunningProcesses, handle, count, old);
-	/* the old entries are shorter: spread them from the back, into the same memory */
-	for (unsigned i = code == NVML_SUCCESS ? *count : 0; i-- > 0;) {
+/* One way to ask for a list, by a call that came with a certain driver. How much room there is is said anew each time. */
+#define ASK(name, processes) \
+	(*count = clear_room(g), NVML_TRY(&g->nvml, name, handle, count, processes))
+
+/* The old entries are shorter: spreads them from the back, in the same memory. */
+static void spread(struct gpu *g, unsigned count)
+{
+	struct nvml_process_v1 *old = (struct nvml_process_v1 *)g->processes;
+
+	for (unsigned i = MIN(count, g->processes_max); i-- > 0;) {
 		struct nvml_process_v1 p;
 
 		memcpy(&p, &old[i], sizeof(p));
 		g->processes[i] = (struct nvml_process){.pid = p.pid, .bytes = p.bytes};
 	}
+}
+
+/* Into g->processes, by the newest call that this driver has. */
+static enum nvml_return read_once(
+        struct gpu *g, struct nvml_device *handle, int list, unsigned *count)
+{
+	struct nvml_process_v1 *old = (struct nvml_process_v1 *)g->processes;
+	enum nvml_return code;
+
+	if (list == 2)
+		return ASK(nvmlDeviceGetMPSComputeRunningProcesses_v3, g->processes);
+	code = list == 0 ? ASK(nvmlDeviceGetComputeRunningProcesses_v3, g->processes)
+	                 : ASK(nvmlDeviceGetGraphicsRunningProcesses_v3, g->processes);
+	if (code != NVML_ERROR_FUNCTION_NOT_FOUND)
+		return code;
+	code = list == 0 ? ASK(nvmlDeviceGetComputeRunningProcesses_v2, g->processes)
+	                 : ASK(nvmlDeviceGetGraphicsRunningProcesses_v2, g->processes);
+	if (code != NVML_ERROR_FUNCTION_NOT_FOUND)
+		return code;
+	code = list == 0 ? ASK(nvmlDeviceGetComputeRunningProcesses, old)
+	                 : ASK(nvmlDeviceGetGraphicsRunningProcesses, old);
+	if (code == NVML_SUCCESS)
+		spread(g, *count);
 	return code;
 }
 
@@ -60,16 +73,16 @@ static enum nvml_return read_list(
         struct gpu *g, struct nvml_device *handle, int list, unsigned *ret_count)
 {
 	enum nvml_return code;
-	unsigned count;
+	unsigned count = 0;
 
 	make_room(g, PROCESSES_FIRST);
 	for (;;) {
-		count = g->processes_max;
 		code = read_once(g, handle, list, &count);
 		if (code != NVML_ERROR_INSUFFICIENT_SIZE || g->processes_max >= PROCESSES_LIMIT)
 			break;
 		/* more may have come meanwhile */
-		make_room(g, MIN(MAX(count, g->processes_max) * 2, PROCESSES_LIMIT));
+		make_room(g, MIN(MAX(MIN(count, PROCESSES_LIMIT), g->processes_max) * 2,
+		                     PROCESSES_LIMIT));
 	}
 	*ret_count = code == NVML_SUCCESS ? MIN(count, g->processes_max) : 0;
 	return code;
@@ -83,10 +96,12 @@ struct list {
 
 static void add(struct list *l, const struct nvml_process *p)
 {
-	bool known = p->bytes != NVML_BYTES_UNKNOWN;
+	bool known = p->bytes <= GPU_MEM_MAX; /* NVML_BYTES_UNKNOWN is beyond */
 	struct gpu_process entry = {
 	        .pid = (int)p->pid, .bytes = known ? p->bytes : 0, .known = known};
 
+	if (entry.pid <= 0)
+		return;
 	for (size_t i = 0; i < l->n; i++) {
 		if (l->out[i].pid != entry.pid)
 			continue;
@@ -107,14 +122,15 @@ static enum nvml_return read_memory(
 	struct nvml_memory v1 = {0};
 	enum nvml_return code = NVML_TRY(&g->nvml, nvmlDeviceGetMemoryInfo_v2, handle, &v2);
 
-	if (code == NVML_SUCCESS && v2.reserved + v2.free <= v2.total) {
+	if (code == NVML_SUCCESS && v2.total <= GPU_MEM_MAX && v2.reserved <= v2.total &&
+	        v2.free <= v2.total - v2.reserved) {
 		ret->used_bytes = v2.total - v2.reserved - v2.free;
 		ret->free_bytes = v2.free;
 		return NVML_SUCCESS;
 	}
 	code = g->nvml.nvmlDeviceGetMemoryInfo(handle, &v1);
-	ret->used_bytes = v1.used;
-	ret->free_bytes = v1.free;
+	ret->used_bytes = MIN(v1.used, GPU_MEM_MAX);
+	ret->free_bytes = MIN(v1.free, GPU_MEM_MAX);
 	return code;
 }
 

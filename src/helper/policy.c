@@ -17,7 +17,8 @@
 #include "plat/fs.h"
 #include "wire/spool.h"
 
-#define FILE_MAX (64 * KIB)
+#define FILE_MAX       (64 * KIB)
+#define GROUP_PATH_MAX 300
 
 void policy_init(struct policy *p, const char *data)
 {
@@ -33,6 +34,8 @@ static void drop_users(struct policy *p)
 void policy_done(struct policy *p)
 {
 	drop_users(p);
+	free(p->cgroup_parent);
+	p->cgroup_parent = NULL;
 	accounts_free(p->accounts);
 	p->accounts = NULL;
 }
@@ -79,6 +82,15 @@ int policy_set(struct policy *p, const char *key, const char *value, struct err 
 			return err_set(err, ERR_INVALID, "allow_root: '%s' is neither yes nor no",
 			        text_show(value, shown));
 		p->allow_root = is_yes;
+		return 0;
+	}
+	if (strcmp(key, "cgroup_parent") == 0) {
+		if (*value != '/' || strlen(value) > GROUP_PATH_MAX || strstr(value, "/."))
+			return err_set(err, ERR_INVALID,
+			        "cgroup_parent: '%s' is no path of a control group",
+			        text_show(value, shown));
+		free(p->cgroup_parent);
+		p->cgroup_parent = mem_strdup(value);
 		return 0;
 	}
 	return err_set(err, ERR_UNKNOWN_KEY, "there is no setting '%s'", text_show(key, shown));
@@ -193,17 +205,15 @@ static int check_places(const struct policy *p, const struct launch *l, struct e
 	return rc;
 }
 
-/* A group is made with root's rights: its path has no step back in it. */
-static int check_group(const struct launch *l, struct err *err)
+/* A group is made with root's rights, so root says where. */
+static int check_group(const struct policy *p, const struct launch *l, struct err *err)
 {
-	const char *at = l->group_parent;
+	char shown[TEXT_SHOW_SIZE];
 
-	if (!at)
+	if (!l->group_parent || (p->cgroup_parent && !strcmp(l->group_parent, p->cgroup_parent)))
 		return 0;
-	if (*at != '/' || strlen(at) > 300 || strstr(at, "/."))
-		return err_set(err, ERR_FORBIDDEN,
-		        "'%.100s' is no path of a control group (cgroup.parent)", at);
-	return 0;
+	return err_set(err, ERR_FORBIDDEN, "cgroup.parent '%s' is not cgroup_parent of helper.conf",
+	        text_show(l->group_parent, shown));
 }
 
 /* Ledgers are shown to a job under a name of their own: they lie in memory, and the keeper looks whose they are. */
@@ -311,7 +321,7 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 	if (rc == 0 && has_command)
 		rc = check_command(l, err);
 	if (rc == 0)
-		rc = check_group(l, err);
+		rc = check_group(p, l, err);
 	if (rc == 0)
 		rc = check_slices(l, err);
 	if (rc == 0 && has_command)

@@ -3,8 +3,8 @@
  * The caller owns the struct, until policy_done. One thread. A refusal is an error whose text is for the submitter.
  *
  * The file, one setting a line (`#` begins a comment): allow_root = yes|no (no: only what grants.h says), min_uid = N (1000),
- * users = NAME,NAME...
- * (none named: all). The server's own account is never allowed, because it owns the data directory.
+ * users = NAME,NAME... (none named: all), cgroup_parent = PATH (what cgroup.parent may be; none: it may not be set). The
+ * server's own account is never allowed, because it owns the data directory.
  */
 #pragma once
 
@@ -23,6 +23,7 @@ struct policy {
 	uint32_t min_uid;
 	char *users[POLICY_USERS];
 	size_t n_users;
+	char *cgroup_parent; /* NULL: none */
 	struct accounts *accounts;
 };
 

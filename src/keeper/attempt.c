@@ -15,6 +15,7 @@
 
 #include "keeper/console.h"
 #include "keeper/driver.h"
+#include "keeper/held.h"
 #include "keeper/limits.h"
 #include "keeper/output.h"
 #include "keeper/report.h"
@@ -163,6 +164,16 @@ static void on_term(struct attempt *a)
 	begin_end(a, SPOOL_SHUTDOWN, false);
 }
 
+static void on_stop(struct attempt *a, uint32_t value)
+{
+	enum spool_cause cause = value & 0xff ? (enum spool_cause)(value & 0xff) : SPOOL_STOPPED;
+
+	if (value & STOP_HELD && a->has_exited && a->cause == SPOOL_EXIT &&
+	        WIFSIGNALED(a->wait_status) && WTERMSIG(a->wait_status) == SIGKILL)
+		a->cause = cause;
+	begin_end(a, cause, value & STOP_FORCE);
+}
+
 static void on_signals(struct attempt *a)
 {
 	struct signalfd_siginfo infos[8];
@@ -176,9 +187,7 @@ static void on_signals(struct attempt *a)
 		if (infos[i].ssi_signo == SIGTERM)
 			on_term(a);
 		else if (infos[i].ssi_signo == (uint32_t)STOP_SIGNAL)
-			begin_end(a,
-			        value & 0xff ? (enum spool_cause)(value & 0xff) : SPOOL_STOPPED,
-			        value & STOP_FORCE);
+			on_stop(a, value);
 	}
 }
 
@@ -342,7 +351,11 @@ static void end_execs(const struct attempt *a)
 		int fd = proc_byte_owner_fd(FD_SPOOL, byte);
 
 		if (fd >= 0) {
+			pid_t child = held_child(proc_byte_owner(FD_SPOOL, byte));
+
 			proc_fd_signal(fd, STOP_SIGNAL, SPOOL_STOPPED | STOP_FORCE);
+			if (child)
+				kill(child, SIGKILL);
 			close(fd);
 		}
 		nanosleep(&wait, NULL);
@@ -398,7 +411,7 @@ static NORETURN void finish(struct attempt *a)
 
 /* It never began. */
 static NORETURN void finish_failed(
-        struct attempt *a, const struct spawn_failure *f, const char *text)
+        struct attempt *a, const struct spawn_failure *f, const struct err *why)
 {
 	enum keeper_exit code;
 
@@ -410,8 +423,8 @@ static NORETURN void finish_failed(
 	}
 	code = leave_workdir(a);
 	if (!a->is_exec)
-		report_failure(&a->id, f->cause, f->code, text);
-	console_end(a->console, CONSOLE_ERROR, text, (uint32_t)strlen(text));
+		report_failure(&a->id, f->cause, f->code, why);
+	console_end(a->console, CONSOLE_ERROR, why->text, (uint32_t)strlen(why->text));
 	_exit(code);
 }
 
@@ -550,7 +563,7 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsi
 	}
 	rights_drop_to_keeper(base);
 	if (rc < 0)
-		finish_failed(&a, &failure, err.text);
+		finish_failed(&a, &failure, &err);
 	streams_let_go(&a.io);
 	limits_let_go(&a.limits);
 	if (!a.is_exec) {

@@ -36,9 +36,11 @@ struct attempt_id {
 	uint64_t epoch;
 };
 
-/* Asks a keeper to end its attempt. The value: enum spool_cause, plus STOP_FORCE. */
+/* Asks a keeper to end its attempt. The value: enum spool_cause, plus STOP_FORCE, plus STOP_HELD: its child is killed as well
+ * because it hangs before exec (held.h), so that this is what it ends of. */
 #define STOP_SIGNAL (SIGRTMIN + 1)
 #define STOP_FORCE  0x100
+#define STOP_HELD   0x200
 
 /* How a forked process ends. Anything else, a signal too, means that it was cut short and must be swept after. */
 enum keeper_exit {

@@ -211,7 +211,7 @@ void limits_take(
 {
 	unsigned set = wanted(l);
 
-	*m = (struct limits){.is_taken = true, .mounts_fd = -1};
+	*m = (struct limits){.is_taken = true, .mounts_fd = -1, .root_fd = -1};
 	if (take_group(m, base->pool, l, number)) {
 		m->held = m->group.held & set;
 		if (m->held & CGROUP_DEVICES && base->pool->tree.has_v2_devices)
@@ -229,20 +229,29 @@ void limits_take(
 }
 
 /* Only where it is another than ours. */
-static int open_mounts(const struct keeper_base *base, pid_t pid)
+static void open_mounts(struct limits *m, const struct keeper_base *base, pid_t pid)
 {
 	char path[64];
 	struct stat ours, theirs;
-	int fd;
+	int ns_fd, root_fd;
 
+	if (!base->is_root)
+		return;
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", (int)pid);
-	fd = base->is_root ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd >= 0 && fstat(fd, &theirs) == 0 && stat("/proc/self/ns/mnt", &ours) == 0 &&
-	        (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev))
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
+	ns_fd = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (ns_fd >= 0 && root_fd >= 0 && fstat(ns_fd, &theirs) == 0 &&
+	        stat("/proc/self/ns/mnt", &ours) == 0 &&
+	        (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev)) {
+		m->mounts_fd = ns_fd;
+		m->root_fd = root_fd;
+		return;
+	}
+	if (ns_fd >= 0)
+		close(ns_fd);
+	if (root_fd >= 0)
+		close(root_fd);
 }
 
 void limits_take_beside(struct limits *m, const struct keeper_base *base, pid_t keeper)
@@ -252,11 +261,11 @@ void limits_take_beside(struct limits *m, const struct keeper_base *base, pid_t 
 	unsigned number;
 	struct err err;
 
-	*m = (struct limits){.mounts_fd = -1};
+	*m = (struct limits){.mounts_fd = -1, .root_fd = -1};
 	if (proc_list_below(&below, keeper) < 0)
 		return;
 	if (below.n)
-		m->mounts_fd = open_mounts(base, below.items[0].pid);
+		open_mounts(m, base, below.items[0].pid);
 	for (size_t i = 0; i < below.n; i++) {
 		if (!cgroup_of(t, below.items[i].pid, &number))
 			continue;
@@ -294,7 +303,7 @@ bool limits_hide_devices(const struct limits *m)
 	char path[32];
 
 	if (m->mounts_fd >= 0)
-		return mounts_enter(m->mounts_fd);
+		return mounts_enter(m->mounts_fd, m->root_fd);
 	if (!m->has_refused)
 		return true;
 	if (!mounts_begin())
@@ -321,9 +330,11 @@ void limits_let_go(struct limits *m)
 {
 	if (m->group.tree)
 		cgroup_close(&m->group);
-	if (m->mounts_fd >= 0)
+	if (m->mounts_fd >= 0) {
 		close(m->mounts_fd);
-	m->mounts_fd = -1;
+		close(m->root_fd);
+	}
+	m->mounts_fd = m->root_fd = -1;
 }
 
 bool limits_kill(const struct limits *m)

@@ -25,7 +25,7 @@ struct limits {
 	uint64_t refused[LAUNCH_MINORS /
 	                 64]; /* of /dev/nvidiaN, by a mount: where no group does it */
 	bool has_refused;
-	int mounts_fd; /* of an exec: the namespace of the attempt, or -1 */
+	int mounts_fd, root_fd; /* of an exec: namespace and root of the attempt, or both -1 */
 	bool is_taken; /* by us; else it is the group of the attempt that an exec belongs to */
 	uint64_t data_bytes;    /* 0, or what each process may have, where nothing holds them all */
 	uint64_t max_processes; /* the same, of its account */

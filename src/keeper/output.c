@@ -36,6 +36,10 @@ static int open_for_account(struct output_file *f, const struct keeper_base *bas
 		f->fd = open(f->path, O_WRONLY | flags, 0666);
 	sys = errno;
 	rights_back(base);
+	/* Where the job's own place is never to be written to, waiting for a disk is of no use. */
+	if (f->fd < 0 && sys == EROFS)
+		return err_set(
+		        err, ERR_FORBIDDEN, "opening output file '%s': %s", f->path, strerror(sys));
 	if (f->fd < 0)
 		return err_sys(err, sys, "opening output file '%s'", f->path);
 	f->is_regular = fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode);
@@ -261,25 +265,39 @@ void output_write(struct output *o, enum spool_stream stream, const void *data, 
 	}
 }
 
-void output_finish(struct output *o, uint64_t *ret_total, uint64_t *ret_dropped)
+static bool is_ring_used(const struct output *o, size_t i)
+{
+	return o->files[i].fd >= 0 && ring_is_used(&o->files[i]);
+}
+
+/* How many bytes are left out. */
+static uint64_t put_in_order(struct output *o)
 {
 	uint32_t line_len[2] = {0};
+	uint64_t dropped = 0;
 
+	ring_mark_index(o);
+	for (size_t i = 0; i < ARRAY_LEN(o->files); i++)
+		if (is_ring_used(o, i))
+			dropped += ring_put_in_order(&o->files[i], &line_len[i]);
+	if (line_len[0] || line_len[1])
+		ring_rewrite_index(o, line_len);
+	return dropped;
+}
+
+void output_finish(struct output *o, uint64_t *ret_total, uint64_t *ret_dropped)
+{
 	*ret_dropped = 0;
 	output_flush(o);
 	for (size_t i = 0; i < ARRAY_LEN(o->files); i++) {
 		struct output_file *f = &o->files[i];
 
 		*ret_dropped += f->lost;
-		if (f->fd < 0)
-			continue;
-		if (f->untold)
+		if (f->fd >= 0 && f->untold)
 			tell_loss(o, f, i ? SPOOL_STDERR : SPOOL_STDOUT);
-		if (ring_is_used(f))
-			*ret_dropped += ring_put_in_order(f, &line_len[i]);
 	}
 	output_flush(o);
-	if (line_len[0] || line_len[1])
-		ring_rewrite_index(o, line_len);
+	if (is_ring_used(o, 0) || is_ring_used(o, 1))
+		*ret_dropped += put_in_order(o);
 	*ret_total = o->total;
 }

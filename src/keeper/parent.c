@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "keeper/attempt.h"
 #include "keeper/children.h"
+#include "keeper/held.h"
 #include "keeper/limits.h"
 #include "keeper/report.h"
 #include "keeper/rights.h"
@@ -95,6 +96,7 @@ static void start_keeper(struct parent *p, struct launch *l)
 	bool is_exec = l->kind == LAUNCH_EXEC;
 	char mark[SPAWN_MARK];
 	unsigned group = is_exec ? LIMITS_NONE : limits_pool_number(base->pool, l);
+	struct err err;
 	pid_t pid;
 
 	set_room_aside(p);
@@ -111,9 +113,10 @@ static void start_keeper(struct parent *p, struct launch *l)
 		return;
 	}
 	limits_pool_free_number(base->pool, group);
-	log_error("keeper.fork", "epoch=%ju error=\"%s\"", (uintmax_t)l->epoch, strerror(errno));
+	if (err_sys(&err, errno, "starting a keeper"))
+		log_error("keeper.fork", "epoch=%ju error=\"%s\"", (uintmax_t)l->epoch, err.text);
 	if (!is_exec)
-		report_failure(&id, SPOOL_SETUP_FAILED, 125, strerror(errno));
+		report_failure(&id, SPOOL_SETUP_FAILED, 125, &err);
 }
 
 static pid_t fork_sweep(
@@ -172,12 +175,25 @@ static void sweep_again(struct parent *p)
 	}
 }
 
+/* What hangs before its command has begun does not hear the signal. c: of a keeper of ours, else NULL. */
+static void end_held(struct child *c, const struct launch *l, pid_t keeper, pid_t child)
+{
+	if (child) {
+		kill(child, SIGKILL);
+	} else if (!report_has_begun(l->epoch) && held_alone(keeper)) {
+		if (c)
+			c->cause = l->stop_cause;
+		kill(keeper, SIGKILL);
+	}
+}
+
 /* The process behind the lock counts; a keeper of ours that is not yet so far takes the signal later. */
 static void on_stop(struct parent *p, const struct launch *l)
 {
 	int value = (int)(l->stop_cause & 0xff) | (l->force ? STOP_FORCE : 0), spool = FD_SPOOL, fd;
 	struct child *c = children_find_epoch(&p->children, l->epoch);
 	const char *path = l->path ? l->path : c ? c->spool->path : NULL;
+	pid_t keeper, child;
 
 	if (path && strcmp(path, p->spool->path) != 0) {
 		rights_as_server(p->base);
@@ -185,10 +201,15 @@ static void on_stop(struct parent *p, const struct launch *l)
 		rights_back(p->base);
 	}
 	fd = spool < 0 ? -1 : proc_byte_owner_fd(spool, l->epoch);
+	keeper = fd < 0 ? 0 : proc_byte_owner(spool, l->epoch);
+	child = keeper ? held_child(keeper) : 0;
+	value |= child ? STOP_HELD : 0;
 	if (fd >= 0)
 		proc_fd_signal(fd, STOP_SIGNAL, value);
 	else if (c && c->role == CHILD_ATTEMPT)
 		sigqueue(c->pid, STOP_SIGNAL, (union sigval){.sival_int = value});
+	if (keeper && (!c || c->role == CHILD_ATTEMPT))
+		end_held(c, l, keeper, child);
 	if (fd >= 0)
 		close(fd);
 	if (spool >= 0 && spool != FD_SPOOL)

@@ -36,13 +36,15 @@ void report_append(const struct spool_record *r)
 	}
 }
 
-void report_failure(const struct attempt_id *id, enum spool_cause cause, int code, const char *text)
+void report_failure(
+        const struct attempt_id *id, enum spool_cause cause, int code, const struct err *why)
 {
 	struct spool_record r = report_new(id, SPOOL_ENDED);
 
 	r.cause = cause;
 	r.wait_status = code << 8;
-	snprintf(r.text, sizeof(r.text), "%s", text);
+	r.no_disk = cause == SPOOL_SETUP_FAILED && err_is_no_disk(why);
+	snprintf(r.text, sizeof(r.text), "%s", why->text);
 	report_append(&r);
 }
 

@@ -12,7 +12,7 @@ struct spool_record report_new(const struct attempt_id *id, enum spool_kind kind
 void report_append(const struct spool_record *r);
 /* An attempt that never began: SPOOL_SETUP_FAILED with exit code 125, or SPOOL_EXEC_FAILED with 126 or 127. */
 void report_failure(
-        const struct attempt_id *id, enum spool_cause cause, int code, const char *text);
+        const struct attempt_id *id, enum spool_cause cause, int code, const struct err *why);
 
 /* Reads the whole spool for what it says of an epoch. */
 void report_find(uint64_t epoch, bool *ret_is_started, bool *ret_is_ended);

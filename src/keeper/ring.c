@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "plat/clock.h"
 
 enum { BLOCK = 1 << 16, SMALL = 1 << 20 };
 
@@ -145,6 +146,18 @@ static void convert(struct buf *out, const struct output_file *f, const struct s
 		part.len = (uint32_t)(end - from);
 		buf_add(out, &part, sizeof(part));
 	}
+}
+
+/* Where the last bytes end, so that who does not know it sees an entry without bytes. */
+void ring_mark_index(const struct output *o)
+{
+	const struct output_file *f = &o->files[0];
+	struct spool_chunk c = {.offset = f->n ? ring_position(f, f->n - 1) + 1 : 0,
+	        .wall_ms = clock_wall_ms(),
+	        .stream = SPOOL_TURNING};
+
+	if (o->index_fd >= 0)
+		set(o->index_fd, &c, sizeof(c), o->index_len);
 }
 
 void ring_rewrite_index(struct output *o, const uint32_t line_len[2])

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,6 +111,13 @@ static NORETURN void run_child(struct child *c)
 	_exit(127);
 }
 
+/* A macro, because who calls vfork must not return in the child. The thread sanitizer would make it a fork that does not wait. */
+#ifdef __SANITIZE_THREAD__
+#define FORK_UNTIL_EXEC() ((pid_t)syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL))
+#else
+#define FORK_UNTIL_EXEC() vfork()
+#endif
+
 static pid_t start(struct child *c)
 {
 	pid_t pid = limits_fork(c->s->limits);
@@ -117,7 +125,7 @@ static pid_t start(struct child *c)
 	c->is_in_group = pid == 0;
 	if (pid < 0 && errno == ENOSYS) {
 		errno = 0;
-		pid = vfork();
+		pid = FORK_UNTIL_EXEC();
 	}
 	if (pid == 0)
 		run_child(c);

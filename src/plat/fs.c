@@ -278,3 +278,13 @@ int fs_free_bytes(const char *path, uint64_t *ret_bytes, struct err *err)
 	*ret_bytes = (uint64_t)st.f_bavail * st.f_frsize;
 	return 0;
 }
+
+int fs_free_files(const char *path, uint64_t *ret_n, struct err *err)
+{
+	struct statvfs st;
+
+	if (statvfs(path, &st) < 0)
+		return err_sys(err, errno, "asking for the room at '%s'", path);
+	*ret_n = st.f_files ? st.f_favail : UINT64_MAX;
+	return 0;
+}

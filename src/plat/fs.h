@@ -38,3 +38,5 @@ void fs_unlock(int fd);
 MUST_CHECK int fs_dir_size(const char *path, uint64_t *ret_bytes, struct err *err);
 /* What this process may still write on the file system of path. */
 MUST_CHECK int fs_free_bytes(const char *path, uint64_t *ret_bytes, struct err *err);
+/* How many files it may still make there; UINT64_MAX where the file system does not count them. */
+MUST_CHECK int fs_free_files(const char *path, uint64_t *ret_n, struct err *err);

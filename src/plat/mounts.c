@@ -56,7 +56,7 @@ bool mounts_bind_data(const char *from, const char *to)
 	               NULL) == 0;
 }
 
-bool mounts_enter(int ns_fd)
+bool mounts_enter(int ns_fd, int root_fd)
 {
-	return setns(ns_fd, CLONE_NEWNS) == 0;
+	return setns(ns_fd, CLONE_NEWNS) == 0 && fchdir(root_fd) == 0 && chroot(".") == 0;
 }

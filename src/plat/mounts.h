@@ -21,5 +21,8 @@ MUST_CHECK bool mounts_seal(const char *dir); /* nobody writes into it */
 MUST_CHECK bool mounts_bind_file(const char *from, const char *to);
 /* The same of a directory with data: no device files, no programs. */
 MUST_CHECK bool mounts_bind_data(const char *from, const char *to);
-/* Into the namespace of another process, open as /proc/PID/ns/mnt. The working directory becomes its root. */
-MUST_CHECK bool mounts_enter(int ns_fd);
+/*
+ * Into the namespace of another process, and under its root, which may be another than that of the namespace; open as
+ * /proc/PID/ns/mnt and, O_PATH, /proc/PID/root. The root becomes the working directory.
+ */
+MUST_CHECK bool mounts_enter(int ns_fd, int root_fd);

@@ -13,6 +13,9 @@
 
 #include "base/mem.h"
 
+#define FORKED_NO_EXEC \
+	0x40 /* PF_FORKNOEXEC of the kernel, which calls it so since there is /proc */
+
 void proc_list_done(struct proc_list *l)
 {
 	free(l->items);
@@ -51,29 +54,30 @@ static ssize_t read_small(const char *path, char *out, size_t size)
 	return n;
 }
 
-/* "pid (name) state ppid pgid sid ...": the name may hold anything, so what counts is behind the last parenthesis. */
+/* "pid (name) state ppid pgid sid tty tpgid flags ...": the name may hold anything, so what counts is behind the last parenthesis. */
 static bool parse_stat(const char *text, pid_t pid, struct proc *ret)
 {
 	const char *p = strrchr(text, ')');
-	pid_t ids[3];
+	unsigned long words[6];
 	char *end;
 
 	if (!p || p[1] != ' ' || !p[2])
 		return false;
 	*ret = (struct proc){.pid = pid, .state = p[2]};
 	p += 3;
-	for (size_t i = 0; i < ARRAY_LEN(ids); i++, p = end) {
-		ids[i] = (pid_t)strtol(p, &end, 10);
+	for (size_t i = 0; i < ARRAY_LEN(words); i++, p = end) {
+		words[i] = strtoul(p, &end, 10);
 		if (end == p)
 			return false;
 	}
-	ret->ppid = ids[0];
-	ret->pgid = ids[1];
-	ret->sid = ids[2];
+	ret->ppid = (pid_t)words[0];
+	ret->pgid = (pid_t)words[1];
+	ret->sid = (pid_t)words[2];
+	ret->is_unexeced = words[5] & FORKED_NO_EXEC;
 	return true;
 }
 
-static bool read_proc(pid_t pid, struct proc *ret)
+bool proc_read(pid_t pid, struct proc *ret)
 {
 	char path[64], text[512];
 
@@ -115,7 +119,7 @@ int proc_list_all(struct proc_list *l)
 	while ((e = readdir(dir))) {
 		pid_t pid = pid_of_name(e->d_name);
 
-		if (pid && read_proc(pid, &p))
+		if (pid && proc_read(pid, &p))
 			add(l, &p);
 	}
 	closedir(dir);
@@ -153,7 +157,7 @@ static bool add_children_of_thread(struct proc_list *l, pid_t pid, const char *t
 			}
 			word[n_word] = '\0';
 			n_word = 0;
-			if (read_proc(pid_of_name(word), &p))
+			if (proc_read(pid_of_name(word), &p))
 				add(l, &p);
 		}
 	}

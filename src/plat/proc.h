@@ -14,8 +14,9 @@ struct proc {
 	pid_t ppid;
 	pid_t pgid;
 	pid_t sid;
-	char state;     /* as ps shows it: 'T' is stopped; 'Z' and 'X' are dead */
-	bool is_member; /* for callers that choose among a list */
+	char state;       /* as ps shows it: 'T' is stopped; 'Z' and 'X' are dead */
+	bool is_unexeced; /* forked, and still the program of its parent */
+	bool is_member;   /* for callers that choose among a list */
 };
 
 struct proc_list {
@@ -30,6 +31,8 @@ void proc_list_done(struct proc_list *l);
 /* Sets the name that ps -o comm shows, and gives every signal its default action. */
 void proc_begin(const char *name);
 
+/* One process; false when it is gone. */
+MUST_CHECK bool proc_read(pid_t pid, struct proc *ret);
 /* Every process of the machine that can be seen. Replaces what the list holds; -1 with errno when /proc cannot be read. */
 MUST_CHECK int proc_list_all(struct proc_list *l);
 /* What descends from `root`, without it. What is forked or orphaned meanwhile may be missing: look again until nothing is left. */

@@ -54,10 +54,10 @@ static bool is_whole(const struct room_node *v, uint32_t i)
 
 static uint64_t free_bytes(const struct room_node *v, uint32_t i)
 {
-	uint64_t taken = v->used_bytes[i] + v->node->devices[i].info.withheld_bytes;
-	uint64_t all = v->node->devices[i].info.mem_bytes;
+	uint64_t withheld = v->node->devices[i].info.withheld_bytes; /* any number */
+	uint64_t all = v->node->devices[i].info.mem_bytes, left = all - MIN(all, v->used_bytes[i]);
 
-	return taken >= all ? 0 : all - taken;
+	return left - MIN(left, withheld);
 }
 
 /* Whole devices: false when there are too few. left: whole ones that would remain. */

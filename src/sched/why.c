@@ -206,6 +206,8 @@ size_t sched_reasons(
 	case WAIT_BACKOFF:
 		snprintf(text, sizeof(text), "attempt %u begins not before %s", j->n_attempts + 1,
 		        num_format_time(j->not_before_ms, when));
+		if (j->reason == REASON_NO_DISK)
+			say(&out[n++], REASON_NO_DISK, j->transitions[j->n_transitions - 1].text);
 		say(&out[n++], REASON_BACKOFF, text);
 		break;
 	case WAIT_THROTTLE:

@@ -200,8 +200,9 @@ static enum reason reason_of(const struct spool_record *r)
 		return REASON_GPU_MEMORY_LIMIT;
 	case SPOOL_OOM:
 		return REASON_MEMORY_LIMIT;
-	case SPOOL_EXEC_FAILED:
 	case SPOOL_SETUP_FAILED:
+		return r->no_disk ? REASON_NO_DISK : REASON_EXEC_FAILED;
+	case SPOOL_EXEC_FAILED:
 		return REASON_EXEC_FAILED;
 	case SPOOL_KEEPER_KILLED:
 		return REASON_KEEPER_KILLED;

@@ -20,12 +20,13 @@ struct args {
 	const char *data, *config, *listen;
 	bool insecure;
 	bool has_helper;
+	bool goes_down;
 	enum settings_question question; /* instead of serving */
 	bool asks_can_serve;
 	const char *key;
 };
 
-enum { OPT_INSECURE = 1000, OPT_HELPER, OPT_CHECK, OPT_SHOW, OPT_GET, OPT_CAN };
+enum { OPT_INSECURE = 1000, OPT_HELPER, OPT_CHECK, OPT_SHOW, OPT_GET, OPT_CAN, OPT_SHUTDOWN };
 
 /* Each connection is a file; what is started by others keeps the limit that it had. */
 static void raise_open_files(void)
@@ -46,6 +47,7 @@ static const struct argp_option options[] = {
         {"listen", 'l', "HOST:PORT", 0, "Serve TCP too, with TLS", 0},
         {"insecure", OPT_INSECURE, NULL, 0, "Take plain HTTP beyond loopback too", 0},
         {"helper", OPT_HELPER, NULL, 0, "Root's helper is there: jobs run as their submitters", 0},
+        {"shutdown", OPT_SHUTDOWN, NULL, 0, "Start nothing, end what runs here, and end", 0},
         {"check-config", OPT_CHECK, NULL, 0, "Check the configuration and end", 0},
         {"show-config", OPT_SHOW, NULL, 0, "Print the configuration and end", 0},
         {"can-serve", OPT_CAN, NULL, 0,
@@ -75,6 +77,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_HELPER:
 		a->has_helper = true;
+		return 0;
+	case OPT_SHUTDOWN:
+		a->goes_down = true;
 		return 0;
 	case OPT_CHECK:
 		a->question = SETTINGS_CHECK;
@@ -162,6 +167,7 @@ int main(int argc, char **argv)
 		return 1;
 	if (server_open(a.data, a.config, a.listen, a.insecure, a.has_helper, &s, &err))
 		return fail(&err);
+	s->shutting_down = a.goes_down;
 	if (loop_signal_new(s->loop, SIGTERM, on_signal, s, &term, &err) ||
 	        loop_signal_new(s->loop, SIGINT, on_signal, s, &intr, &err))
 		log_error("signal", "text=\"%s\"", err.text);

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "base/text.h"
+
 static void put_cpus(struct buf *b, uint32_t tag, const struct cpu_set *s)
 {
 	uint8_t bytes[sizeof(s->bits)];
@@ -210,7 +212,9 @@ static bool get_bytes_field(const struct field *f, const struct codec_field *in,
 	case FIELD_TEXT:
 		return get_text(in, p, ctx);
 	case FIELD_FIXED:
-		codec_strcpy(p, f->size, in);
+		codec_strcpy(
+		        p, f->size, in); /* names, for people: a peer may have cut a character */
+		text_clean(p);
 		return true;
 	case FIELD_STRINGS:
 		return get_string(in, l, *(char ***)p);

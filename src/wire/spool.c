@@ -24,6 +24,7 @@ enum {
 	TAG_TEXT,
 	TAG_HELD,
 	TAG_NOT_HELD,
+	TAG_NO_DISK,
 };
 
 /* FNV-1a: finds what a crash leaves behind, and is no guard against malice. */
@@ -60,6 +61,7 @@ void spool_encode(const struct spool_record *r, struct buf *b)
 	codec_put_u64(b, TAG_CPU_MS, r->cpu_ms);
 	codec_put_u64(b, TAG_OUTPUT, r->output_bytes);
 	codec_put_u64(b, TAG_DROPPED, r->dropped_bytes);
+	codec_put_u64(b, TAG_NO_DISK, r->no_disk);
 	codec_put_bytes(b, TAG_TEXT, r->text, strnlen(r->text, sizeof(r->text) - 1));
 	if (b->overflow)
 		return;
@@ -133,6 +135,9 @@ static void take_end(struct spool_record *r, const struct codec_field *f)
 		break;
 	case TAG_DROPPED:
 		r->dropped_bytes = f->u;
+		break;
+	case TAG_NO_DISK:
+		r->no_disk = f->u != 0;
 		break;
 	default:
 		break;

@@ -77,6 +77,8 @@ struct spool_record {
 	uint64_t cpu_ms;        /* user and system, all processes */
 	uint64_t output_bytes;  /* written by the job */
 	uint64_t dropped_bytes; /* of them, not kept (ceiling, or the disk was full) */
+	/* Of SPOOL_SETUP_FAILED: for want of disk. Nothing of it was run, so that it may be started again. */
+	bool no_disk;
 	char text[256];
 };
 
@@ -94,7 +96,9 @@ size_t spool_skip(const void *data, size_t len);
  * Once the output has passed its ceiling, the file's second half becomes a ring while the attempt runs: offsets start
  * over at the middle, and what an old entry tells of may have been written over. At the end the file is put in order:
  * head, one line that says how many bytes are left out, tail; and the index is replaced (by rename) by one that fits,
- * with an entry of stream SPOOL_GAP between head and tail. A keeper that was killed leaves the ring as it was.
+ * with an entry of stream SPOOL_GAP between head and tail. Before the file is touched the old index gets its last entry,
+ * SPOOL_TURNING: from then on it says nothing of the files, and who follows them waits for the end of the attempt. A
+ * keeper that was killed leaves the ring as it was, or the file half in order.
  * An index that passes SPOOL_INDEX_MAX is not continued; bytes of the output that no entry covers are stdout.
  */
 #define SPOOL_INDEX_MAX (16 * MIB)
@@ -104,6 +108,7 @@ enum spool_stream {
 	SPOOL_STDERR = 2,     /* `offset` is in err_path, where the attempt has one */
 	SPOOL_GAP = 3,        /* the line in stdout's file that says how much is left out */
 	SPOOL_GAP_STDERR = 4, /* the same in err_path */
+	SPOOL_TURNING = 5,    /* of no bytes, behind the last entry that has some */
 };
 
 struct spool_chunk {

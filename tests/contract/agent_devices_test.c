@@ -33,7 +33,7 @@ static int end(void **state)
 /* Does something to the simulated devices. */
 static void fake(const char *const *args)
 {
-	const char *argv[16] = {scene_built("fake/fake-gpu"), scene_path(s, "sim/gpus.sim")};
+	const char *argv[16] = {shared_program("fake/fake-gpu"), scene_path(s, "sim/gpus.sim")};
 	int status;
 	pid_t pid;
 
@@ -65,7 +65,7 @@ static void start_holder(uint64_t epoch, uint32_t device, const char *size, cons
 	struct link_start m;
 	char script[600];
 
-	snprintf(script, sizeof(script), "%s - use %s %s -- %s", scene_built("fake/fake-gpu"),
+	snprintf(script, sizeof(script), "%s - use %s %s -- %s", shared_program("fake/fake-gpu"),
 	        s->devices[device].uuid, size, tail);
 	m = scene_start(epoch, script);
 	m.slices = &slice;

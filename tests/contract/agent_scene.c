@@ -1,7 +1,6 @@
 #include "agent_scene.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -281,22 +280,7 @@ void scene_send(struct scene *s, struct buf *b)
 
 struct link_start scene_start(uint64_t epoch, const char *script)
 {
-	static char *argv[4] = {"/bin/sh", "-c", NULL, NULL};
-
-	argv[2] = (char *)(uintptr_t)script;
-	return (struct link_start){
-	        .id = {.num = epoch, .task = TASK_NONE},
-	        .attempt = 1,
-	        .epoch = epoch,
-	        .name = "test",
-	        .queue = "default",
-	        .uid = geteuid(),
-	        .argv = argv,
-	        .chdir = "/",
-	        .n_cpus = 1,
-	        .rows = 24,
-	        .columns = 80,
-	};
+	return shared_job(epoch, script, "/");
 }
 
 void scene_send_start(struct scene *s, const struct link_start *m)
@@ -374,19 +358,12 @@ void scene_type(
 
 const struct spool_record *scene_record(const struct scene *s, uint64_t epoch, enum spool_kind kind)
 {
-	for (size_t i = 0; i < s->n_records; i++)
-		if (s->records[i].epoch == epoch && s->records[i].kind == kind)
-			return &s->records[i];
-	return NULL;
+	return shared_record(s->records, s->n_records, epoch, kind);
 }
 
 size_t scene_count(const struct scene *s, uint64_t epoch, enum spool_kind kind)
 {
-	size_t n = 0;
-
-	for (size_t i = 0; i < s->n_records; i++)
-		n += s->records[i].epoch == epoch && s->records[i].kind == kind;
-	return n;
+	return shared_count(s->records, s->n_records, epoch, kind);
 }
 
 const struct link_attempt *scene_known(const struct scene *s, uint64_t epoch)
@@ -415,25 +392,7 @@ pid_t scene_keepers_parent(const struct scene *s)
 
 const char *scene_path(const struct scene *s, const char *name)
 {
-	static char paths[8][256];
-	static unsigned next;
-	char *path = paths[next++ % 8];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", s->dir, name);
-	return path;
-}
-
-const char *scene_built(const char *name)
-{
-	static char paths[8][256];
-	static unsigned next;
-	char *path = paths[next++ % 8];
-	const char *build = getenv("BERTH_BUILD");
-
-	if (!build)
-		fail_msg("BERTH_BUILD does not say where the programs are");
-	snprintf(path, sizeof(paths[0]), "%s/%s", build, name);
-	return path;
+	return shared_path(s->dir, name);
 }
 
 void scene_begin(struct scene *s, const char *simulate)
@@ -482,7 +441,7 @@ void scene_start_agent(struct scene *s)
 		/* The log of a test that goes well is not read. */
 		if (!getenv("BERTH_TEST_LOG"))
 			(void)!freopen(scene_path(s, "agent.log"), "a", stderr);
-		execv(scene_built("berth-agent"), (char *const *)(uintptr_t)argv);
+		execv(shared_program("berth-agent"), (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
 	if (s->server)
@@ -507,11 +466,6 @@ void scene_kill_agent(struct scene *s, int signo)
 {
 	kill(s->agent, signo);
 	(void)scene_wait_agent(s);
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
 }
 
 static void show_log(struct scene *s)
@@ -547,7 +501,7 @@ void scene_end(struct scene *s)
 	}
 	if (status != 0)
 		show_log(s);
-	nftw(s->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	shared_remove(s->dir);
 	/* Also a sanitizer's complaint. */
 	assert_int_equal(status, 0);
 }

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 #include "plat/net.h"
-#include "wire/link.h"
+#include "shared.h"
 
 #define SCENE_RECORDS 4096
 #define SCENE_STREAMS 64
@@ -69,7 +69,6 @@ void scene_serve(struct scene *s);                 /* begins to listen, or again
 void scene_hide(struct scene *s);                  /* the server goes */
 const char *scene_path(
         const struct scene *s, const char *name); /* good until the 8th call from now */
-const char *scene_built(const char *name);        /* a part of the build; the same */
 
 /* Runs the loop until that is so; fails the test when it takes too long. */
 #define scene_until(s, what, x) scene_until_at((s), (what), (x), #what, __FILE__, __LINE__)

@@ -403,7 +403,7 @@ static void test_one_agent_per_directory(void **state)
 
 	if (second == 0) {
 		(void)!freopen("/dev/null", "w", stderr);
-		execl(scene_built("berth-agent"), "berth agent", "--data", s->dir, "--server",
+		execl(shared_program("berth-agent"), "berth agent", "--data", s->dir, "--server",
 		        s->url, (char *)NULL);
 		_exit(127);
 	}

@@ -75,8 +75,12 @@ static bool read_all(struct client *c, void *out, size_t len)
 	for (size_t at = 0; at < len;) {
 		struct pollfd p = {.fd = c->fd, .events = POLLIN};
 		ssize_t n;
+		int rc;
 
-		assert_int_equal(poll(&p, 1, SCENE_WAIT_MS), 1);
+		/* A child may end meanwhile. */
+		while ((rc = poll(&p, 1, SCENE_WAIT_MS)) < 0 && errno == EINTR)
+			;
+		assert_int_equal(rc, 1);
 		n = read(c->fd, (char *)out + at, len - at);
 		if (n <= 0)
 			return false;

@@ -2,26 +2,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <talloc.h>
 
 #include "leftovers.h"
 #include "plat/clock.h"
+#include "shared.h"
 
 /* What an engine has to be given here, beside what all of them are given. A new engine has its lines in this one place. */
 void scene_options(struct scene *s, struct engine_options *o)
 {
-	const char *build = getenv("BERTH_BUILD");
-
-	if (!build)
-		fail_msg("BERTH_BUILD does not say where the programs are");
 	o->loop = s->loop;
 	o->data_dir = s->dir;
 	o->node_name = "n1";
 	if (strcmp(s->ops->name, "host") == 0)
-		o->program = talloc_asprintf(s->ctx, "%s/berth-keeper", build);
+		o->program = talloc_strdup(s->ctx, shared_program("berth-keeper"));
 	else
 		fail_msg("nobody says how engine %s is tested", s->ops->name);
 }
@@ -78,12 +74,7 @@ static void on_news(void *data, enum log_level level, const char *event, const c
 
 const char *scene_path(const struct scene *s, const char *name)
 {
-	static char paths[8][256];
-	static unsigned next;
-	char *path = paths[next++ % 8];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", s->dir, name);
-	return path;
+	return shared_path(s->dir, name);
 }
 
 static void on_timer(void *data)
@@ -139,11 +130,6 @@ int scene_setup(void **state)
 	return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
-}
-
 int scene_teardown(void **state)
 {
 	struct scene *s = *state;
@@ -156,7 +142,7 @@ int scene_teardown(void **state)
 	talloc_free(s->ctx);
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
-	return nftw(s->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	return shared_remove(s->dir);
 }
 
 /* Waiting */
@@ -229,22 +215,7 @@ void scene_make_file(struct scene *s, const char *name)
 
 struct link_start scene_job(const struct scene *s, uint64_t epoch, const char *script)
 {
-	static char *argv[4] = {"/bin/sh", "-c", NULL, NULL};
-
-	argv[2] = (char *)(uintptr_t)script;
-	return (struct link_start){
-	        .id = {.num = epoch, .task = TASK_NONE},
-	        .attempt = 1,
-	        .epoch = epoch,
-	        .name = "test",
-	        .queue = "default",
-	        .uid = geteuid(),
-	        .argv = argv,
-	        .chdir = (char *)(uintptr_t)s->dir,
-	        .n_cpus = 1,
-	        .rows = 24,
-	        .columns = 80,
-	};
+	return shared_job(epoch, script, s->dir);
 }
 
 int scene_prepare(struct scene *s, const struct link_start *m)
@@ -296,19 +267,12 @@ struct engine_state scene_state(struct scene *s, uint64_t epoch)
 
 const struct spool_record *scene_record(const struct scene *s, uint64_t epoch, enum spool_kind kind)
 {
-	for (size_t i = s->n_records; i-- > 0;)
-		if (s->records[i].epoch == epoch && s->records[i].kind == kind)
-			return &s->records[i];
-	return NULL;
+	return shared_record(s->records, s->n_records, epoch, kind);
 }
 
 size_t scene_count(const struct scene *s, uint64_t epoch, enum spool_kind kind)
 {
-	size_t n = 0;
-
-	for (size_t i = 0; i < s->n_records; i++)
-		n += s->records[i].epoch == epoch && s->records[i].kind == kind;
-	return n;
+	return shared_count(s->records, s->n_records, epoch, kind);
 }
 
 const struct spool_record *scene_end(struct scene *s, uint64_t epoch)

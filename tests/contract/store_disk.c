@@ -303,7 +303,7 @@ void case_read_only_disk(void **state)
 		scene_move(sc, "mnt/berth.db");
 		scene_close(sc);
 		snprintf(mnt, sizeof(mnt), "%s/mnt", sc->dir);
-		assert_int_equal(mount(NULL, mnt, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+		assert_int_equal(mount("", mnt, "", MS_REMOUNT | MS_RDONLY, NULL), 0);
 	} else {
 		scene_close(sc);
 		assert_int_equal(chmod(sc->path, 0400), 0);

@@ -232,6 +232,24 @@ STORY
   [ "$(job 1 '[.transitions[] | select(.reason == "node_lost")] | length')" = 0 ]
 }
 
+@test "a verb says that the server does not answer, and gets its answer when it does; waiting for a job says nothing" {
+  up
+  waiter go
+  becomes 1 RUNNING
+  b wait 1 2>waited &
+  waiting=$!
+  kill -STOP "$(part server)"
+  b ps -o name >listed 2>said &
+  listing=$!
+  eventually grep -q "the server does not answer; waiting for it" said
+  kill -CONT "$(part server)"
+  wait "$listing"
+  [ "$(cat listed)" = 1 ]
+  touch go
+  wait "$waiting" || true
+  [ ! -s waited ]
+}
+
 @test "a store of a newer version is refused and left alone; a second server names the first" {
   up
   b run -- true
@@ -315,4 +333,95 @@ is_over() { ! kill -0 "$(cat "$STORY/pid")" 2>/dev/null; }
 @test "a GPU off the bus, an XID, a driver that hangs: withheld, its jobs by their rules, back by themselves" {
   eventually is_over || eventually is_over || eventually is_over
   [ "$(tail -n 1 "$STORY/log")" = told ] || { tail -n 40 "$STORY/log"; tail -n 30 "$STORY"/data/logs/*.log; return 1; }
+}
+
+@test "no room to start on: the job waits for it, says so, and runs once, at most once too" {
+  export BERTH_CONF_JOB_RETRY_BACKOFF=100ms
+  up_with_faults
+  chmod 777 "$T"
+  # send COMMAND KEYS: a job without a directory of its own choice, which the verb would give it; sets id.
+  send() {
+    local body="{\"command\":[\"sh\",\"-c\",\"$1\"],\"cpus\":0,\"output\":\"$T/mine.%j\"$2}"
+    [ "$(post /v1/jobs "$body")" = 201 ] || { cat "$T/answer"; return 1; }
+    id=$(jq -r .id "$T/answer")
+  }
+  local fault first once gone n=0
+  # No place for its logs, no note of the start, no directory (a quota), no file for its output.
+  for fault in "agent mkdir 30 0 $D/logs" "keeper write 28 0 $D/run/keeper.sock.begun" "keeper mkdir 122 0 $D/work" "keeper open 28 0 $T/mine"; do
+    plan "$fault"
+    n=$((n + 1))
+    send "echo first >>$T/ran$n; exit 3" ""
+    first=$id
+    send "echo once >>$T/ran$n; exit 3" ',"no_retry":true'
+    once=$id
+    send "echo gone >>$T/ran$n" ""
+    gone=$id
+    for id in "$first" "$once" "$gone"; do
+      eventually is no_disk job "$id" '.attempts[1].reason' || { echo "$fault"; b show "$id"; return 1; }
+      eventually is no_disk job "$id" '.reasons[0].code'
+    done
+    b cancel "$gone"
+    becomes "$gone" CANCELLED
+    plan ""
+    becomes "$first" FAILED
+    becomes "$once" FAILED
+    [ "$(job "$first" .exit_code) $(job "$once" .exit_code)" = "3 3" ]
+    [ "$(sort "$T/ran$n")" = $'first\nonce' ]
+  done
+  # Where nothing may ever be written it does not wait.
+  plan "keeper open 30 0 $T/mine"
+  send true ""
+  becomes "$id" FAILED
+  [ "$(job "$id" .exit_code)" = 125 ]
+}
+
+@test "a file system that does not answer holds the start of its own jobs only; cancel ends them, at the latest when it is gone" {
+  [ "$(id -u)" -eq 0 ] && [ -z "$FLOW_USER" ] || skip "only root can mount a file system"
+  [ -c /dev/fuse ] || skip "needs FUSE"
+  chmod 755 "$T"
+  mkdir "$T/mnt"
+  cat >"$T/story" <<'STORY'
+set -eu
+b() { timeout 15 "$BERTH_BUILD/berth" "$@"; }
+states() { b ps -a -o json | jq -r "[.jobs[] | select(.id | IN($1)) | .state] | unique | join(\" \")"; }
+becomes() { for _ in $(seq 400); do [ "$(states "$1")" != "$2" ] || return 0; sleep 0.05; done; b ps -a; return 1; }
+b up -d --simulate 1x1GiB
+for how in "" read; do
+  python3 "$BERTH_SOURCE/tests/flow/hang.py" "$T/mnt" $how >"$T/ready$how" &
+  fuse=$!
+  until grep -q ready "$T/ready$how" 2>/dev/null; do sleep 0.05; done
+  ids= n=0
+  # Its directory, its program, its output file.
+  for keys in "\"chdir\":\"$T/mnt\",\"command\":[\"true\"]" "\"command\":[\"$T/mnt/x\"]" "\"command\":[\"true\"],\"output\":\"$T/mnt/o\""; do
+    ids=$ids${ids:+,}$(curl -s --unix-socket "$T/data/berth.sock" -H 'Content-Type: application/json' \
+      -d "{\"cpus\":0,$keys}" http://berth/v1/jobs | jq .id)
+  done
+  # Each of them asks, and sleeps.
+  until [ "$(ps -eo stat,wchan:20 | grep -cE 'request_wait_answ|path_openat|fuse')" -ge 3 ]; do
+    n=$((n + 1))
+    [ $n -lt 100 ] || break
+    sleep 0.05
+  done
+  b run -c 0 -- echo "others run"
+  [ "$(states "$ids")" = STARTING ]
+  # shellcheck disable=SC2046
+  b cancel $(echo "$ids" | tr -d '"' | tr , ' ') >/dev/null
+  if [ "$how" = read ]; then
+    becomes "$ids" COMPLETING
+    b run -c 0 -- echo "others go on"
+    kill -9 $fuse
+    becomes "$ids" CANCELLED
+  else
+    becomes "$ids" CANCELLED
+    kill -9 $fuse
+  fi
+  umount "$T/mnt"
+done
+b down
+echo told
+STORY
+  run -0 timeout 90 env T="$T" BERTH_DATA="$T/data" unshare -m bash "$T/story" 3>&-
+  [ "$(grep -c 'others run' <<<"$output")" = 2 ]
+  has "$output" "others go on"
+  has "$output" told
 }

@@ -14,3 +14,18 @@ load helper
   has "$(cat "$T/err")" "nvidia0: No such device or address"
   has "$(cat "$T/err")" "nvidia1: Operation not permitted"
 }
+
+@test "jobs are held in another group only where helper.conf says so" {
+  group=/berth-flow-helper-$$
+  export BERTH_CONF_CGROUP_PARENT=$group
+  up
+  run -125 b run -- true
+  has "$output" "cgroup.parent '$group' is not cgroup_parent of helper.conf"
+  b down
+  echo "cgroup_parent = $group" >"$D/helper.conf"
+  up
+  b run -- cat /proc/self/cgroup >"$T/cgroup"
+  has "$(cat "$T/cgroup")" "$group/berth-"
+  b down
+  find /sys/fs/cgroup -maxdepth 2 -type d -name "berth-flow-helper-$$" -exec rmdir {} +
+}

@@ -125,6 +125,23 @@ load helper
   done
 }
 
+@test "TERM to all at once, as at the end of a machine, is down: nothing is started again before the next up" {
+  up
+  b submit -- sh -c "echo \$BERTH_ATTEMPT >>$T/ran; [ \$BERTH_ATTEMPT -gt 1 ] || sleep 60"
+  b submit -c 0 --no-retry -- sleep 60
+  eventually test -s "$T/ran"
+  becomes 2 RUNNING
+  # shellcheck disable=SC2046 # a word for each
+  kill -TERM $(left_pids)
+  eventually is "" left_pids
+  [ "$(cat "$T/ran")" = 1 ]
+  up
+  run -0 b wait 1
+  [ "$(cat "$T/ran")" = $'1\n2' ]
+  [ "$(job 1 '[.attempts[] | .state + " " + .reason] | join(", ")')" = "CANCELLED shutdown, COMPLETED exited" ]
+  [ "$(state 2)" = CANCELLED ]
+}
+
 @test "what dies is started again, however often" {
   up
   for _ in 1 2 3 4; do

@@ -23,8 +23,7 @@ static void check_line(const char *text, size_t size)
 	size_t len = strnlen(text, size);
 
 	FUZZ_MUST(len < size);
-	FUZZ_MUST(text_is_utf8(text, len));
-	FUZZ_MUST(!text_has_control(text, len));
+	FUZZ_MUST(fuzz_is_line(text, len));
 }
 
 void fuzz_err_check(int rc, const struct err *err)
@@ -69,6 +68,11 @@ bool fuzz_piece(const uint8_t **data, size_t *size, const uint8_t **ret_piece, s
 	*data += len;
 	*size -= len;
 	return true;
+}
+
+bool fuzz_is_line(const char *text, size_t len)
+{
+	return text_is_utf8(text, len) && !text_has_control(text, len);
 }
 
 bool fuzz_is_same(const struct buf *a, const struct buf *b)

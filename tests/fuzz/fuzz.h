@@ -26,4 +26,6 @@ uint8_t fuzz_byte(const uint8_t **data, size_t *size);
 /* Cuts off a piece whose length stands in its first two bytes (little end first), cut to what is there; false at the end. */
 bool fuzz_piece(const uint8_t **data, size_t *size, const uint8_t **ret_piece, size_t *ret_len);
 
+/* UTF-8 in which nothing is that a terminal would act on. */
+bool fuzz_is_line(const char *text, size_t len);
 bool fuzz_is_same(const struct buf *a, const struct buf *b);

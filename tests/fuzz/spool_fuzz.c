@@ -15,6 +15,7 @@ static void check_same(const struct spool_record *a, const struct spool_record *
 	FUZZ_MUST(a->keeper_pid == b->keeper_pid && a->pid == b->pid && a->cause == b->cause);
 	FUZZ_MUST(a->wait_status == b->wait_status && a->cpu_ms == b->cpu_ms);
 	FUZZ_MUST(a->peak_mem_bytes == b->peak_mem_bytes && a->output_bytes == b->output_bytes);
+	FUZZ_MUST(a->no_disk == b->no_disk);
 	FUZZ_MUST(a->dropped_bytes == b->dropped_bytes && strcmp(a->text, b->text) == 0);
 }
 

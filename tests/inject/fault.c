@@ -279,27 +279,19 @@ static int lock_or_pass(int fd, int op, void *arg)
 	return REAL(fcntl)(fd, op, arg);
 }
 
-EXPORT int fcntl(int fd, int op, ...)
-{
-	va_list ap;
-	void *arg;
-
-	va_start(ap, op);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	return lock_or_pass(fd, op, arg);
-}
-
-EXPORT int fcntl64(int fd, int op, ...)
-{
-	va_list ap;
-	void *arg;
-
-	va_start(ap, op);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	return lock_or_pass(fd, op, arg);
-}
+#define FCNTL(name)                               \
+	EXPORT int name(int fd, int op, ...)      \
+	{                                         \
+		va_list ap;                       \
+		void *arg;                        \
+                                                  \
+		va_start(ap, op);                 \
+		arg = va_arg(ap, void *);         \
+		va_end(ap);                       \
+		return lock_or_pass(fd, op, arg); \
+	}
+FCNTL(fcntl)
+FCNTL(fcntl64)
 
 static int open_as_planned(int dir, const char *path, int flags, mode_t mode)
 {

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <string.h>
 #include <talloc.h>
 
@@ -25,6 +26,7 @@ static struct fake {
 	bool again_has_begun;    /* prepare finds it living */
 	uint64_t ends_meanwhile; /* prepare finds that this one has ended */
 	const char *refusal;     /* of prepare */
+	int refusal_sys;         /* with this errno; 0: none */
 } fake;
 
 static struct {
@@ -60,6 +62,8 @@ static void say(enum spool_kind kind, uint64_t epoch)
 static int fake_prepare(struct engine *e, const struct engine_request *r, struct err *err)
 {
 	fake.last = *r;
+	if (fake.refusal && fake.refusal_sys)
+		return err_sys(err, fake.refusal_sys, "%s", fake.refusal);
 	if (fake.refusal)
 		return err_set(err, ERR_NOT_FOUND, "%s", fake.refusal);
 	if (r->again && fake.again_has_begun) {
@@ -462,11 +466,18 @@ static void test_cannot_be_prepared(void **state)
 	assert_int_equal(r.cause, SPOOL_SETUP_FAILED);
 	assert_int_equal(r.wait_status, 125 << 8);
 	assert_string_equal(r.text, "there is no such account");
+	assert_false(r.no_disk);
+	fake.refusal_sys = EROFS;
+	start(3);
+	assert_int_equal(told(LINK_ENDED, 3, &r), 1);
+	assert_int_equal(r.cause, SPOOL_SETUP_FAILED);
+	assert_true(r.no_disk);
 	fake.refusal = NULL;
 	m = a_start(2);
 	m.argv = none;
 	attempts_start(t.attempts, &m, NULL, 0, false);
 	assert_int_equal(told(LINK_ENDED, 2, &r), 1);
+	assert_false(r.no_disk);
 	assert_non_null(strstr(r.text, "no command"));
 	assert_int_equal(fake.n_started, 0);
 }

@@ -44,6 +44,21 @@ static void test_sys(void **state)
 	}
 }
 
+static void test_no_disk(void **state)
+{
+	struct err err;
+
+	assert_int_equal(err_sys(&err, EROFS, "x"), -ERR_IO);
+	assert_int_equal(err_wrap(&err, "y"), -ERR_IO);
+	assert_true(err_is_no_disk(&err));
+	assert_int_equal(err_sys(&err, EDQUOT, "x"), -ERR_NO_SPACE);
+	assert_true(err_is_no_disk(&err));
+	assert_int_equal(err_sys(&err, EIO, "x"), -ERR_IO);
+	assert_false(err_is_no_disk(&err));
+	assert_int_equal(err_set(&err, ERR_FORBIDDEN, "x"), -ERR_FORBIDDEN);
+	assert_false(err_is_no_disk(&err));
+}
+
 static void test_wrap_and_hint(void **state)
 {
 	struct err err;
@@ -101,6 +116,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_set),
 	        cmocka_unit_test(test_sys),
+	        cmocka_unit_test(test_no_disk),
 	        cmocka_unit_test(test_wrap_and_hint),
 	        cmocka_unit_test(test_long_text),
 	        cmocka_unit_test(test_table),

@@ -56,6 +56,18 @@ static void test_show(void **state)
 }
 
 /* A cut never splits a character, wherever it falls. */
+static void test_clean(void **state)
+{
+	char text[] = "a\033[2J\xc3\xa9\xc2\x9b\xff\xe2\x82", plain[] = "GPU-1", empty[] = "";
+
+	text_clean(text);
+	assert_string_equal(text, "a?[2J\xc3\xa9????");
+	text_clean(plain);
+	assert_string_equal(plain, "GPU-1");
+	text_clean(empty);
+	assert_string_equal(empty, "");
+}
+
 static void test_show_cuts_between_characters(void **state)
 {
 	char in[200], out[TEXT_SHOW_SIZE];
@@ -77,6 +89,7 @@ int main(void)
 	        cmocka_unit_test(test_is_utf8),
 	        cmocka_unit_test(test_has_control),
 	        cmocka_unit_test(test_show),
+	        cmocka_unit_test(test_clean),
 	        cmocka_unit_test(test_show_cuts_between_characters),
 	};
 

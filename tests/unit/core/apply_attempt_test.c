@@ -245,6 +245,39 @@ static void test_lost_attempts_are_started_again(void **state)
 	box_done(&b);
 }
 
+/* Nothing of it has run: at most once is not once yet, and --retry is for what has. */
+static void test_no_disk_to_start_on(void **state)
+{
+	struct request r = box_request();
+	struct box b;
+	struct job *j;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	r.no_retry = true;
+	j = box_submit(&b, r);
+	for (uint32_t i = 0; i < 3; i++) {
+		box_start(&b, j);
+		box_end(&b, j, REASON_NO_DISK);
+		box_expect(j, JOB_PENDING, REASON_NO_DISK);
+		assert_int_equal(j->attempts[i].state, JOB_FAILED);
+		assert_int_equal(j->attempts[i].started_ms, 0);
+		assert_int_equal(j->wait, WAIT_BACKOFF);
+		assert_true(j->not_before_ms == b.now.wall_ms + (1000 << i));
+		assert_int_equal(j->failures, 0);
+		box_pass(&b, 60000);
+	}
+	box_run(&b, j);
+	box_exit(&b, j, 3);
+	box_expect(j, JOB_FAILED, REASON_EXITED);
+	j = box_start(&b, box_submit(&b, r));
+	box_cancel(&b, j->id);
+	box_end(&b, j, REASON_NO_DISK);
+	box_expect(j, JOB_CANCELLED, REASON_CANCELLED);
+	box_done(&b);
+}
+
 static void test_failures_are_retried_as_often_as_asked(void **state)
 {
 	struct box b;
@@ -353,6 +386,7 @@ int main(void)
 	        cmocka_unit_test(test_note),
 	        cmocka_unit_test(test_a_stop_overtakes_the_start),
 	        cmocka_unit_test(test_lost_attempts_are_started_again),
+	        cmocka_unit_test(test_no_disk_to_start_on),
 	        cmocka_unit_test(test_failures_are_retried_as_often_as_asked),
 	        cmocka_unit_test(test_what_retry_is_for),
 	        cmocka_unit_test(test_a_user_who_cancelled_wants_no_retry),

@@ -5,8 +5,10 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/reader.h"
@@ -325,6 +327,75 @@ static void test_put_in_order(void **state)
 }
 
 /* A follower goes on where it was, whichever part that is in. */
+/* Between the mark and the new index the file says nothing; who came that far waits, and misses nothing. */
+static void test_while_it_is_put_in_order(void **state)
+{
+	struct reader_options o = all(), tail = all();
+	struct reader *r, *late;
+
+	make_ring();
+	r = open_reader(&o);
+	assert_string_equal(read_now(r), "10123456789\n[berth: 5 bytes left out]\nfghijABCDE");
+	put_at("out", "FGHIJ", 15);
+	put_index("logs/0/1.1.idx", SPOOL_STDOUT, 15, 5);
+	put_index("logs/0/1.1.idx", SPOOL_TURNING, 20, 0);
+	put_at("out", "xxxxx", 15);
+	assert_string_equal(read_now(r), "");
+	tail.tail_lines = 10;
+	late = open_reader(&tail);
+	assert_string_equal(read_now(late), "");
+	put_at("out", "0123456789[gap]ABCDEFGHIJ", 0);
+	put_index("logs/0/new", SPOOL_STDOUT, 0, 10);
+	put_index("logs/0/new", SPOOL_GAP, 10, 5);
+	put_index("logs/0/new", SPOOL_STDOUT, 15, 10);
+	assert_int_equal(rename(kit_path("logs/0/new"), kit_path("logs/0/1.1.idx")), 0);
+	assert_string_equal(read_now(r), "");
+	reader_set_over(r);
+	assert_string_equal(read_now(r), "1FGHIJ");
+	reader_close(r);
+	reader_set_over(late);
+	assert_string_equal(read_now(late), "10123456789[gap]ABCDEFGHIJ");
+	reader_close(late);
+	/* Its keeper was killed then: what there is, at the end of the attempt. */
+	o.is_over = true;
+	put_index("logs/0/1.1.idx", SPOOL_TURNING, 25, 0);
+	assert_string_equal(read_once(&o), "10123456789[gap]ABCDEFGHIJ");
+}
+
+/* A keeper that begins to put the file in order at some moment of the reading: nothing of that is seen. */
+static void test_it_is_put_in_order_meanwhile(void **state)
+{
+	enum { TURNS = 100, N = 200 * 1000 };
+	char *bytes = malloc(N + 1), *wrong = malloc(N + 1);
+	struct reader_options o = all();
+
+	memset(bytes, '.', N);
+	memset(wrong, 'X', N);
+	bytes[N] = wrong[N] = '\0';
+	for (unsigned i = 0; i < TURNS; i++) {
+		pid_t keeper;
+		struct reader *r;
+
+		unlink(kit_path("logs/0/1.1.idx"));
+		put_at("out", bytes, 0);
+		put_index("logs/0/1.1.idx", SPOOL_STDOUT, 0, N);
+		r = open_reader(&o);
+		keeper = fork();
+		if (keeper == 0) {
+			usleep(i * 10);
+			put_index("logs/0/1.1.idx", SPOOL_TURNING, N, 0);
+			put_at("out", wrong, 0);
+			_exit(0);
+		}
+		do
+			assert_null(strchr(read_now(r), 'X'));
+		while (waitpid(keeper, NULL, WNOHANG) == 0);
+		reader_close(r);
+	}
+	free(bytes);
+	free(wrong);
+}
+
 static void test_put_in_order_under_a_reader(void **state)
 {
 	static const struct {
@@ -438,6 +509,8 @@ int main(void)
 	        CASE(test_no_index),
 	        CASE(test_ring),
 	        CASE(test_put_in_order),
+	        CASE(test_while_it_is_put_in_order),
+	        CASE(test_it_is_put_in_order_meanwhile),
 	        CASE(test_put_in_order_under_a_reader),
 	        CASE(test_file_elsewhere),
 	        CASE(test_owner),

@@ -22,25 +22,14 @@ static struct rig r;
 
 static int set_up(void **state)
 {
-	if (getuid() != 0)
-		return 0;
 	memset(&r, 0, sizeof(r));
-	rig_start(&r, RIG_HELPER);
-	return 0;
+	return rig_start_as_root(&r, RIG_HELPER);
 }
 
 static int tear_down(void **state)
 {
-	if (getuid() == 0)
-		rig_stop(&r);
-	return 0;
+	return rig_stop_as_root(&r);
 }
-
-#define ONLY_ROOT()                \
-	do {                       \
-		if (getuid() != 0) \
-			skip();    \
-	} while (0)
 
 static const struct spool_record *run(uint64_t epoch, const char *user, const char *script)
 {

@@ -170,15 +170,27 @@ static void test_named_accounts(void **state)
 static void test_groups(void **state)
 {
 	static const char *const bad[] = {"", "jobs", "/../../tmp", "/a/../b", "/a/.", "/.b"};
+	static const char *const others[] = {
+	        "", "/", "/jobs", "/jobs/of.al", "/jobs/of.all/", "/jobs/of.all/x", "/a\tb"};
 	struct launch l = good();
+	struct err err;
 
 	l.group_parent = "/jobs/of.all";
+	check_refused(&l, "helper.conf");
+	assert_int_equal(policy_set(&p, "cgroup_parent", "/jobs/of.all", &err), 0);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(policy_set(&p, "cgroup_parent", bad[i], &err), -ERR_INVALID);
+	l = good();
+	l.group_parent = "/jobs/of.all";
 	check_allowed(&l, 54321);
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
 		l = good();
-		l.group_parent = bad[i];
-		check_refused(&l, "control group");
+		l.group_parent = others[i];
+		check_refused(&l, "helper.conf");
 	}
+	l = good();
+	l.group_parent = "/a\tb";
+	check_refused(&l, "'/a?b'");
 }
 
 /* Ledgers are shown to a job by root: only what lies where ledgers do. */

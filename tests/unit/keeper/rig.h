@@ -45,6 +45,14 @@ struct rig {
 
 void rig_start(struct rig *r, enum rig_mode mode);
 void rig_stop(struct rig *r);
+/* For tests that only root can run: nothing is started, or stopped, for others, whose cases skip by ONLY_ROOT. Returns 0. */
+int rig_start_as_root(struct rig *r, enum rig_mode mode);
+int rig_stop_as_root(struct rig *r);
+#define ONLY_ROOT()                \
+	do {                       \
+		if (getuid() != 0) \
+			skip();    \
+	} while (0)
 /* The parent alone, in the same directory. */
 void rig_start_parent(struct rig *r);
 void rig_kill_parent(struct rig *r, int signo); /* and waits for it */

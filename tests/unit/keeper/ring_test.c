@@ -126,6 +126,16 @@ static void check_index(const struct model models[2], bool is_split)
 		assert_int_equal(at[i], end[i]);
 }
 
+/* The index that was in use until then: behind its last entry stands that the files were about to be rearranged. */
+static void check_mark(const struct output *o)
+{
+	struct spool_chunk c;
+
+	assert_int_equal(pread(o->index_fd, &c, sizeof(c), (off_t)o->index_len), sizeof(c));
+	assert_int_equal(c.stream, SPOOL_TURNING);
+	assert_int_equal(c.len, 0);
+}
+
 static void run_case(uint64_t max, size_t n_writes, size_t most, bool is_split)
 {
 	struct launch l = {.out_path = paths[0],
@@ -153,6 +163,8 @@ static void run_case(uint64_t max, size_t n_writes, size_t most, bool is_split)
 			left_out += check_file(paths[i], &models[i]);
 	assert_int_equal(dropped, left_out);
 	check_index(models, is_split);
+	if (left_out)
+		check_mark(&o);
 	for (size_t i = 0; i < 2; i++) {
 		close(o.files[i].fd);
 		buf_done(&models[i].all);

@@ -22,25 +22,13 @@ static uint32_t groups[] = {JOB_GID, EXTRA_GROUP};
 
 static int set_up(void **state)
 {
-	if (getuid() != 0)
-		return 0;
-	r.fsize_limit = 0;
-	rig_start(&r, RIG_ROOT);
-	return 0;
+	return rig_start_as_root(&r, RIG_ROOT);
 }
 
 static int tear_down(void **state)
 {
-	if (getuid() == 0)
-		rig_stop(&r);
-	return 0;
+	return rig_stop_as_root(&r);
 }
-
-#define ONLY_ROOT()                \
-	do {                       \
-		if (getuid() != 0) \
-			skip();    \
-	} while (0)
 
 static struct launch job(uint64_t epoch, const char *script)
 {

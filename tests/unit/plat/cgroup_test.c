@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -292,6 +293,9 @@ static void test_born_in_v2(void **state)
 	unsigned number;
 	pid_t pid;
 
+	/* The kernel would find its argument wrong; valgrind has no such call. */
+	if (syscall(SYS_clone3, NULL, 0) < 0 && errno == ENOSYS)
+		skip();
 	make(2);
 	take(0, &g);
 	pid = cgroup_fork(&g);

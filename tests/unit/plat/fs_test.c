@@ -240,7 +240,7 @@ static void test_dir_size(void **state)
 	free(big);
 }
 
-static void test_free_bytes(void **state)
+static void test_room(void **state)
 {
 	uint64_t bytes = 0;
 	struct err err;
@@ -248,6 +248,11 @@ static void test_free_bytes(void **state)
 	assert_int_equal(fs_free_bytes(dir, &bytes, &err), 0);
 	assert_true(bytes > 0);
 	assert_int_equal(fs_free_bytes(in_dir("none"), &bytes, &err), -ERR_NOT_FOUND);
+	assert_int_equal(fs_free_files(dir, &bytes, &err), 0);
+	assert_true(bytes > 0);
+	assert_int_equal(fs_free_files("/proc", &bytes, &err), 0);
+	assert_true(bytes == UINT64_MAX);
+	assert_int_equal(fs_free_files(in_dir("none"), &bytes, &err), -ERR_NOT_FOUND);
 }
 
 int main(void)
@@ -262,7 +267,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_lock_goes_with_process, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_dir_size, setup, teardown),
-	        cmocka_unit_test_setup_teardown(test_free_bytes, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_room, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("fs", tests, NULL, NULL);

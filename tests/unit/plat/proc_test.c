@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,6 +53,7 @@ static void test_all_holds_us_and_our_child(void **state)
 	struct proc_list l = {0};
 	pid_t child = start_child(NULL);
 	const struct proc *p;
+	struct proc self;
 
 	assert_int_equal(proc_list_all(&l), 0);
 	p = proc_list_find(&l, child);
@@ -60,12 +63,15 @@ static void test_all_holds_us_and_our_child(void **state)
 	assert_int_equal(p->sid, getsid(0));
 	assert_true(p->state == 'S' || p->state == 'R'); /* on its way to pause() */
 	assert_false(p->is_member);
+	assert_true(p->is_unexeced);
 	assert_non_null(proc_list_find(&l, getpid()));
+	assert_true(proc_read(getpid(), &self) && self.pid == getpid() && !self.is_unexeced);
 	for (size_t i = 1; i < l.n; i++)
 		assert_true(l.items[i - 1].pid < l.items[i].pid);
 	end_child(child);
 	assert_int_equal(proc_list_all(&l), 0);
 	assert_null(proc_list_find(&l, child));
+	assert_false(proc_read(child, &self));
 	proc_list_done(&l);
 }
 
@@ -253,6 +259,9 @@ static void test_signal_to_the_owner(void **state)
 	pid_t child;
 	int fd, pidfd;
 
+	/* The kernel would find its argument wrong; valgrind has no such call. */
+	if (syscall(SYS_pidfd_open, -1, 0) < 0 && errno == ENOSYS)
+		skip();
 	snprintf(lock_path, sizeof(lock_path), "/tmp/berth-proc-XXXXXX");
 	fd = mkostemp(lock_path, O_CLOEXEC);
 	child = start_child(hold_and_block);

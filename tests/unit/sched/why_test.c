@@ -78,6 +78,11 @@ static void test_not_before_its_time(void **state)
 	snprintf(text, sizeof(text), "attempt 2 begins not before %s",
 	        num_format_time(BOX_WALL_MS + 1000, when));
 	expect(&b, j, REASON_BACKOFF, text);
+	j = box_start(&b, box_submit_plain(&b));
+	box_end(&b, j, REASON_NO_DISK);
+	expect_n(&b, j, 2);
+	expect_reason(0, REASON_NO_DISK, reason_text(REASON_NO_DISK));
+	expect_reason(1, REASON_BACKOFF, text);
 	box_cancel(&b, j->id);
 	expect_n(&b, j, 0);
 	box_done(&b);

@@ -66,6 +66,7 @@ static void test_ends(void **state)
 	        {SPOOL_OOM, 9, "OUT_OF_MEMORY", "memory_limit"},
 	        {SPOOL_GPU_MEMORY, 9, "OUT_OF_MEMORY", "gpu_memory_limit"},
 	        {SPOOL_EXEC_FAILED, 127 << 8, "FAILED", "exec_failed"},
+	        {SPOOL_SETUP_FAILED, 125 << 8, "FAILED", "exec_failed"},
 	        {SPOOL_KEEPER_KILLED, 0, "FAILED", "keeper_killed"},
 	        {SPOOL_STOPPED, 15, "CANCELLED", "cancelled"},
 	};
@@ -85,6 +86,22 @@ static void test_ends(void **state)
 		assert_string_equal(rig_state(&g, id), cases[i].state);
 		assert_at(&g, "reasons.0.code", cases[i].reason);
 	}
+	rig_end(&g);
+}
+
+static void test_no_disk_to_start_on(void **state)
+{
+	struct rig g = {0};
+
+	rig_begin(&g);
+	agent_link(&g);
+	rig_submit(&g, SLEEP);
+	agent_expect(&g, "START 1 e1 attempt=1");
+	agent_had_no_disk(&g, 1, 1);
+	agent_expect(&g, "ACK ");
+	assert_string_equal(rig_state(&g, "1"), "PENDING");
+	assert_at(&g, "reasons.0.code", "no_disk");
+	assert_at(&g, "reasons.1.code", "backoff");
 	rig_end(&g);
 }
 
@@ -290,6 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_run),
 	        cmocka_unit_test(test_ends),
+	        cmocka_unit_test(test_no_disk_to_start_on),
 	        cmocka_unit_test(test_cancel_running),
 	        cmocka_unit_test(test_start_again),
 	        cmocka_unit_test(test_gone_and_rebooted),

@@ -15,7 +15,7 @@
 
 #include "base/mem.h"
 
-#define GUARD_MS 20000
+#define GUARD_MS 20000 /* ten times that where BERTH_SLOW is set: under valgrind */
 #define BODY_MAX (256 * MIB)
 
 /* Life */
@@ -118,7 +118,7 @@ void rig_until_at(struct rig *g, bool (*is_there)(struct rig *g, void *arg), voi
 	g->is_there = is_there;
 	g->arg = arg;
 	g->has_come = g->is_late = false;
-	loop_timer_start(guard, GUARD_MS, 0);
+	loop_timer_start(guard, getenv("BERTH_SLOW") ? 10 * GUARD_MS : GUARD_MS, 0);
 	while (!g->has_come && !g->is_late && !(g->s->stopped && is_there != is_stopped))
 		loop_run(g->s->loop);
 	loop_timer_free(guard);

@@ -107,6 +107,7 @@ void agent_started(struct rig *g, uint64_t job, int64_t task, uint64_t epoch);
 void agent_ended(struct rig *g, uint64_t job, int64_t task, uint64_t epoch, int wait_status);
 void agent_ended_by(
         struct rig *g, uint64_t job, uint64_t epoch, enum spool_cause cause, int wait_status);
+void agent_had_no_disk(struct rig *g, uint64_t job, uint64_t epoch); /* to start it on */
 void agent_expect(struct rig *g,
         const char
                 *line); /* the log's next line that begins so; what is before it is passed over */

@@ -301,6 +301,15 @@ void agent_ended_by(
 	send_record(g, &r);
 }
 
+void agent_had_no_disk(struct rig *g, uint64_t job, uint64_t epoch)
+{
+	struct spool_record r = ended(g, job, TASK_NONE, epoch, 125 << 8);
+
+	r.cause = SPOOL_SETUP_FAILED;
+	r.no_disk = true;
+	send_record(g, &r);
+}
+
 void agent_stream_data(
         struct rig *g, uint64_t stream, enum console_frame frame, const void *p, size_t len)
 {

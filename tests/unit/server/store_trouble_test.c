@@ -253,7 +253,7 @@ static void test_backlog_is_bounded(void **state)
 	unsigned taken = 0, refused = 0;
 
 	rig_begin(&g);
-	g.s->patience_ms = 60000;
+	g.s->patience_ms = 600000;
 	hold_store(&g);
 	for (int i = 0; i < N; i++) {
 		char *body = big_environment(i);

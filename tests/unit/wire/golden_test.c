@@ -1,5 +1,6 @@
 /* Each stored or sent format, field by field, against bytes of an earlier day: golden.h. Those of jobs are in record_test.c. */
 #include "golden.h"
+#include "link_again.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,82 +59,6 @@ static void check(const char *name, const struct buf *made, again_fn *again)
 
 /* Link */
 
-static void put_stream_again(struct buf *b, const struct link_message *m)
-{
-	switch (m->type) {
-	case LINK_STREAM_OPEN:
-		link_put_stream_open(b, &m->stream_open);
-		break;
-	case LINK_STREAM_DATA:
-		link_put_stream_data(b, &m->stream_data);
-		break;
-	case LINK_STREAM_WINDOW:
-		link_put_stream_window(b, &m->stream_window);
-		break;
-	case LINK_STREAM_CLOSE:
-		link_put_stream_close(b, &m->stream_close);
-		break;
-	default:
-		link_put_empty(b, m->type);
-	}
-}
-
-static void put_order_again(struct buf *b, const struct link_message *m)
-{
-	switch (m->type) {
-	case LINK_WELCOME:
-		link_put_welcome(b, &m->welcome);
-		break;
-	case LINK_BLOB:
-		link_put_blob(b, &m->blob);
-		break;
-	case LINK_START:
-		link_put_start(b, &m->start);
-		break;
-	case LINK_STOP:
-		link_put_stop(b, &m->stop);
-		break;
-	case LINK_ACK:
-		link_put_ack(b, m->ack_epoch);
-		break;
-	case LINK_REMOVE:
-		link_put_remove(b, &m->remove);
-		break;
-	case LINK_DROP:
-		link_put_drop(b, m->drop_blob);
-		break;
-	default:
-		put_stream_again(b, m);
-	}
-}
-
-static void put_again(struct buf *b, const struct link_message *m)
-{
-	switch (m->type) {
-	case LINK_HELLO:
-		link_put_hello(b, &m->hello);
-		break;
-	case LINK_STARTED:
-	case LINK_ENDED:
-		link_put_record(b, &m->record);
-		break;
-	case LINK_DEVICES:
-		link_put_devices(b, &m->devices);
-		break;
-	case LINK_REMOVED:
-		link_put_removed(b, m->removed_number);
-		break;
-	case LINK_USE:
-		link_put_use(b, &m->use);
-		break;
-	case LINK_NOTE:
-		link_put_note(b, &m->note);
-		break;
-	default:
-		put_order_again(b, m);
-	}
-}
-
 static void link_again(const uint8_t *data, size_t len, struct buf *b)
 {
 	const uint8_t *p = data;
@@ -143,7 +68,7 @@ static void link_again(const uint8_t *data, size_t len, struct buf *b)
 	int rc;
 
 	while ((rc = link_next(&p, data + len, ctx, &m, &err)) > 0)
-		put_again(b, &m);
+		link_put_again(b, &m);
 	assert_int_equal(rc, 0);
 	talloc_free(ctx);
 }
@@ -460,6 +385,11 @@ static void test_spool(void **state)
 		spool_encode(&r, &b);
 	}
 	check("spool", &b, spool_again);
+	buf_reset(&b);
+	r = ended(SPOOL_SETUP_FAILED);
+	r.no_disk = true;
+	spool_encode(&r, &b);
+	check("spool-no-disk", &b, spool_again);
 }
 
 /* Host order: an index never leaves its machine, and the golden one is of a little-endian one. */
@@ -473,12 +403,17 @@ static void test_index(void **state)
 	                .len = UINT32_MAX,
 	                .stream = SPOOL_GAP},
 	        {.offset = 9, .wall_ms = 1700000000030, .len = 1, .stream = SPOOL_GAP_STDERR}};
+	static const struct spool_chunk turning = {
+	        .offset = 10, .wall_ms = 1700000000040, .stream = SPOOL_TURNING};
 	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
 
 	if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__)
 		skip();
 	buf_add(&b, chunks, sizeof(chunks));
 	golden_made("index", &b);
+	buf_reset(&b);
+	buf_add(&b, &turning, sizeof(turning));
+	golden_made("index-turning", &b);
 }
 
 static void test_console(void **state)

@@ -236,6 +236,19 @@ static void test_noise(void **state)
 	}
 }
 
+/* What an agent calls its devices is shown to people. */
+static void test_names_for_people(void **state)
+{
+	struct wire *w = wire_new();
+	struct device_info d = {.uuid = "GPU-1\033[2J", .model = "Card \xff\xc3\xa9"};
+
+	link_put_devices(&w->out, &(struct link_devices){.devices = &d, .n_devices = 1});
+	expect(w, LINK_DEVICES);
+	assert_string_equal(w->m.devices.devices[0].uuid, "GPU-1?[2J");
+	assert_string_equal(w->m.devices.devices[0].model, "Card ?\xc3\xa9");
+	expect_end(w);
+}
+
 /* A buffer that is full says so. */
 static void test_overflow(void **state)
 {
@@ -258,6 +271,7 @@ int main(void)
 	        cmocka_unit_test(test_truncated),
 	        cmocka_unit_test(test_flipped),
 	        cmocka_unit_test(test_noise),
+	        cmocka_unit_test(test_names_for_people),
 	        cmocka_unit_test(test_overflow),
 	};
 
