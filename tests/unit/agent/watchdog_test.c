@@ -1,0 +1,223 @@
+/* What the driver says against what a ledger says, scan by scan. The attempts are this test's own. */
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agent/watchdog.h"
+#include "ledger_file.h"
+
+#define M ((uint64_t)1 << 20)
+
+struct scene {
+	char data[64], memory[64], path[SLICES_PATH];
+	struct slices *ledgers;
+	struct watchdog *w;
+	int fd; /* of the ledger, with the lock of slot 0 */
+	uint64_t now_ms;
+};
+
+static struct slice_record granted = {.device = "GPU-a", .mem_bytes = 1024 * M};
+static struct known_attempt attempt;
+static unsigned n_uses, n_notes, n_ends;
+static struct slice_record last_use;
+
+struct known_attempt *attempts_find(const struct attempts *at, uint64_t epoch)
+{
+	return epoch == attempt.epoch ? &attempt : NULL;
+}
+
+struct known_attempt *attempts_first(const struct attempts *at, enum attempt_state state)
+{
+	return state == ATTEMPT_LIVING ? &attempt : NULL;
+}
+
+void attempts_find_slices(struct attempts *at, struct known_attempt *a)
+{
+}
+
+void attempts_use(
+        struct attempts *at, const struct known_attempt *a, struct slice_record *v, uint32_t n)
+{
+	n_uses += n;
+	last_use = *v;
+}
+
+void attempts_note(struct attempts *at, struct known_attempt *a, const char *text)
+{
+	n_notes++;
+}
+
+void attempts_end(struct attempts *at, struct known_attempt *a, enum spool_cause cause, bool force)
+{
+	n_ends++;
+}
+
+static int set_up(void **state)
+{
+	struct slices_grant grant = {.uuid = "GPU-a",
+	        .limit_bytes = 1024 * M,
+	        .granule_bytes = 2 * M,
+	        .flags = SLICES_HOLDS_MEMORY};
+	struct scene *sc = calloc(1, sizeof(*sc));
+	char path[SLICES_PATH + 16];
+	struct err err;
+
+	strcpy(sc->data, "/tmp/watchdog-data-XXXXXX");
+	strcpy(sc->memory, "/dev/shm/watchdog-test-XXXXXX");
+	if (!mkdtemp(sc->data) || !mkdtemp(sc->memory))
+		return -1;
+	snprintf(path, sizeof(path), "%s/run", sc->data);
+	if (mkdir(path, 0700) < 0 || slices_open(sc->data, sc->memory, &sc->ledgers, &err) < 0 ||
+	        slices_make(sc->ledgers, 7, &grant, 1, sc->path, &err) < 0)
+		return -1;
+	sc->fd = ledger_file_open(sc->path);
+	if (sc->fd < 0)
+		return -1;
+	attempt = (struct known_attempt){.epoch = 7,
+	        .state = ATTEMPT_LIVING,
+	        .slices = &granted,
+	        .n_slices = 1,
+	        .slices_known = true};
+	n_uses = n_notes = n_ends = 0;
+	sc->w = watchdog_new(NULL, sc->ledgers);
+	*state = sc;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	return remove(path);
+}
+
+static int tear_down(void **state)
+{
+	struct scene *sc = *state;
+
+	watchdog_free(sc->w);
+	close(sc->fd);
+	slices_remove(sc->ledgers, 7);
+	slices_close(sc->ledgers);
+	nftw(sc->memory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	nftw(sc->data, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(sc);
+	return 0;
+}
+
+/* This process stands in the ledger with so much. */
+static void use(struct scene *sc, uint64_t bytes)
+{
+	assert_true(ledger_file_use(sc->fd, bytes));
+}
+
+static void scan_of(struct scene *sc, int pid, uint64_t bytes, bool is_known)
+{
+	struct device_info device = {.uuid = "GPU-a"};
+	struct inventory_process process = {
+	        .pid = pid, .bytes = bytes, .is_known = is_known, .epoch = 7};
+	bool is_readable = true;
+	struct inventory_scan s = {.devices = &device,
+	        .n_devices = 1,
+	        .is_readable = &is_readable,
+	        .processes = &process,
+	        .n_processes = 1};
+
+	sc->now_ms += INVENTORY_EVERY_MS;
+	watchdog_on_scan(sc->w, &s, sc->now_ms);
+}
+
+/* The driver says so much of this process; what then stands in the ledger as beyond it. */
+static uint64_t scan(struct scene *sc, uint64_t bytes)
+{
+	uint64_t beyond_bytes = 0;
+
+	scan_of(sc, getpid(), bytes, true);
+	assert_true(ledger_file_beyond(sc->fd, &beyond_bytes));
+	return beyond_bytes;
+}
+
+/* Only what was beyond the ledger in each of the last scans is; less counts at once. */
+static void test_least_of_scans(void **state)
+{
+	struct scene *sc = *state;
+
+	use(sc, 100 * M);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(scan(sc, 160 * M), 0);
+	assert_int_equal(scan(sc, 160 * M), 60 * M);
+	/* It took more, and the driver was asked when it had: a scan that is ahead of the ledger is no overhead. */
+	assert_int_equal(scan(sc, 300 * M), 60 * M);
+	use(sc, 240 * M);
+	assert_int_equal(scan(sc, 300 * M), 60 * M);
+	/* It gave back after the driver was asked: the larger reading counts. */
+	use(sc, 100 * M);
+	assert_int_equal(scan(sc, 300 * M), 60 * M);
+	assert_int_equal(scan(sc, 110 * M), 10 * M);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(scan(sc, 160 * M), 10 * M);
+	/* What the driver does not tell changes nothing. */
+	scan_of(sc, getpid(), 0, false);
+	assert_int_equal(scan(sc, 160 * M), 60 * M);
+	assert_int_equal(scan(sc, 50 * M), 0);
+	assert_int_equal(n_notes, 0);
+}
+
+/* The server hears of what changed; and of all of it once it was away. */
+static void test_use_is_told(void **state)
+{
+	struct scene *sc = *state;
+
+	use(sc, 100 * M);
+	scan(sc, 160 * M);
+	scan(sc, 160 * M);
+	assert_int_equal(n_uses, 1);
+	assert_string_equal(last_use.device, "GPU-a");
+	assert_int_equal(last_use.used_bytes, 100 * M);
+	assert_int_equal(last_use.driver_bytes, 160 * M);
+	watchdog_say_again(sc->w);
+	assert_int_equal(n_uses, 1);
+	scan(sc, 160 * M);
+	scan(sc, 160 * M);
+	assert_int_equal(n_uses, 2);
+	use(sc, 120 * M);
+	scan(sc, 160 * M);
+	assert_int_equal(n_uses, 3);
+	assert_int_equal(last_use.used_bytes, 120 * M);
+	/* Not of what the driver does not tell. */
+	use(sc, 80 * M);
+	scan_of(sc, getpid(), 0, false);
+	assert_int_equal(n_uses, 3);
+}
+
+/* A process that does not stand in the ledger: in two scans in a row. */
+static void test_around(void **state)
+{
+	struct scene *sc = *state;
+
+	use(sc, 0);
+	watchdog_set_mode(sc->w, LINK_WATCHDOG_END);
+	scan_of(sc, getppid(), 100 * M, true);
+	scan(sc, 0);
+	scan_of(sc, getppid(), 100 * M, true);
+	assert_int_equal(n_notes + n_ends, 0);
+	scan_of(sc, getppid(), 100 * M, true);
+	assert_int_equal(n_notes, 1);
+	assert_int_equal(n_ends, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup_teardown(test_least_of_scans, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_use_is_told, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_around, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
