@@ -19,7 +19,9 @@
 /*
  * DESIGN. <memory>/berth-<device>.<inode>-<dice>/<epoch>-<dice>/slice-N, where device and inode are those of the data
  * directory: a copy of it is another one. DATA/run/slices is a link to the first of these directories, so that the agent
- * that comes after us finds what we have left, and a stranger who guesses names can be in nobody's way.
+ * that comes after us finds what we have left, and a stranger who guesses names can be in nobody's way. Names are no secret
+ * once they are mounted: every account may read the mounts of every process. So nobody else gets into the first of them; a
+ * keeper whose job has to reach it by name opens it.
  * Grants are remembered here and written once. After a restart they are read from the file: a job that has changed its own
  * can show a wrong limit, and is held by what the server granted all the same, for the watchdog goes by that.
  */
@@ -129,7 +131,7 @@ static int make_root(struct slices *s, struct err *err)
 		rc = err_sys(err, errno, "making '%s'", s->root);
 	if (rc == 0) {
 		s->root_fd = open_dir(AT_FDCWD, s->root);
-		if (s->root_fd < 0 || !is_own_dir(s->root_fd) || fchmod(s->root_fd, 0711) < 0)
+		if (s->root_fd < 0 || !is_own_dir(s->root_fd))
 			rc = err_sys(err, errno, "opening '%s'", s->root);
 	}
 	if (rc < 0)

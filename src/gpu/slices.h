@@ -1,7 +1,7 @@
 /*
  * The files of shared memory by which the processes of attempts hold themselves to their slices (berth/slice.h): made before
- * an attempt starts, read while it runs, removed after it. They lie in one directory for each attempt, in memory, where
- * every account reaches them that knows its name, which nobody can list or guess.
+ * an attempt starts, read while it runs, removed after it. They lie in one directory for each attempt, in memory, by a name
+ * that nobody can list or guess; to other accounts it is mounted, or the directory above is opened, by their keeper.
  * A struct slices belongs to its opener, and all of its directories to one data directory, which a link in it names; only its
  * user writes there. One thread. Files are read and never mapped; whatever a job does to them is at most an error.
  */

@@ -183,9 +183,21 @@ static char **compose(const struct driver *d, const struct launch *l, const char
 	return env;
 }
 
+/* Without mounts the ledgers are reached by their own name, by a job of another account, too. Its names are dice. */
+static void open_root(int slices_fd)
+{
+	int fd = openat(slices_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 && fchmod(fd, 0711) < 0)
+		log_warn("keeper.driver", "error=\"opening the ledgers to a job: %s\"",
+		        strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 /* Only a directory that the server itself can reach, and owns, is shown to a job. */
-static int look_at_slices(
-        struct driver *d, const struct keeper_base *base, const struct launch *l, struct err *err)
+static int look_at_slices(struct driver *d, const struct keeper_base *base, const struct launch *l,
+        bool has_mounts, struct err *err)
 {
 	struct stat st;
 	int fd, sys;
@@ -193,6 +205,8 @@ static int look_at_slices(
 	rights_as_server(base);
 	fd = open(l->slices, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	sys = errno;
+	if (fd >= 0 && !has_mounts && base->is_root && l->uid != base->server_uid)
+		open_root(fd);
 	rights_back(base);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		if (fd >= 0)
@@ -230,7 +244,7 @@ int driver_take(struct driver *d, const struct keeper_base *base, struct launch 
 			return err_set(err, ERR_NOT_FOUND,
 			        "a fraction of a device needs %s/shim/libcuda.so.1 and a driver behind it",
 			        p->parts);
-		rc = look_at_slices(d, base, l, err);
+		rc = look_at_slices(d, base, l, has_mounts, err);
 		if (rc < 0)
 			return rc;
 		d->is_held = true;

@@ -107,6 +107,19 @@ END
   [ "$output" = 2048 ]
 }
 
+@test "where root makes mounts, the name of a ledger, which every account can read, leads nobody to it" {
+  [ "$(id -u)" -eq 0 ] && has_mounts || skip "no mounts for jobs of this one"
+  up
+  b submit --gpu 0.25 -- sh -c './cuda info hold'
+  eventually is 'info: 0 2113929216 2147483648 2147483648' b logs 1
+  name=$(ledgers)
+  [ -e "$name/slice-0" ]
+  as_stranger() { setpriv --reuid=4711 --regid=4711 --clear-groups -- "$@"; }
+  grep -q " /${name#/dev/shm/} /run/berth/slices " <(as_stranger cat "/proc/$(pgrep -fxn './cuda info hold')/mountinfo")
+  run ! as_stranger dd if="$name/slice-0" of=/dev/null count=1
+  run ! as_stranger dd if=/dev/zero of="$name/slice-0" count=1 conv=notrunc
+}
+
 @test "who goes around the interposer is seen" {
   up
   b submit --gpu 0.5 -- sh -c "exec '$BERTH_BUILD/fake/fake-gpu' - use \$CUDA_VISIBLE_DEVICES 1GiB -- sleep 60"

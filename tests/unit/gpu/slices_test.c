@@ -103,7 +103,7 @@ static int open_slice(const char *dir, int place)
 static void test_made(void **state)
 {
 	struct scene *sc = *state;
-	char path[SLICES_PATH];
+	char path[SLICES_PATH], up[SLICES_PATH + 4];
 	struct slices_state st;
 	struct stat about;
 	struct err err;
@@ -115,6 +115,10 @@ static void test_made(void **state)
 	assert_int_equal(slices_count(sc->s, 7), 2);
 	assert_int_equal(stat(path, &about), 0);
 	assert_int_equal(about.st_mode & 0777, 0711);
+	/* Who reads its name in the mounts of a job does not get there by it. */
+	snprintf(up, sizeof(up), "%s/..", path);
+	assert_int_equal(stat(up, &about), 0);
+	assert_int_equal(about.st_mode & 0777, 0700);
 	fd = open_slice(path, 1);
 	assert_int_equal(fstat(fd, &about), 0);
 	assert_int_equal(about.st_mode & 0777, 0666);
