@@ -34,7 +34,9 @@ struct pacing {
 	struct pace core;
 	uint32_t state;
 	unsigned slice;
-	int fd;
+	int fd; /* of the page, as long as the program does not close it */
+	dev_t device;
+	ino_t inode;
 	bool has_helper;
 	struct pace_page *page;
 	uint64_t tick; /* of the processor's counter, in ns / 2^32; 0: CLOCK_MONOTONIC */
@@ -165,16 +167,24 @@ static int byte_lock(int fd, int command, unsigned slot, int type)
 	return rc;
 }
 
+/* A program may close what it did not open, and then that number is a file of its own. */
+static bool is_page(const struct pacing *g)
+{
+	struct stat st;
+	return fstat(g->fd, &st) == 0 && st.st_dev == g->device && st.st_ino == g->inode;
+}
+
 static bool on_seize(void *arg, unsigned slot)
 {
 	const struct pacing *g = arg;
-	return byte_lock(g->fd, F_OFD_SETLK, slot, F_WRLCK) == 0;
+	return is_page(g) && byte_lock(g->fd, F_OFD_SETLK, slot, F_WRLCK) == 0;
 }
 
 static void on_let_go(void *arg, unsigned slot)
 {
 	const struct pacing *g = arg;
-	byte_lock(g->fd, F_OFD_SETLK, slot, F_UNLCK);
+	if (is_page(g))
+		byte_lock(g->fd, F_OFD_SETLK, slot, F_UNLCK);
 }
 
 /* -- marks -- */
@@ -212,6 +222,8 @@ static bool map_page(struct pacing *g, const struct ledger *ledger)
 		g->fd = low;
 	struct stat st;
 	if (fstat(g->fd, &st) == 0 && st.st_size >= (off_t)sizeof(struct pace_page)) {
+		g->device = st.st_dev;
+		g->inode = st.st_ino;
 		g->page = mmap(NULL, sizeof *g->page, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
 		if (g->page != MAP_FAILED && pace_is_valid(g->page, (uint64_t)st.st_size) &&
 		        !(g->page->head.flags & PACE_JUDGED))
@@ -308,7 +320,8 @@ void pacing_forked(void)
 			continue;
 		if (g->state == HELD) {
 			munmap(g->page, sizeof *g->page);
-			close(g->fd);
+			if (is_page(g))
+				close(g->fd);
 			marks_forget(g->marks);
 		}
 		memset(g, 0, sizeof *g);

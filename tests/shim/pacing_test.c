@@ -248,6 +248,53 @@ static void test_a_cap_holds_alone(void **state)
 	munmap(board, sizeof *board);
 }
 
+/* The descriptor of the page was closed by the program, which then got its number for a file of its own. */
+static void work_closed(struct fixture *f)
+{
+	struct fixture own = job_place(f, 0);
+	struct cu_module *module;
+	struct cu_func *fn;
+	struct cu_ctx *ctx;
+	struct stat page, st;
+	char name[256];
+	int at = 400;
+	snprintf(name, sizeof name, "%s/pace-0", own.dir);
+	assert_int_equal(stat(name, &page), 0);
+	shim_load(&own);
+	ok(cuInit(0));
+	ok(cuCtxCreate_v2(&ctx, 0, 0));
+	ok(cuModuleLoadData(&module, "image"));
+	ok(cuModuleGetFunction(&fn, module, "k_10us"));
+	ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
+	ok(cuCtxSynchronize());
+	while (at < 500 &&
+	        (fstat(at, &st) < 0 || st.st_ino != page.st_ino || st.st_dev != page.st_dev))
+		at++;
+	assert_true(at < 500);
+	int own_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(dup2(own_fd, at), at);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(fcntl(at, F_GETFD) >= 0 ? 0 : 1);
+	assert_int_equal(fixture_wait(pid), 0);
+}
+
+static void test_its_descriptor_is_closed(void **state)
+{
+	struct fixture f;
+	memset(jobs, 0, sizeof jobs);
+	jobs[0].weight_milli = 1000;
+	fixture_new(&f, CARDS);
+	page_new(&f);
+	setenv("BERTH_FAKE_PLAYERS", "1", 1);
+	setenv("BERTH_FAKE_SEAT", "0", 1);
+	pid_t pid = cuda_fork(work_closed, &f);
+	unsetenv("BERTH_FAKE_PLAYERS");
+	unsetenv("BERTH_FAKE_SEAT");
+	assert_int_equal(fixture_wait(pid), 0);
+	fixture_free(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,6 +305,7 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(test_three),
 	        cmocka_unit_test(test_nothing_is_wasted),
 	        cmocka_unit_test(test_a_cap_holds_alone),
+	        cmocka_unit_test(test_its_descriptor_is_closed),
 	};
 
 	if (argc > 1)
