@@ -229,6 +229,7 @@ static int make_slicing(struct agent *a, struct err *err)
 	struct slicing_options o = {
 	        .data_dir = a->o.data_dir,
 	        .attempts = a->attempts,
+	        .is_one_account = !a->o.launcher,
 	        .parts.has_interposer = has_part("shim/libcuda.so.1"),
 	        .devices = devices_of,
 	        .data = a,

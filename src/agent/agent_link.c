@@ -50,7 +50,7 @@ static void on_welcome(struct agent *a, const struct link_welcome *m)
 	if (!a->again_until_ms)
 		a->again_until_ms = now_ms + AGAIN_MS;
 	watchdog_set_mode(a->watchdog, (enum link_watchdog)m->watchdog);
-	slicing_set_wish(a->slicing, m->mechanism, m->models, m->n_models);
+	slicing_set_wish(a->slicing, m->mechanism, m->models, m->n_models, m->cap_compute);
 	inventory_refresh(a->inventory);
 	attempts_set_burst(a->attempts, m->start_burst);
 	attempts_resend(a->attempts);

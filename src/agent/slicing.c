@@ -23,6 +23,7 @@ struct slicing {
 	struct slicing_options o;
 	struct slices *ledgers;
 	enum mechanism_wish all;
+	bool cap_compute;
 	struct wish *wishes;
 	uint32_t n_wishes;
 	struct chosen chosen[NODE_DEVICES_MAX];
@@ -120,8 +121,8 @@ static void drop_wishes(struct slicing *s)
 	s->wishes = NULL;
 }
 
-void slicing_set_wish(
-        struct slicing *s, enum link_mechanism all, const struct link_model *models, uint32_t n)
+void slicing_set_wish(struct slicing *s, enum link_mechanism all, const struct link_model *models,
+        uint32_t n, bool cap_compute)
 {
 	static const enum mechanism_wish wishes[] = {
 	        [LINK_MECHANISM_AUTO] = MECHANISM_AUTO,
@@ -130,6 +131,7 @@ void slicing_set_wish(
 	};
 
 	drop_wishes(s);
+	s->cap_compute = cap_compute;
 	s->all = wishes[all];
 	s->wishes = mem_zalloc((n + 1) * sizeof(*s->wishes));
 	for (uint32_t i = 0; i < n; i++)
@@ -161,6 +163,40 @@ static bool is_to_hold(struct slicing *s, const struct slice_record *r)
 	return slicing_held_by(s, d) == HELD_BY_INTERPOSER;
 }
 
+static struct slices_grant grant_of(struct slicing *s, const struct slice_record *r, bool is_held)
+{
+	const struct device_info *d = find_device(s, r->device);
+	struct slices_grant g = {
+	        .limit_bytes = r->mem_bytes,
+	        .granule_bytes = SLICING_GRANULE_BYTES,
+	        .context_bytes = d && d->context_bytes ? d->context_bytes : SLICING_CONTEXT_BYTES,
+	        .share_milli = r->share_milli,
+	        .flags = SLICES_HOLDS_MEMORY,
+	};
+
+	if (is_held)
+		g.flags |= SLICES_HOLDS_COMPUTE | (s->cap_compute ? SLICES_IS_CAPPED : 0);
+	_Static_assert(sizeof(g.uuid) == sizeof(r->device), "names of devices");
+	memcpy(g.uuid, r->device, sizeof(r->device));
+	return g;
+}
+
+static int make_ledgers(struct slicing *s, const struct link_start *m,
+        const struct slices_grant *grants, struct err *err)
+{
+	/* Without a helper all jobs are of one account, whatever they are called. */
+	const char *account = s->o.is_one_account || !m->user ? "" : m->user;
+	int rc = slices_make(s->ledgers, m->epoch, account, grants, m->n_slices, s->path, err);
+
+	for (uint32_t i = 0; rc == 0 && i < m->n_slices; i++)
+		if (grants[i].flags & SLICES_HOLDS_COMPUTE &&
+		        !slices_holds_compute(s->ledgers, m->epoch, i))
+			log_warn("slice.compute",
+			        "epoch=%llu device=%s why=\"no line is left among those who take turns\"",
+			        (unsigned long long)m->epoch, grants[i].uuid);
+	return rc;
+}
+
 int slicing_begin(
         struct slicing *s, const struct link_start *m, const char **ret_path, struct err *err)
 {
@@ -171,27 +207,17 @@ int slicing_begin(
 	*ret_path = NULL;
 	s->beginning = m->epoch;
 	for (uint32_t i = 0; i < m->n_slices; i++) {
-		const struct slice_record *r = &m->slices[i];
-		const struct device_info *d = find_device(s, r->device);
+		bool is_held = is_to_hold(s, &m->slices[i]);
 
-		is_any |= is_to_hold(s, r);
-		grants[i] = (struct slices_grant){
-		        .limit_bytes = r->mem_bytes,
-		        .granule_bytes = SLICING_GRANULE_BYTES,
-		        .context_bytes =
-		                d && d->context_bytes ? d->context_bytes : SLICING_CONTEXT_BYTES,
-		        .share_milli = r->share_milli,
-		        .flags = SLICES_HOLDS_MEMORY,
-		};
-		_Static_assert(sizeof(grants[i].uuid) == sizeof(r->device), "names of devices");
-		memcpy(grants[i].uuid, r->device, sizeof(r->device));
+		is_any |= is_held;
+		grants[i] = grant_of(s, &m->slices[i], is_held);
 	}
 	s->beginning = 0;
 	if (!is_any)
 		return 0;
 	/* Its keeper may have been told of it by an agent that is no more. */
 	if (!slices_count(s->ledgers, m->epoch)) {
-		rc = slices_make(s->ledgers, m->epoch, grants, m->n_slices, s->path, err);
+		rc = make_ledgers(s, m, grants, err);
 		if (rc < 0)
 			return rc;
 	}

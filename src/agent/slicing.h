@@ -6,6 +6,7 @@
  * DESIGN. A device never has two mechanisms at once: it keeps the one of what runs on it, also when the configuration
  * has changed, until nothing of that is left. A ledger goes when the end of its attempt was read; what a killed agent left goes a
  * while after the server has said what is to run here, because a start may be on its way to a keeper with its ledger.
+ * Compute is held among the attempts of one account on a device, which take turns by a page of theirs (gpu/pages.h).
  */
 #pragma once
 
@@ -26,6 +27,7 @@ struct slicing_options {
 	const char *data_dir;
 	const struct attempts *attempts;
 	struct mechanism_parts parts;
+	bool is_one_account; /* all jobs are of the agent's own account */
 	/* The list of the inventory, as it is now. */
 	const struct device_info *(*devices)(void *data, uint32_t *ret_n);
 	void *data;
@@ -37,9 +39,9 @@ MUST_CHECK int slicing_new(
 /* is_over: nothing runs here any more, and what is left in memory goes. NULL does nothing. */
 void slicing_free(struct slicing *s, bool is_over);
 
-/* What the server wants. */
-void slicing_set_wish(
-        struct slicing *s, enum link_mechanism all, const struct link_model *models, uint32_t n);
+/* What the server wants. cap_compute: of what begins from now on, no more than its share though nobody else wants the rest. */
+void slicing_set_wish(struct slicing *s, enum link_mechanism all, const struct link_model *models,
+        uint32_t n, bool cap_compute);
 
 /* Of an attempt: *ret_path is NULL where nothing is to hold it, and valid until the next call. */
 MUST_CHECK int slicing_begin(

@@ -221,7 +221,8 @@ static void find_slices(struct doctor *d, unsigned n, unsigned n_unheld, unsigne
 		        n_unheld, n);
 	if (n > n_unheld)
 		find(d, n_unsure ? NOTE : OK, "slices", NULL,
-		        "%u of %u: a fraction is held by the interposer%s", n - n_unheld, n,
+		        "%u of %u: a fraction is held by the interposer, its compute among jobs of one account%s",
+		        n - n_unheld, n,
 		        n_unsure
 		                ? ", which was not yet run on hardware; its pacing is not confirmed on these models"
 		                : "");

@@ -29,6 +29,7 @@ enum conf_model_mechanism {
 };
 enum conf_tls { CONF_TLS_1_2, CONF_TLS_1_3 };
 enum conf_cpu_limit { CONF_CPU_SHARE, CONF_CPU_CAP };
+enum conf_gpu_compute { CONF_GPU_COMPUTE_SHARE, CONF_GPU_COMPUTE_CAP };
 enum conf_log { CONF_LOG_ERROR, CONF_LOG_WARN, CONF_LOG_INFO, CONF_LOG_DEBUG };
 
 struct conf_list {

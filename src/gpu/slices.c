@@ -14,7 +14,9 @@
 #include <uthash.h>
 
 #include "base/mem.h"
+#include "berth/pace.h"
 #include "berth/slice.h"
+#include "gpu/pages.h"
 
 /*
  * DESIGN. <memory>/berth-<device>.<inode>-<dice>/<epoch>-<dice>/slice-N, where device and inode are those of the data
@@ -39,6 +41,7 @@ struct entry {
 	char name[64];
 	uint32_t n;
 	struct slice_grant *grants; /* n */
+	uint64_t *pages;            /* n, of pages.h */
 	UT_hash_handle hh;
 };
 
@@ -48,6 +51,7 @@ struct slices {
 	char root[SLICES_PATH]; /* "": not made yet */
 	int root_fd;
 	struct entry *by_epoch;
+	struct pages *pages;
 };
 
 static int roll(char out[2 * DICE + 1], struct err *err)
@@ -163,6 +167,7 @@ static void drop(struct slices *s, struct entry *e)
 {
 	HASH_DEL(s->by_epoch, e);
 	free(e->grants);
+	free(e->pages);
 	free(e);
 }
 
@@ -203,43 +208,63 @@ static int open_file(const struct slices *s, const struct entry *e, uint32_t pla
 
 static void read_grants(const struct slices *s, struct entry *e)
 {
+	int dir_fd = open_dir(s->root_fd, e->name), fd;
 	struct slice_grant g;
-	int fd;
 
 	for (uint32_t i = 0; i < SLICE_MAX; i++) {
 		fd = open_file(s, e, i, O_RDONLY);
 		if (fd < 0)
-			return;
+			break;
 		if (pread(fd, &g, sizeof(g), 0) != sizeof(g))
 			memset(&g, 0, sizeof(g));
 		close(fd);
 		/* What was spoilt keeps its place: reading it fails, and says why. */
 		g.uuid[sizeof(g.uuid) - 1] = '\0';
 		e->grants = mem_realloc(e->grants, e->n + 1, sizeof(g));
+		e->pages = mem_realloc(e->pages, e->n + 1, sizeof(*e->pages));
+		pages_adopt(s->pages, dir_fd, i, g.tenant, &e->pages[e->n]);
 		e->grants[e->n++] = g;
 	}
+	if (dir_fd >= 0)
+		close(dir_fd);
+}
+
+static void each_name(struct slices *s, void (*with)(struct slices *s, const char *name))
+{
+	int fd = s->root_fd < 0 ? -1 : open_dir(s->root_fd, ".");
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+
+	while (dir && (d = readdir(dir)))
+		if (d->d_name[0] != '.')
+			with(s, d->d_name);
+	if (dir)
+		closedir(dir);
+}
+
+static void find_page(struct slices *s, const char *name)
+{
+	(void)pages_found(s->pages, s->root_fd, name);
+}
+
+static void find_entry(struct slices *s, const char *name)
+{
+	char *end;
+	uint64_t epoch = strtoull(name, &end, 10);
+
+	if (epoch && end != name && *end == '-' && !find(s, epoch))
+		read_grants(s, add(s, epoch, name));
+	else if (!pages_is_name(name))
+		remove_dir(s->root_fd, name);
 }
 
 /* What an earlier agent has left. */
 static void find_entries(struct slices *s)
 {
-	int fd = s->root_fd < 0 ? -1 : open_dir(s->root_fd, ".");
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *d;
-	char *end;
-
-	while (dir && (d = readdir(dir))) {
-		uint64_t epoch = strtoull(d->d_name, &end, 10);
-
-		if (d->d_name[0] == '.')
-			continue;
-		if (epoch && end != d->d_name && *end == '-' && !find(s, epoch))
-			read_grants(s, add(s, epoch, d->d_name));
-		else
-			remove_dir(s->root_fd, d->d_name);
-	}
-	if (dir)
-		closedir(dir);
+	each_name(s, find_page);
+	each_name(s, find_entry);
+	if (s->root_fd >= 0)
+		pages_sweep(s->pages, s->root_fd);
 }
 
 static int write_file(int dir_fd, uint32_t place, const struct slice_grant *g, struct err *err)
@@ -275,6 +300,7 @@ int slices_open(const char *data_dir, const char *memory, struct slices **ret, s
 	s->root_fd = -1;
 	snprintf(s->prefix, sizeof(s->prefix), "berth-%jx.%jx-", (uintmax_t)st.st_dev,
 	        (uintmax_t)st.st_ino);
+	s->pages = pages_new();
 	find_root(s);
 	find_entries(s);
 	*ret = s;
@@ -295,6 +321,7 @@ void slices_close(struct slices *s)
 		drop(s, e);
 	if (s->root_fd >= 0)
 		close(s->root_fd);
+	pages_free(s->pages);
 	free(s->data_dir);
 	free(s->memory);
 	free(s);
@@ -315,7 +342,30 @@ static int need_root(struct slices *s, struct err *err)
 	return make_root(s, err);
 }
 
-static int make_files(struct slices *s, struct entry *e, struct err *err)
+/* Without a line it is not held to its share, and its flags say so. */
+static int join_page(struct slices *s, struct entry *e, int dir_fd, const char *account, uint32_t i,
+        struct err *err)
+{
+	struct slice_grant *g = &e->grants[i];
+	uint32_t share = MIN(g->share_milli, 1000U), tenant;
+	const struct pages_tenant t = {.device = g->uuid,
+	        .account = account,
+	        .weight_milli = share,
+	        .cap_milli = g->flags & SLICE_IS_CAPPED ? share : 1000,
+	        .is_multi = e->n > 1};
+	int rc;
+
+	if (!(g->flags & SLICE_HOLDS_COMPUTE))
+		return 0;
+	rc = pages_take(s->pages, s->root_fd, dir_fd, i, &t, &e->pages[i], &tenant, err);
+	if (tenant == PAGES_NONE)
+		g->flags &= ~(uint32_t)SLICE_HOLDS_COMPUTE;
+	else
+		g->tenant = tenant;
+	return rc;
+}
+
+static int make_files(struct slices *s, struct entry *e, const char *account, struct err *err)
 {
 	int fd, rc = 0;
 
@@ -324,8 +374,11 @@ static int make_files(struct slices *s, struct entry *e, struct err *err)
 	fd = open_dir(s->root_fd, e->name);
 	if (fd < 0)
 		return err_sys(err, errno, "opening '%s/%s'", s->root, e->name);
-	for (uint32_t i = 0; rc == 0 && i < e->n; i++)
-		rc = write_file(fd, i, &e->grants[i], err);
+	for (uint32_t i = 0; rc == 0 && i < e->n; i++) {
+		rc = join_page(s, e, fd, account, i, err);
+		if (rc == 0)
+			rc = write_file(fd, i, &e->grants[i], err);
+	}
 	if (rc == 0 && fchmod(fd, 0711) < 0)
 		rc = err_sys(err, errno, "opening '%s/%s' to its job", s->root, e->name);
 	close(fd);
@@ -351,8 +404,8 @@ static struct slice_grant grant_of(uint64_t epoch, const struct slices_grant *g)
 	return grant;
 }
 
-int slices_make(struct slices *s, uint64_t epoch, const struct slices_grant *grants, uint32_t n,
-        char ret_path[SLICES_PATH], struct err *err)
+int slices_make(struct slices *s, uint64_t epoch, const char *account,
+        const struct slices_grant *grants, uint32_t n, char ret_path[SLICES_PATH], struct err *err)
 {
 	char dice[2 * DICE + 1], name[64];
 	struct entry *e;
@@ -368,9 +421,10 @@ int slices_make(struct slices *s, uint64_t epoch, const struct slices_grant *gra
 	e = add(s, epoch, name);
 	e->n = n;
 	e->grants = mem_zalloc((n + 1) * sizeof(*e->grants));
+	e->pages = mem_zalloc((n + 1) * sizeof(*e->pages));
 	for (uint32_t i = 0; i < n; i++)
 		e->grants[i] = grant_of(epoch, &grants[i]);
-	rc = make_files(s, e, err);
+	rc = make_files(s, e, account, err);
 	if (rc < 0) {
 		slices_remove(s, epoch);
 		return err_wrap(err, "the memory that holds its slice (%s)", s->memory);
@@ -386,6 +440,8 @@ void slices_remove(struct slices *s, uint64_t epoch)
 	if (!e)
 		return;
 	remove_dir(s->root_fd, e->name);
+	for (uint32_t i = 0; i < e->n; i++)
+		pages_give(s->pages, s->root_fd, e->pages[i], e->grants[i].tenant);
 	drop(s, e);
 }
 
@@ -502,6 +558,11 @@ int slices_read(
 	rc = read_file(fd, g, ret, err);
 	close(fd);
 	return rc < 0 ? err_wrap(err, "ledger %u", place) : 0;
+}
+
+bool slices_holds_compute(const struct slices *s, uint64_t epoch, uint32_t place)
+{
+	return find(s, epoch)->pages[place] != 0;
 }
 
 uint32_t slices_count(const struct slices *s, uint64_t epoch)

@@ -102,20 +102,22 @@ static void send_welcome(struct uplink *u)
 	uint32_t n_models;
 	struct link_model *models = models_of(c, &n_models);
 
-	link_put_welcome(&u->out, &(struct link_welcome){.node = u->node,
-	                                  .heartbeat_ms = (uint32_t)c->agent_heartbeat_ms,
-	                                  .grace_ms = (uint64_t)c->job_grace_ms,
-	                                  .output_max = c->job_output_max_bytes,
-	                                  .start_burst = c->agent_start_burst,
-	                                  .watchdog = (uint32_t)c->gpu_watchdog,
-	                                  .max_processes = c->job_max_processes,
-	                                  .cap_cpus = c->job_cpu_limit == CONF_CPU_CAP,
-	                                  .io_weight = c->job_io_weight,
-	                                  .group_parent = c->cgroup_parent,
-	                                  .mechanism = (enum link_mechanism)c->gpu_mechanism,
-	                                  .models = models,
-	                                  .n_models = n_models,
-	                                  .server_program = (char *)(uintptr_t)berth_version});
+	link_put_welcome(
+	        &u->out, &(struct link_welcome){.node = u->node,
+	                         .heartbeat_ms = (uint32_t)c->agent_heartbeat_ms,
+	                         .grace_ms = (uint64_t)c->job_grace_ms,
+	                         .output_max = c->job_output_max_bytes,
+	                         .start_burst = c->agent_start_burst,
+	                         .watchdog = (uint32_t)c->gpu_watchdog,
+	                         .max_processes = c->job_max_processes,
+	                         .cap_cpus = c->job_cpu_limit == CONF_CPU_CAP,
+	                         .io_weight = c->job_io_weight,
+	                         .group_parent = c->cgroup_parent,
+	                         .mechanism = (enum link_mechanism)c->gpu_mechanism,
+	                         .cap_compute = c->gpu_compute_limit == CONF_GPU_COMPUTE_CAP,
+	                         .models = models,
+	                         .n_models = n_models,
+	                         .server_program = (char *)(uintptr_t)berth_version});
 	free(models);
 }
 

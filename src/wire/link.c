@@ -75,6 +75,7 @@ static const struct field welcome_fields[] = {
 	FIELD(link_welcome, 11, FIELD_TEXT, group_parent),
 	FIELD_OF_ENUM(link_welcome, 12, mechanism, 0, LINK_MECHANISM_NONE),
 	FIELD_OF_LIST(link_welcome, 13, models, n_models, LINK_MODELS_MAX, model_table),
+	FIELD(link_welcome, 14, FIELD_BOOL, cap_compute),
 };
 static const struct field_table welcome_table = FIELD_TABLE(link_welcome, welcome_fields);
 

@@ -94,6 +94,7 @@ struct link_welcome {
 	enum link_mechanism mechanism; /* of the models that are not named */
 	struct link_model *models;
 	uint32_t n_models;
+	bool cap_compute; /* a fraction of a device gets no more than its share */
 };
 enum link_watchdog { LINK_WATCHDOG_OFF, LINK_WATCHDOG_REPORT, LINK_WATCHDOG_END };
 

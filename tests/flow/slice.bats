@@ -12,7 +12,7 @@ flow_setup() {
 has_mounts() { [ "$(id -u)" -eq 0 ] && [ -z "$FLOW_USER" ] || [ -n "${FLOW_ADMIN:-}" ] && unshare -m true 2>/dev/null; }
 
 # Directories of ledgers of this data directory.
-ledgers() { find /dev/shm -maxdepth 2 -path "/dev/shm/berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*/*" 2>/dev/null; }
+ledgers() { find /dev/shm -maxdepth 2 -type d -path "/dev/shm/berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*/*" 2>/dev/null; }
 none() { [ -z "$("$@")" ]; }
 
 @test "scene 1: 0.5 fGPU is a card of 2 GiB, through CUDA and through NVML alike, and exact to the byte" {
@@ -151,4 +151,65 @@ END
   [ "${lines[1]}" = unset ]
   [ "$(job 1 '.attempts[0].slices[0].held_by')" = none ]
   none ledgers
+}
+
+# Kernels that the jobs of these files have done within the time, one number each: `done_in SECONDS FILE...`
+done_in() {
+  local seconds=$1 file before=()
+  shift
+  for file; do before+=("$(cat "$file")"); done
+  sleep "$seconds"
+  for file; do
+    echo "$(($(cat "$file") - before[0]))"
+    before=("${before[@]:1}")
+  done
+}
+# The first one's part of what both have done, in per cent, is within 10 of this.
+has_part() {
+  local n
+  mapfile -t n < <(done_in 2 one two)
+  echo "# ${n[*]}" >&2
+  local part=$((100 * n[0] / (n[0] + n[1])))
+  [ "$part" -ge $(($1 - 10)) ] && [ "$part" -le $(($1 + 10)) ]
+}
+runs_on() { local n; n=$(done_in 0.3 "$1"); [ "$n" -gt "${2:-0}" ]; }
+# Lines of the page of the device that are somebody's, by their weights.
+weights() {
+  local page
+  for page in $(ledgers | head -n 1)/pace-0; do
+    as od -A n -t u4 -j 8192 -N 2048 -w64 -v "$page" | awk '$1 { print $1 }' | sort -n | xargs
+  done
+}
+
+@test "jobs of one account share a device's compute by their shares, and the dead hold nobody" {
+  up
+  b submit -c 0 --gpu 0.3 -- ./cuda launch "$PWD/one"
+  b submit -c 0 --gpu 0.6 -- sh -c 'echo $$ >pid; exec ./cuda launch "$1"' sh "$PWD/two"
+  eventually eval '[ -s one ] && [ -s two ]'
+  # Both on one device: the best place for a fraction is beside another.
+  [ "$(job 1 '.slices[0].device')" = "$(job 2 '.slices[0].device')" ]
+  eventually has_part 33
+  [ "$(weights)" = "300 600" ]
+  # A third one comes and goes: its line is free again, and nothing has changed.
+  b submit -c 0 --gpu 0.1 -- ./cuda launch "$PWD/three"
+  eventually eval '[ -s three ]'
+  eventually runs_on three 5
+  [ "$(weights)" = "100 300 600" ]
+  b cancel --force 3
+  b wait 3 || true
+  eventually is "300 600" weights
+  eventually has_part 33
+  # Turns outlive the agent.
+  kill -9 "$(part agent)"
+  becomes 2 RUNNING
+  eventually has_part 33
+  [ "$(weights)" = "300 600" ]
+  # One is killed, perhaps within its turn: the other goes on, alone.
+  kill -9 "$(cat pid)"
+  b wait 2 || true
+  eventually runs_on one 150
+  eventually is 300 weights
+  b down --no-retry 2>/dev/null || b down
+  none ledgers
+  none find /dev/shm -maxdepth 2 -path "*/berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*"
 }

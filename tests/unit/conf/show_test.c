@@ -109,6 +109,7 @@ static void test_show(void **state)
 	                  "      fgpu_per_device: 1  # default\n"
 	                  "      mechanism: same  # default\n"
 	                  "  mechanism: auto  # default\n"
+	                  "  compute_limit: share  # default\n"
 	                  "  watchdog: report  # default\n"
 	                  "  watchdog_interval: 2s  # default\n"
 	                  "\n"
