@@ -3,9 +3,9 @@
 
 bats_require_minimum_version 1.5.0
 
-setup_file() {
-  grep -q __asan_init "$BERTH_BUILD/fake/libcuda.so.1" && skip "needs a build without sanitizers"
-  export T=$BATS_FILE_TMPDIR
+setup() {
+  if grep -q __asan_init "$BERTH_BUILD/fake/libcuda.so.1"; then skip "needs a build without sanitizers"; fi
+  T=$BATS_TEST_TMPDIR
 }
 
 @test "the short form over the fake: each row that judges is met" {

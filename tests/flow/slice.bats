@@ -177,7 +177,7 @@ runs_on() { local n; n=$(done_in 0.3 "$1"); [ "$n" -gt "${2:-0}" ]; }
 weights() {
   local page
   for page in $(ledgers | head -n 1)/pace-0; do
-    as od -A n -t u4 -j 8192 -N 2048 -w64 -v "$page" | awk '$1 { print $1 }' | sort -n | xargs
+    od -A n -t u4 -j 8192 -N 2048 -w64 -v "$page" | awk '$1 { print $1 }' | sort -n | xargs
   done
 }
 
