@@ -13,21 +13,32 @@ uint32_t cpu_set_count(const struct cpu_set *s)
 	return n;
 }
 
-/* Whether `part` stands in `whole`, letters of any case. */
-static bool contains_nocase(const char *whole, const char *part)
+/* Whether the n letters of `part` stand in `whole`, in any case. */
+static bool contains_nocase(const char *whole, const char *part, size_t n)
 {
-	size_t n = strlen(part);
-
 	for (; *whole; whole++)
 		if (strncasecmp(whole, part, n) == 0)
 			return true;
 	return n == 0;
 }
 
+/* models: parts of names, any of which will do, with '|' between them. */
+static bool is_one_of(const char *model, const char *models)
+{
+	for (;; models++) {
+		size_t n = strcspn(models, "|");
+		if (contains_nocase(model, models, n))
+			return true;
+		models += n;
+		if (!*models)
+			return false;
+	}
+}
+
 bool device_matches(const struct gpu_ask *ask, const struct device *d)
 {
 	return d->info.cc >= ask->cc_min &&
-	       (!ask->model || contains_nocase(d->info.model, ask->model));
+	       (!ask->model || is_one_of(d->info.model, ask->model));
 }
 
 bool device_is_usable(const struct device *d)

@@ -1,0 +1,250 @@
+/*
+ * DESIGN. Every change of a node is a line of one log. A type keeps a score for every node, and how far it has read that log:
+ * asked about, it scores again the nodes that changed since, each once, and takes the least. So a question costs a look at
+ * one number per node, and few scores, however many types there are.
+ */
+#include "sched/place_priv.h"
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_LEN 4096 /* changes remembered; a type that missed more scores every node */
+
+static const struct place_policy *const policies[] = {
+        &place_fragment, &place_pack, &place_spread, &place_by_fgd};
+
+const char *place_policies(uint32_t i)
+{
+	return i < ARRAY_LEN(policies) ? policies[i]->name : NULL;
+}
+
+struct place *place_new(const char *policy)
+{
+	for (size_t i = 0; i < ARRAY_LEN(policies); i++) {
+		struct place *p;
+		if (strcmp(policies[i]->name, policy) != 0)
+			continue;
+		p = mem_zalloc(sizeof(*p));
+		p->policy = policies[i];
+		p->log = mem_zalloc(LOG_LEN * sizeof(*p->log));
+		p->mix = 1;
+		return p;
+	}
+	return NULL;
+}
+
+static void free_type(struct place_type *t)
+{
+	free(t->gpu.model);
+	free(t->share);
+	free(t->score);
+	free(t);
+}
+
+void place_free(struct place *p)
+{
+	if (!p)
+		return;
+	for (uint32_t i = 0; i < p->n_types; i++)
+		free_type(p->types[i]);
+	for (uint32_t i = 0; i < p->n_nodes; i++)
+		free(p->nodes[i]);
+	place__free_gaps(p->gaps);
+	place__free_fgd(p->fgd);
+	free(p->nodes);
+	free(p->kinds);
+	free(p->types);
+	free(p->log);
+	free(p);
+}
+
+static void note_change(struct place *p, struct place_node *n, uint32_t node)
+{
+	n->changed = p->changes;
+	p->log[p->changes++ % LOG_LEN] = node;
+	n->free_milli = n->n_whole = 0;
+	for (uint32_t i = 0; i < n->room.n_devices; i++) {
+		if (n->devices[i].kind == PLACE_NONE)
+			continue;
+		n->free_milli += n->devices[i].free_milli;
+		n->n_whole += n->devices[i].is_whole;
+	}
+}
+
+uint32_t place_add_node(struct place *p)
+{
+	MEM_GROW(p->nodes, p->n_nodes, p->cap_nodes);
+	p->nodes[p->n_nodes] = mem_zalloc(sizeof(**p->nodes));
+	note_change(p, p->nodes[p->n_nodes], p->n_nodes);
+	return p->n_nodes++;
+}
+
+static bool is_same_device(const struct place_device *a, const struct place_device *b)
+{
+	return a->kind == b->kind && a->free_milli == b->free_milli &&
+	       a->free_bytes == b->free_bytes && a->is_whole == b->is_whole;
+}
+
+static bool is_same_room(const struct place_room *a, const struct place_room *b)
+{
+	if (a->is_open != b->is_open || a->cpu_milli != b->cpu_milli ||
+	        a->free_cpu_milli != b->free_cpu_milli || a->mem_bytes != b->mem_bytes ||
+	        a->free_mem_bytes != b->free_mem_bytes || a->n_devices != b->n_devices)
+		return false;
+	for (uint32_t i = 0; i < a->n_devices; i++)
+		if (!is_same_device(&a->devices[i], &b->devices[i]))
+			return false;
+	return true;
+}
+
+void place_set_node(struct place *p, uint32_t node, const struct place_room *room)
+{
+	struct place_node *n = p->nodes[node];
+
+	BUG_IF(room->n_devices > NODE_DEVICES_MAX);
+	if (is_same_room(&n->room, room))
+		return;
+	n->room = *room;
+	if (room->n_devices)
+		memcpy(n->devices, room->devices, room->n_devices * sizeof(*room->devices));
+	n->room.devices = n->devices;
+	note_change(p, n, node);
+}
+
+void place_take(struct place *p, uint32_t type, const struct place_found *at)
+{
+	struct place_node *n = p->nodes[at->node];
+	struct place_type *t = p->types[type];
+
+	n->room.free_cpu_milli -= t->ask.cpu_milli;
+	n->room.free_mem_bytes -= t->ask.mem_bytes;
+	for (uint32_t i = 0; i < at->n_devices; i++) {
+		struct place_device *d = &n->devices[at->devices[i]];
+		const struct slice *s = type_share(p, t, d->kind);
+		d->free_milli -= s->share_milli;
+		d->free_bytes -= s->mem_bytes;
+		d->is_whole = false;
+	}
+	note_change(p, n, at->node);
+}
+
+void place_give(struct place *p, uint32_t type, const struct place_found *at)
+{
+	struct place_node *n = p->nodes[at->node];
+	struct place_type *t = p->types[type];
+
+	n->room.free_cpu_milli += t->ask.cpu_milli;
+	n->room.free_mem_bytes += t->ask.mem_bytes;
+	for (uint32_t i = 0; i < at->n_devices; i++) {
+		struct place_device *d = &n->devices[at->devices[i]];
+		const struct slice *s = type_share(p, t, d->kind);
+		d->free_milli += s->share_milli;
+		d->free_bytes += s->mem_bytes;
+		d->is_whole = d->free_milli == 1000 &&
+		              d->free_bytes == p->kinds[d->kind].like.info.mem_bytes;
+	}
+	note_change(p, n, at->node);
+}
+
+static float score_of(struct place *p, uint32_t node, struct place_type *t, uint32_t *ret_device)
+{
+	struct place_node *n = p->nodes[node];
+
+	*ret_device = PLACE_NONE;
+	return node_takes(p, n, t) ? p->policy->score(p, n, t, ret_device) : INFINITY;
+}
+
+/* Scores of all nodes as they are now. */
+static void bring_up(struct place *p, struct place_type *t)
+{
+	bool is_all = t->mix != p->mix || p->changes - t->seen > LOG_LEN || t->n_score == 0;
+	uint32_t device;
+
+	if (t->n_score < p->n_nodes) {
+		t->score = mem_realloc(t->score, p->n_nodes, sizeof(*t->score));
+		t->n_score = p->n_nodes; /* the new ones stand in the log */
+	}
+	for (uint32_t i = 0; is_all && i < p->n_nodes; i++)
+		t->score[i] = score_of(p, i, t, &device);
+	for (; !is_all && t->seen < p->changes; t->seen++) {
+		uint32_t i = p->log[t->seen % LOG_LEN];
+		if (p->nodes[i]->changed == t->seen)
+			t->score[i] = score_of(p, i, t, &device);
+	}
+	t->seen = p->changes;
+	t->mix = p->mix;
+}
+
+/* What the type gets on a node that has room. */
+static void choose(struct place *p, struct place_type *t, uint32_t node, struct place_found *ret)
+{
+	uint32_t device;
+
+	ret->node = node;
+	ret->n_devices = 0;
+	score_of(p, node, t, &device);
+	if (t->gpu.count) {
+		ret->n_devices = node_whole(p, p->nodes[node], t, ret->devices);
+	} else if (gpu_ask_any(&t->gpu)) {
+		ret->devices[0] = device;
+		ret->n_devices = 1;
+	}
+}
+
+bool place_find(struct place *p, uint32_t type, bool (*may)(void *data, uint32_t node), void *data,
+        struct place_found *ret)
+{
+	struct place_type *t = p->types[type];
+	float least = INFINITY;
+	uint32_t best = PLACE_NONE;
+
+	bring_up(p, t);
+	for (uint32_t i = 0; i < p->n_nodes; i++) {
+		if (t->score[i] >= least || (may && !may(data, i)))
+			continue;
+		least = t->score[i];
+		best = i;
+	}
+	if (best == PLACE_NONE)
+		return false;
+	choose(p, t, best, ret);
+	return true;
+}
+
+bool place_find_slowly(struct place *p, uint32_t type, struct place_found *ret)
+{
+	struct place_type *t = p->types[type];
+	float least = INFINITY;
+	uint32_t best = PLACE_NONE, device;
+
+	for (uint32_t i = 0; i < p->n_nodes; i++) {
+		float score = score_of(p, i, t, &device);
+		if (score >= least)
+			continue;
+		least = score;
+		best = i;
+	}
+	if (best == PLACE_NONE)
+		return false;
+	choose(p, t, best, ret);
+	return true;
+}
+
+bool place_has_room(struct place *p, uint32_t type, uint32_t node)
+{
+	return node_takes(p, p->nodes[node], p->types[type]);
+}
+
+void place_count(struct place *p, uint32_t type, double times)
+{
+	p->types[type]->count += times;
+}
+
+void place_learn(struct place *p)
+{
+	if (p->policy->learn)
+		p->policy->learn(p);
+	p->mix++;
+}

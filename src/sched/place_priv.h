@@ -1,0 +1,83 @@
+/*
+ * What the files of placement share: place.c, place_type.c, policies (policy.c, fgd.c, fragment.c). Rules as in place.h.
+ */
+#pragma once
+
+#include "sched/place.h"
+
+struct place_kind {
+	struct device like; /* as slice_resolve() reads it */
+};
+
+struct place_node {
+	struct place_room room;
+	struct place_device devices[NODE_DEVICES_MAX]; /* room.devices points here */
+	uint64_t changed;                              /* place in the log of the latest change */
+	uint32_t free_milli;                           /* sum over its devices */
+	uint32_t n_whole;
+	/* of the policy, worked out anew when the node or the mix is a later one */
+	uint64_t scored, scored_mix;
+	double potential, sale;
+};
+
+struct place_type {
+	struct place_ask ask;
+	struct gpu_ask gpu; /* what ask.gpu points to */
+	struct slice *share; /* by kind; share_milli 0: it could never be had there */
+	uint32_t n_share;    /* kinds that were asked about */
+	double count;        /* how often it was asked for */
+	float *score;        /* by node; INFINITY: no room */
+	uint32_t n_score;
+	uint64_t seen; /* place in the log up to which scores are right */
+	uint64_t mix;  /* of the latest scores */
+};
+
+struct place_policy {
+	const char *name;
+	/* What the mix of types means to it, before its first question; NULL: nothing. */
+	void (*learn)(struct place *p);
+	/*
+	 * How bad it is to place this type there, where it fits; of a fraction also on which device. Of whole devices the
+	 * first ones are taken.
+	 */
+	float (*score)(struct place *p, struct place_node *n, struct place_type *t,
+	        uint32_t *ret_device);
+};
+
+struct place_gaps;
+struct place_fgd;
+
+struct place {
+	const struct place_policy *policy;
+	struct place_node **nodes;
+	uint32_t n_nodes, cap_nodes;
+	struct place_kind *kinds;
+	uint32_t n_kinds, cap_kinds;
+	struct place_type **types;
+	uint32_t n_types, cap_types;
+	uint32_t *log; /* nodes in the order in which they changed; the last cap_log of `changes` */
+	uint32_t cap_log;
+	uint64_t changes;
+	uint64_t mix;             /* counts up with every place_learn(): scores of an earlier one are not right */
+	struct place_gaps *gaps;  /* of fragment */
+	struct place_fgd *fgd;    /* of fgd */
+};
+
+extern const struct place_policy place_pack, place_spread, place_by_fgd, place_fragment;
+void place__free_gaps(struct place_gaps *g);
+void place__free_fgd(struct place_fgd *f);
+
+/* place_type.c */
+/* What a type is given on one device of this kind, NULL: nothing ever. */
+const struct slice *type_share(struct place *p, struct place_type *t, uint32_t kind);
+
+/* A device that takes one slice of a fraction. */
+static inline bool device_takes(const struct place_device *d, const struct slice *s)
+{
+	return s && s->share_milli <= d->free_milli && s->mem_bytes <= d->free_bytes;
+}
+/* Whether the node has CPUs and memory, and devices enough. */
+bool node_takes(struct place *p, const struct place_node *n, struct place_type *t);
+/* The whole devices of the node that the type would get: the first. Returns how many of those asked for there are. */
+uint32_t node_whole(struct place *p, const struct place_node *n, struct place_type *t,
+        uint32_t devices[NODE_DEVICES_MAX]);

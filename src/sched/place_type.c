@@ -1,0 +1,98 @@
+/* What is asked for, and what of it a device or a node could give: the same for every policy. */
+#include "sched/place_priv.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_same_text(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+static bool is_like(const struct device *a, const struct device *b)
+{
+	return a->info.mem_bytes == b->info.mem_bytes && a->info.cc == b->info.cc &&
+	       a->info.cuda == b->info.cuda && a->fgpu_per_device == b->fgpu_per_device &&
+	       strcmp(a->info.model, b->info.model) == 0 &&
+	       strcmp(a->info.driver, b->info.driver) == 0;
+}
+
+uint32_t place_kind(struct place *p, const struct device *d)
+{
+	for (uint32_t i = 0; i < p->n_kinds; i++)
+		if (is_like(&p->kinds[i].like, d))
+			return i;
+	MEM_GROW(p->kinds, p->n_kinds, p->cap_kinds);
+	p->kinds[p->n_kinds].like = *d;
+	return p->n_kinds++;
+}
+
+static bool is_same_ask(const struct place_ask *a, const struct place_ask *b)
+{
+	const struct gpu_ask *x = a->gpu, *y = b->gpu;
+
+	return a->cpu_milli == b->cpu_milli && a->mem_bytes == b->mem_bytes &&
+	       x->count == y->count && x->milli == y->milli && x->fgpu_milli == y->fgpu_milli &&
+	       x->mem_bytes == y->mem_bytes && x->share_milli == y->share_milli &&
+	       x->cc_min == y->cc_min && is_same_text(x->model, y->model);
+}
+
+uint32_t place_type(struct place *p, const struct place_ask *ask)
+{
+	struct place_type *t;
+
+	for (uint32_t i = 0; i < p->n_types; i++)
+		if (is_same_ask(&p->types[i]->ask, ask))
+			return i;
+	t = mem_zalloc(sizeof(*t));
+	t->ask = *ask;
+	t->gpu = *ask->gpu;
+	t->gpu.model = mem_strdup(ask->gpu->model);
+	t->ask.gpu = &t->gpu;
+	MEM_GROW(p->types, p->n_types, p->cap_types);
+	p->types[p->n_types] = t;
+	return p->n_types++;
+}
+
+const struct slice *type_share(struct place *p, struct place_type *t, uint32_t kind)
+{
+	if (kind == PLACE_NONE)
+		return NULL;
+	if (kind >= t->n_share) {
+		t->share = mem_realloc(t->share, p->n_kinds, sizeof(*t->share));
+		for (; t->n_share < p->n_kinds; t->n_share++)
+			if (!slice_resolve(&t->gpu, &p->kinds[t->n_share].like,
+			            &t->share[t->n_share]))
+				t->share[t->n_share].share_milli = 0;
+	}
+	return t->share[kind].share_milli ? &t->share[kind] : NULL;
+}
+
+uint32_t node_whole(struct place *p, const struct place_node *n, struct place_type *t,
+        uint32_t devices[NODE_DEVICES_MAX])
+{
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < n->room.n_devices && found < t->gpu.count; i++)
+		if (n->devices[i].is_whole && type_share(p, t, n->devices[i].kind))
+			devices[found++] = i;
+	return found;
+}
+
+bool node_takes(struct place *p, const struct place_node *n, struct place_type *t)
+{
+	uint32_t devices[NODE_DEVICES_MAX];
+
+	if (!n->room.is_open || n->room.free_cpu_milli < t->ask.cpu_milli ||
+	        n->room.free_mem_bytes < t->ask.mem_bytes)
+		return false;
+	if (t->gpu.count)
+		return n->n_whole >= t->gpu.count && node_whole(p, n, t, devices) == t->gpu.count;
+	if (!gpu_ask_any(&t->gpu))
+		return true;
+	for (uint32_t i = 0; i < n->room.n_devices; i++)
+		if (device_takes(&n->devices[i], type_share(p, t, n->devices[i].kind)))
+			return true;
+	return false;
+}
