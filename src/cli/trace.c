@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELDS_MAX  64
-#define CPUS_MOST   100000000 /* thousandths */
-#define MIB_MOST    (UINT64_C(1) << 40)
-#define DEVICE_MEM  (16 * GIB) /* a trace tells compute only; memory goes along with it */
-#define ROWS_MAX    10000000
+#define FIELDS_MAX 64
+#define CPUS_MOST  100000000 /* thousandths */
+#define MIB_MOST   (UINT64_C(1) << 40)
+#define DEVICE_MEM (16 * GIB) /* a trace tells compute only; memory goes along with it */
+#define ROWS_MAX   10000000
 
 struct column {
 	const char *name;
@@ -81,13 +81,13 @@ static int get_number(const struct reader *r, const struct column *c, uint64_t m
 		return err_set(err, ERR_INVALID, "%s:%llu: '%s' is missing", r->path,
 		        (unsigned long long)r->number, c->name);
 	if (num_parse_u64(r->fields[c->at], most, ret, err))
-		return err_wrap(err, "%s:%llu: %s", r->path, (unsigned long long)r->number,
-		        c->name);
+		return err_wrap(
+		        err, "%s:%llu: %s", r->path, (unsigned long long)r->number, c->name);
 	return 0;
 }
 
-static int get_text(const struct reader *r, const struct column *c, char *out, size_t size,
-        struct err *err)
+static int get_text(
+        const struct reader *r, const struct column *c, char *out, size_t size, struct err *err)
 {
 	const char *text = c->at >= 0 && c->at < r->n ? r->fields[c->at] : "";
 
@@ -145,8 +145,8 @@ static int by_name(const void *a, const void *b)
 
 int trace_read_nodes(const char *path, struct trace *t, struct err *err)
 {
-	struct column columns[] = {
-	        {"sn", false, 0}, {"cpu_milli", false, 0}, {"memory_mib", false, 0}, {"gpu", false, 0}, {"model", true, 0}};
+	struct column columns[] = {{"sn", false, 0}, {"cpu_milli", false, 0},
+	        {"memory_mib", false, 0}, {"gpu", false, 0}, {"model", true, 0}};
 	int rc = read_csv(path, columns, ARRAY_LEN(columns), take_node, t, err);
 
 	if (rc)
@@ -184,8 +184,8 @@ static int take_task(struct reader *r, const struct column *c, struct trace *t, 
 
 int trace_read_tasks(const char *path, struct trace *t, struct err *err)
 {
-	struct column columns[] = {{"cpu_milli", false, 0}, {"memory_mib", false, 0}, {"num_gpu", false, 0},
-	        {"gpu_milli", false, 0}, {"gpu_spec", true, 0}};
+	struct column columns[] = {{"cpu_milli", false, 0}, {"memory_mib", false, 0},
+	        {"num_gpu", false, 0}, {"gpu_milli", false, 0}, {"gpu_spec", true, 0}};
 	int rc = read_csv(path, columns, ARRAY_LEN(columns), take_task, t, err);
 
 	return rc || t->n_tasks ? rc : err_set(err, ERR_INVALID, "%s names no task", path);

@@ -145,6 +145,7 @@ int apply__node(struct apply *a, const struct event *e, struct applied *out, str
 		n->drained = e->kind == EVENT_NODE_DRAIN;
 		break;
 	}
+	world__touch_node(a->w, n);
 	a->w->plan_wanted = true;
 	out->num = n->num;
 	return 0;
@@ -156,6 +157,7 @@ int apply__device(struct apply *a, const struct event *e, struct applied *out, s
 
 	if (!n)
 		return err_set(err, ERR_NOT_FOUND, "node '%s' is not known", e->name);
+	world__touch_node(a->w, n);
 	for (uint32_t i = 0; i < e->n_devices; i++) {
 		struct device *d = find_device(n, e->devices[i].uuid);
 		if (d)

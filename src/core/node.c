@@ -37,8 +37,7 @@ static bool is_one_of(const char *model, const char *models)
 
 bool device_matches(const struct gpu_ask *ask, const struct device *d)
 {
-	return d->info.cc >= ask->cc_min &&
-	       (!ask->model || is_one_of(d->info.model, ask->model));
+	return d->info.cc >= ask->cc_min && (!ask->model || is_one_of(d->info.model, ask->model));
 }
 
 bool device_is_usable(const struct device *d)

@@ -370,10 +370,16 @@ void world__free_job(struct world *w, struct job *j)
 	world_job_free(j);
 }
 
+void world__touch_node(struct world *w, struct node *n)
+{
+	n->changed = ++w->node_changes;
+}
+
 void world__hold_slices(struct world *w, struct job *j)
 {
 	struct node *n = j->node;
 
+	world__touch_node(w, n);
 	for (uint32_t i = 0; i < j->n_slices; i++) {
 		struct device *d = &n->devices[j->slices[i].device];
 		d->used_bytes += j->slices[i].mem_bytes;
@@ -392,6 +398,7 @@ void world__drop_slices(struct world *w, struct job *j)
 {
 	struct node *n = j->node;
 
+	world__touch_node(w, n);
 	for (uint32_t i = 0; i < j->n_slices; i++) {
 		struct device *d = &n->devices[j->slices[i].device];
 		d->used_bytes -= j->slices[i].mem_bytes;

@@ -117,6 +117,7 @@ struct world {
 	struct sched_class *last_class; /* looked up last, or NULL */
 	struct node_list nodes;
 	uint32_t n_nodes;
+	uint64_t node_changes; /* counts up */
 	struct blob *blobs, *blobs_by_num;
 	TAILQ_HEAD(token_list, token) tokens;
 	struct dep_list *deps;

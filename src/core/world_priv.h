@@ -27,6 +27,8 @@ void world__join_class(struct world *w, struct job *j);
 void world__leave_class(struct world *w, struct job *j);
 void world__hold_slices(struct world *w, struct job *j); /* adds what j holds to its node's sums */
 void world__drop_slices(struct world *w, struct job *j);
+/* What is free or offered there is not what it was. */
+void world__touch_node(struct world *w, struct node *n);
 struct queue *world__get_queue(struct world *w, const char *name); /* made when absent */
 
 /* wait.c: where a job has to wait now. Set it with world__settle(). */

@@ -100,7 +100,8 @@ static float rate(struct place *p, const struct place_node *n, const struct afte
 	return -(float)(int)(100 / (1 + exp(-gain / 1000)));
 }
 
-static float score(struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device)
+static float score(
+        struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device)
 {
 	struct after now = {.cpu_milli = n->room.free_cpu_milli}, a = now;
 	uint32_t whole[NODE_DEVICES_MAX];

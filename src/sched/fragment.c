@@ -15,13 +15,13 @@
 #define SETS  8
 
 struct params {
-	uint32_t offers;          /* requests that a gap will be offered to */
-	double cpu, cpu_mean;     /* price of CPUs; part of the mean need that counts */
+	uint32_t offers;      /* requests that a gap will be offered to */
+	double cpu, cpu_mean; /* price of CPUs; part of the mean need that counts */
 	double mem, mem_mean;
-	double deviation;         /* of needs, in standard deviations */
-	double sets;              /* price of sets that do not come out even */
-	double left;              /* of what stays free, to break ties */
-	bool by_sale;             /* need follows what gaps will sell, not what is free */
+	double deviation; /* of needs, in standard deviations */
+	double sets;      /* price of sets that do not come out even */
+	double left;      /* of what stays free, to break ties */
+	bool by_sale;     /* need follows what gaps will sell, not what is free */
 };
 static const struct params usual = {98, 1.16, 0.615, 0.62, 1.3, 1.557, 0.243, 13.8, false};
 
@@ -150,8 +150,9 @@ static double shortage(const struct params *r, const struct need_of_one *need, d
 		return 1000 * fmax(mu, 0) / want;
 	if (mu < -6 * sd)
 		return 0;
-	return 1000 * (mu * 0.5 * erfc(-mu / sd * M_SQRT1_2) +
-	                      sd * exp(-0.5 * (mu / sd) * (mu / sd)) * 0.3989422804014327) /
+	return 1000 *
+	       (mu * 0.5 * erfc(-mu / sd * M_SQRT1_2) +
+	               sd * exp(-0.5 * (mu / sd) * (mu / sd)) * 0.3989422804014327) /
 	       want;
 }
 
@@ -169,19 +170,9 @@ static double potential(const struct place_gaps *g, const struct after *a)
 	       r->mem * shortage(r, &g->mem, r->mem_mean, devices, a->mem_bytes);
 }
 
-static double value_of(const struct place *p, const struct place_device *d, const struct slice *less)
+static double value_of(const struct place *p, const struct place_device *d, uint32_t gap)
 {
-	uint64_t all, bytes, milli;
-
-	if (d->kind == PLACE_NONE)
-		return 0;
-	all = p->kinds[d->kind].like.info.mem_bytes;
-	bytes = d->free_bytes - (less ? less->mem_bytes : 0);
-	milli = d->free_milli - (less ? less->share_milli : 0);
-	/* What of both can still be sold together. */
-	if (all && (double)bytes * 1000 < (double)milli * (double)all)
-		milli = (uint64_t)((double)bytes * 1000 / (double)all);
-	return p->gaps->value[d->kind][milli * STEPS / 1000];
+	return d->kind == PLACE_NONE ? 0 : p->gaps->value[d->kind][gap * STEPS / 1000];
 }
 
 static void look_at(struct place *p, struct place_node *n)
@@ -192,7 +183,7 @@ static void look_at(struct place *p, struct place_node *n)
 	        .n_whole = n->n_whole};
 
 	for (uint32_t i = 0; i < n->room.n_devices; i++)
-		a.sale += value_of(p, &n->devices[i], NULL);
+		a.sale += value_of(p, &n->devices[i], device_gap(p, &n->devices[i], NULL));
 	n->sale = a.sale;
 	n->potential = potential(p->gaps, &a);
 	n->scored = n->changed + 1;
@@ -216,6 +207,7 @@ static double cost_of_fraction(struct place *p, struct place_node *n, struct pla
 		const struct slice *s = type_share(p, t, d->kind);
 		struct after b = *a;
 		bool is_known = false;
+		uint32_t gap, left;
 		double c;
 		if (!device_takes(d, s))
 			continue;
@@ -224,10 +216,12 @@ static double cost_of_fraction(struct place *p, struct place_node *n, struct pla
 		if (is_known)
 			continue;
 		tried[n_tried++] = i;
-		b.free -= s->share_milli;
-		b.sale += value_of(p, d, s) - value_of(p, d, NULL);
+		gap = device_gap(p, d, NULL);
+		left = device_gap(p, d, s);
+		b.free -= gap - left;
+		b.sale += value_of(p, d, left) - value_of(p, d, gap);
 		b.n_whole -= d->is_whole;
-		c = cost(p, n, &b);
+		c = cost(p, n, &b) + p->gaps->params.left * left / 1000;
 		if (c >= least)
 			continue;
 		least = c;
@@ -236,7 +230,8 @@ static double cost_of_fraction(struct place *p, struct place_node *n, struct pla
 	return least;
 }
 
-static float score(struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device)
+static float score(
+        struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device)
 {
 	struct after a = {.free = n->free_milli,
 	        .cpu_milli = (double)n->room.free_cpu_milli - t->ask.cpu_milli,
@@ -253,7 +248,7 @@ static float score(struct place *p, struct place_node *n, struct place_type *t, 
 		return (float)cost_of_fraction(p, n, t, &a, ret_device);
 	for (uint32_t i = t->gpu.count ? node_whole(p, n, t, whole) : 0; i-- > 0;) {
 		a.free -= 1000;
-		a.sale -= value_of(p, &n->devices[whole[i]], NULL);
+		a.sale -= value_of(p, &n->devices[whole[i]], 1000);
 		a.n_whole--;
 	}
 	return (float)cost(p, n, &a);

@@ -37,6 +37,7 @@ struct place *place_new(const char *policy)
 
 static void free_type(struct place_type *t)
 {
+	free(t->key);
 	free(t->gpu.model);
 	free(t->share);
 	free(t->score);
@@ -47,6 +48,7 @@ void place_free(struct place *p)
 {
 	if (!p)
 		return;
+	HASH_CLEAR(hh, p->types_by_key);
 	for (uint32_t i = 0; i < p->n_types; i++)
 		free_type(p->types[i]);
 	for (uint32_t i = 0; i < p->n_nodes; i++)
@@ -66,9 +68,7 @@ static void note_change(struct place *p, struct place_node *n, uint32_t node)
 	p->log[p->changes++ % LOG_LEN] = node;
 	n->free_milli = n->n_whole = 0;
 	for (uint32_t i = 0; i < n->room.n_devices; i++) {
-		if (n->devices[i].kind == PLACE_NONE)
-			continue;
-		n->free_milli += n->devices[i].free_milli;
+		n->free_milli += device_gap(p, &n->devices[i], NULL);
 		n->n_whole += n->devices[i].is_whole;
 	}
 }
@@ -240,6 +240,12 @@ bool place_has_room(struct place *p, uint32_t type, uint32_t node)
 void place_count(struct place *p, uint32_t type, double times)
 {
 	p->types[type]->count += times;
+}
+
+void place_forget(struct place *p)
+{
+	for (uint32_t i = 0; i < p->n_types; i++)
+		p->types[i]->count = 0;
 }
 
 void place_learn(struct place *p)

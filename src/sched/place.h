@@ -57,6 +57,7 @@ void place_give(struct place *p, uint32_t type, const struct place_found *at);
 /* Requests of this type came `times` more often: the mix that `fragment` and `fgd` expect. In force by place_learn(). */
 void place_count(struct place *p, uint32_t type, double times);
 void place_learn(struct place *p);
+void place_forget(struct place *p); /* all counts */
 
 /* Queries. may, when not NULL, says whether a node that has room is allowed. */
 bool place_find(struct place *p, uint32_t type, bool (*may)(void *data, uint32_t node), void *data,

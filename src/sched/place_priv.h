@@ -4,6 +4,7 @@
 #pragma once
 
 #include "sched/place.h"
+#include "core/world.h"
 
 struct place_kind {
 	struct device like; /* as slice_resolve() reads it */
@@ -13,7 +14,7 @@ struct place_node {
 	struct place_room room;
 	struct place_device devices[NODE_DEVICES_MAX]; /* room.devices points here */
 	uint64_t changed;                              /* place in the log of the latest change */
-	uint32_t free_milli;                           /* sum over its devices */
+	uint32_t free_milli;                           /* sum of its devices' gaps */
 	uint32_t n_whole;
 	/* of the policy, worked out anew when the node or the mix is a later one */
 	uint64_t scored, scored_mix;
@@ -21,8 +22,11 @@ struct place_node {
 };
 
 struct place_type {
+	uint32_t number;
+	char *key;
+	UT_hash_handle hh;
 	struct place_ask ask;
-	struct gpu_ask gpu; /* what ask.gpu points to */
+	struct gpu_ask gpu;  /* what ask.gpu points to */
 	struct slice *share; /* by kind; share_milli 0: it could never be had there */
 	uint32_t n_share;    /* kinds that were asked about */
 	double count;        /* how often it was asked for */
@@ -40,8 +44,8 @@ struct place_policy {
 	 * How bad it is to place this type there, where it fits; of a fraction also on which device. Of whole devices the
 	 * first ones are taken.
 	 */
-	float (*score)(struct place *p, struct place_node *n, struct place_type *t,
-	        uint32_t *ret_device);
+	float (*score)(
+	        struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device);
 };
 
 struct place_gaps;
@@ -54,13 +58,15 @@ struct place {
 	struct place_kind *kinds;
 	uint32_t n_kinds, cap_kinds;
 	struct place_type **types;
+	struct place_type *types_by_key;
 	uint32_t n_types, cap_types;
 	uint32_t *log; /* nodes in the order in which they changed; the last cap_log of `changes` */
 	uint32_t cap_log;
 	uint64_t changes;
-	uint64_t mix;             /* counts up with every place_learn(): scores of an earlier one are not right */
-	struct place_gaps *gaps;  /* of fragment */
-	struct place_fgd *fgd;    /* of fgd */
+	uint64_t
+	        mix; /* counts up with every place_learn(): scores of an earlier one are not right */
+	struct place_gaps *gaps; /* of fragment */
+	struct place_fgd *fgd;   /* of fgd */
 };
 
 extern const struct place_policy place_pack, place_spread, place_by_fgd, place_fragment;
@@ -71,6 +77,8 @@ void place__free_fgd(struct place_fgd *f);
 /* What a type is given on one device of this kind, NULL: nothing ever. */
 const struct slice *type_share(struct place *p, struct place_type *t, uint32_t kind);
 
+/* What of a device can still be given away, in thousandths, when `less` (or NULL) is taken: the scarcer of memory and compute. */
+uint32_t device_gap(const struct place *p, const struct place_device *d, const struct slice *less);
 /* A device that takes one slice of a fraction. */
 static inline bool device_takes(const struct place_device *d, const struct slice *s)
 {

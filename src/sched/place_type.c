@@ -5,10 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_same_text(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
-}
+#define KEY_MAX 1024 /* a model has at most a few hundred bytes */
 
 static bool is_like(const struct device *a, const struct device *b)
 {
@@ -28,28 +25,38 @@ uint32_t place_kind(struct place *p, const struct device *d)
 	return p->n_kinds++;
 }
 
-static bool is_same_ask(const struct place_ask *a, const struct place_ask *b)
+/* As many bytes as are filled; what is alike has the same. */
+static size_t make_key(const struct place_ask *ask, char *out, size_t size)
 {
-	const struct gpu_ask *x = a->gpu, *y = b->gpu;
+	const struct gpu_ask *g = ask->gpu;
+	const uint64_t numbers[] = {ask->cpu_milli, ask->mem_bytes, g->count, g->milli,
+	        g->fgpu_milli, g->mem_bytes, g->share_milli, g->cc_min};
+	size_t n = g->model ? strlen(g->model) : 0;
 
-	return a->cpu_milli == b->cpu_milli && a->mem_bytes == b->mem_bytes &&
-	       x->count == y->count && x->milli == y->milli && x->fgpu_milli == y->fgpu_milli &&
-	       x->mem_bytes == y->mem_bytes && x->share_milli == y->share_milli &&
-	       x->cc_min == y->cc_min && is_same_text(x->model, y->model);
+	BUG_IF(sizeof(numbers) + n > size);
+	memcpy(out, numbers, sizeof(numbers));
+	if (n)
+		memcpy(out + sizeof(numbers), g->model, n);
+	return sizeof(numbers) + n;
 }
 
 uint32_t place_type(struct place *p, const struct place_ask *ask)
 {
+	char key[KEY_MAX];
+	size_t len = make_key(ask, key, sizeof(key));
 	struct place_type *t;
 
-	for (uint32_t i = 0; i < p->n_types; i++)
-		if (is_same_ask(&p->types[i]->ask, ask))
-			return i;
+	HASH_FIND(hh, p->types_by_key, key, len, t);
+	if (t)
+		return t->number;
 	t = mem_zalloc(sizeof(*t));
+	t->number = p->n_types;
+	t->key = mem_dup(key, len);
 	t->ask = *ask;
 	t->gpu = *ask->gpu;
 	t->gpu.model = mem_strdup(ask->gpu->model);
 	t->ask.gpu = &t->gpu;
+	HASH_ADD_KEYPTR(hh, p->types_by_key, t->key, len, t);
 	MEM_GROW(p->types, p->n_types, p->cap_types);
 	p->types[p->n_types] = t;
 	return p->n_types++;
@@ -62,11 +69,25 @@ const struct slice *type_share(struct place *p, struct place_type *t, uint32_t k
 	if (kind >= t->n_share) {
 		t->share = mem_realloc(t->share, p->n_kinds, sizeof(*t->share));
 		for (; t->n_share < p->n_kinds; t->n_share++)
-			if (!slice_resolve(&t->gpu, &p->kinds[t->n_share].like,
-			            &t->share[t->n_share]))
+			if (!slice_resolve(
+			            &t->gpu, &p->kinds[t->n_share].like, &t->share[t->n_share]))
 				t->share[t->n_share].share_milli = 0;
 	}
 	return t->share[kind].share_milli ? &t->share[kind] : NULL;
+}
+
+uint32_t device_gap(const struct place *p, const struct place_device *d, const struct slice *less)
+{
+	uint64_t all, bytes, milli;
+
+	if (d->kind == PLACE_NONE)
+		return 0;
+	all = p->kinds[d->kind].like.info.mem_bytes;
+	bytes = d->free_bytes - (less ? less->mem_bytes : 0);
+	milli = d->free_milli - (less ? less->share_milli : 0);
+	if (bytes < all && (double)bytes * 1000 < (double)milli * (double)all)
+		milli = (uint64_t)((double)bytes * 1000 / (double)all);
+	return (uint32_t)milli;
 }
 
 uint32_t node_whole(struct place *p, const struct place_node *n, struct place_type *t,

@@ -3,8 +3,7 @@
  * queue priority, job priority and order; the first head is placed, or its whole class is out for this plan, since
  * room only shrinks while a plan is made. The work is (classes + placements) x nodes, however many jobs wait.
  */
-#include "sched/fit.h"
-#include "sched/sched.h"
+#include "sched/sched_priv.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -73,24 +72,24 @@ static void gather(const struct world *w, struct cursors *set, struct cursor *po
 	}
 }
 
-void sched_plan_make(const struct world *w, size_t max, struct sched_plan *plan)
+void sched_plan_make(struct sched *s, const struct world *w, size_t max, struct sched_plan *plan)
 {
 	struct cursors set = RB_INITIALIZER(&set);
 	struct cursor *pool = mem_zalloc((HASH_COUNT(w->classes) + 1) * sizeof(*pool));
 	struct cursor *c;
-	struct room room;
 
 	plan->n = 0;
-	room_init(&room, w);
+	room_sync(s->room, w);
 	gather(w, &set, pool);
 	while (plan->n < max && (c = RB_MIN(cursors, &set)) != NULL) {
-		const struct sched_shape *s = &c->class->shape;
-		struct need need = {.gpu = &s->gpu, .cpus = s->cpus, .mem_bytes = s->mem_bytes};
+		const struct sched_shape *shape = &c->class->shape;
+		struct need need = {
+		        .gpu = &shape->gpu, .cpus = shape->cpus, .mem_bytes = shape->mem_bytes};
 		RB_REMOVE(cursors, &set, c);
 		MEM_GROW(plan->v, plan->n, plan->cap);
-		if (!room_fit(&room, &need, &plan->v[plan->n]))
+		if (!room_fit(s->room, &need, &plan->v[plan->n]))
 			continue;
-		room_take(&room, &need, &plan->v[plan->n]);
+		room_take(s->room, &need, &plan->v[plan->n]);
 		plan->v[plan->n].id = c->job->id;
 		plan->v[plan->n].pos = c->pos;
 		plan->n++;
@@ -98,7 +97,6 @@ void sched_plan_make(const struct world *w, size_t max, struct sched_plan *plan)
 		if (c->job)
 			RB_INSERT(cursors, &set, c);
 	}
-	room_done(&room);
 	free(pool);
 }
 
@@ -106,16 +104,4 @@ void sched_plan_done(struct sched_plan *plan)
 {
 	free(plan->v);
 	*plan = (struct sched_plan){0};
-}
-
-bool sched_fit_request(const struct world *w, const struct request *r, struct placement *ret)
-{
-	struct need need = {.gpu = &r->gpu, .cpus = r->cpus, .mem_bytes = r->mem_bytes};
-	struct room room;
-	bool fits;
-
-	room_init(&room, w);
-	fits = room_fit(&room, &need, ret);
-	room_done(&room);
-	return fits;
 }

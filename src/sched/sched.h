@@ -1,23 +1,36 @@
 /*
  * The decision: which waiting job starts where, and why the others wait. Pure: a const world in, a plan out.
  * The plan belongs to the caller (sched_plan_done); the world is only read. Loop thread. Never fails: what cannot be placed waits.
- * The same world gives the same plan. Placement is on devices, never on totals: a fraction lies on one device.
+ * The same world and mix give the same plan. Placement is on devices, never on totals: a fraction lies on one device.
  */
 #pragma once
 
 #include "core/event.h"
+
+/* What is there to choose from is place_policies(). */
+#define SCHED_POLICY_USUAL "fragment"
 
 struct sched_plan {
 	struct placement *v; /* in the order in which they are to be applied */
 	size_t n, cap;
 };
 
+/*
+ * What is remembered between plans: scores that save work, and the mix of requests to come, in force from sched_learn() to the
+ * next. The policy is one of place_policies(); NULL when there is none such.
+ */
+struct sched;
+struct sched *sched_new(const char *policy);
+void sched_free(struct sched *s);
+void sched_learn(struct sched *s, const struct world *w);
+
 /* At most max placements; call again when plan->n == max. */
-void sched_plan_make(const struct world *w, size_t max, struct sched_plan *plan);
+void sched_plan_make(struct sched *s, const struct world *w, size_t max, struct sched_plan *plan);
 void sched_plan_done(struct sched_plan *plan);
 
 /* One job alone, as if it came first: for dry runs. False: there is no room now. */
-bool sched_fit_request(const struct world *w, const struct request *r, struct placement *ret);
+bool sched_fit_request(
+        struct sched *s, const struct world *w, const struct request *r, struct placement *ret);
 
 /* IMPOSSIBLE, naming the largest node, when no node that is known could ever take it. No nodes known yet: 0. */
 MUST_CHECK int sched_check_possible(
@@ -29,5 +42,5 @@ struct sched_reason {
 };
 #define SCHED_REASONS_MAX 4
 /* Why a job waits, most important first; 0 when it does not wait. */
-size_t sched_reasons(
-        const struct world *w, const struct job *j, struct sched_reason out[SCHED_REASONS_MAX]);
+size_t sched_reasons(struct sched *s, const struct world *w, const struct job *j,
+        struct sched_reason out[SCHED_REASONS_MAX]);

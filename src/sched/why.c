@@ -1,5 +1,5 @@
 /* Why a job waits, or can never run: the same questions as the plan's, answered in words. */
-#include "sched/fit.h"
+#include "sched/lack.h"
 #include "sched/sched.h"
 #include "base/num.h"
 
@@ -110,7 +110,7 @@ static void describe_ask(const struct need *need, char *out, size_t size)
 
 int sched_check_possible(const struct world *w, const struct request *r, struct err *err)
 {
-	struct need need = {.gpu = &r->gpu, .cpus = r->cpus, .mem_bytes = r->mem_bytes};
+	struct need need = need_of(r);
 	const struct node *n, *big = largest_node(w, &need);
 	char ask[160], has[200];
 	int rc;
@@ -150,10 +150,10 @@ static void say_dependency(const struct job *j, struct sched_reason *out)
 }
 
 /* Ready, but not started: no node, no room, or not its turn. */
-static void say_room(const struct world *w, const struct job *j, struct sched_reason *out)
+static void say_room(
+        struct sched *s, const struct world *w, const struct job *j, struct sched_reason *out)
 {
-	const struct need need = {
-	        .gpu = &j->req->gpu, .cpus = j->req->cpus, .mem_bytes = j->req->mem_bytes};
+	const struct need need = need_of(j->req);
 	const struct node *n, *able = NULL, *drained = NULL;
 	struct placement p;
 	bool any = false;
@@ -180,7 +180,7 @@ static void say_room(const struct world *w, const struct job *j, struct sched_re
 		say(out, REASON_IMPOSSIBLE, NULL);
 		snprintf(out->text, sizeof(out->text), "no connected node could ever satisfy %s",
 		        text);
-	} else if (sched_fit_request(w, j->req, &p)) {
+	} else if (sched_fit_request(s, w, j->req, &p)) {
 		say(out, REASON_STARTING, NULL);
 	} else {
 		node_lack(able, &need, text, sizeof(text));
@@ -188,8 +188,8 @@ static void say_room(const struct world *w, const struct job *j, struct sched_re
 	}
 }
 
-size_t sched_reasons(
-        const struct world *w, const struct job *j, struct sched_reason out[SCHED_REASONS_MAX])
+size_t sched_reasons(struct sched *s, const struct world *w, const struct job *j,
+        struct sched_reason out[SCHED_REASONS_MAX])
 {
 	size_t n = 0;
 	char text[160], when[32];
@@ -218,7 +218,7 @@ size_t sched_reasons(
 	default:
 		if (j->class->shape.queue->paused)
 			say(&out[n++], REASON_QUEUE_PAUSED, NULL);
-		say_room(w, j, &out[n]);
+		say_room(s, w, j, &out[n]);
 		/* Room alone does not start a job of a paused queue. */
 		n += n == 0 || out[n].code != REASON_STARTING;
 		break;

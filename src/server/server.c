@@ -302,6 +302,7 @@ static int open_world(struct server *s, struct err *err)
 	int rc;
 
 	s->world = world_new(&policy);
+	s->sched = sched_new(SCHED_POLICY_USUAL);
 	watch_init(s);
 	removals_init(s);
 	batch_init(s);
@@ -389,6 +390,7 @@ void server_close(struct server *s)
 	store_close(s->store);
 	if (s->world)
 		free(s->world->policy.models);
+	sched_free(s->sched);
 	world_free(s->world);
 	loop_free(s->loop);
 	guard_free(s->guard);

@@ -30,6 +30,7 @@ struct server {
 	struct loop *loop;
 	struct conf *conf;
 	struct world *world;
+	struct sched *sched;
 	struct store *store;
 	struct worker *worker; /* the store thread */
 	struct net_server *net;

@@ -107,7 +107,7 @@ static int check_nothing_fits(struct sequence *s)
 
 	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j))
 		if (j->wait == WAIT_READY && !j->class->shape.queue->paused &&
-		        sched_fit_request(s->w, j->req, &p))
+		        sched_fit_request(s->sched, s->w, j->req, &p))
 			return seq_fault(s, "job %s would fit, and the plan left it",
 			        job_id_format(j->id, id));
 	return 0;
@@ -115,13 +115,15 @@ static int check_nothing_fits(struct sequence *s)
 
 int seq_plan(struct sequence *s, size_t max, uint32_t *ret_n)
 {
+	struct sched *fresh = sched_new(SCHED_POLICY_USUAL);
 	struct sched_plan p = {0}, same = {0};
 	bool refused, wanted = s->w->plan_wanted;
 	int rc = 0;
 
 	s->w->plan_wanted = false;
-	sched_plan_make(s->w, max, &p);
-	sched_plan_make(s->w, max, &same);
+	sched_plan_make(s->sched, s->w, max, &p);
+	sched_plan_make(fresh, s->w, max, &same);
+	sched_free(fresh);
 	if (p.n && !wanted)
 		rc = seq_fault(s, "something may start, and nobody said that a plan is wanted");
 	if (rc == 0 && p.n != same.n)
@@ -276,6 +278,8 @@ static int restart(struct sequence *s)
 	if (rc == 0)
 		rc = shadow_verify(&s->shadow, s->w, s->err);
 	s->stats->restarts++;
+	sched_free(s->sched);
+	s->sched = sched_new(SCHED_POLICY_USUAL);
 	for (uint32_t k = 0; k < SEQ_NODES && rc == 0; k++)
 		if (!dice_one_in(&s->dice, 6))
 			rc = seq_node_up(s, k, false);
@@ -291,7 +295,7 @@ static int trim(struct sequence *s)
 	s->fx.n = 0;
 	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j))
 		if (j->state == JOB_PENDING && !(j->is_array && j->wait == WAIT_NONE) &&
-		        sched_reasons(s->w, j, reasons) == 0)
+		        sched_reasons(s->sched, s->w, j, reasons) == 0)
 			return seq_fault(
 			        s, "job %s waits without a reason", job_id_format(j->id, id));
 	return shadow_verify(&s->shadow, s->w, s->err);
@@ -475,6 +479,7 @@ static int live(struct dice dice, uint32_t steps, struct sequence_stats *stats, 
 	policy.keep_ended =
 	        dice_one_in(&s.dice, 3) ? dice_below(&s.dice, 4) : dice_below(&s.dice, 80);
 	s.w = world_new(&policy);
+	s.sched = sched_new(SCHED_POLICY_USUAL);
 	if (!has_bytes)
 		choose_weights(&s, kinds);
 	for (uint32_t k = 0; k < SEQ_NODES && rc == 0; k++)
@@ -486,6 +491,7 @@ static int live(struct dice dice, uint32_t steps, struct sequence_stats *stats, 
 	if (rc == 0)
 		rc = seq_quiet(&s);
 	*ret_step = i;
+	sched_free(s.sched);
 	world_free(s.w);
 	shadow_done(&s.shadow);
 	effects_done(&s.fx);

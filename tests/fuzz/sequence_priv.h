@@ -19,6 +19,7 @@ struct launch {
 struct sequence {
 	struct dice dice;
 	struct world *w;
+	struct sched *sched; /* as long as the world */
 	struct now now;
 	struct effects fx;
 	struct shadow shadow;

@@ -19,6 +19,7 @@ struct scene {
 	const char *path;
 	int line;
 	struct box b;
+	struct sched *sched;
 	char *names[NAMES_MAX]; /* of job number i + 1 */
 	uint32_t n_names;
 	struct sched_plan plan; /* the last one */
@@ -282,7 +283,7 @@ static void on_plan(struct scene *s)
 {
 	size_t most = s->n > 1 ? number(s, s->words[1]) : ARRAY_LEN(s->starts);
 
-	sched_plan_make(s->b.w, most, &s->plan);
+	sched_plan_make(s->sched, s->b.w, most, &s->plan);
 	for (size_t i = 0; i < s->plan.n; i++) {
 		apply(s, (struct event){.kind = EVENT_START, .placement = &s->plan.v[i]});
 		s->starts[i] = s->b.out.job->id;
@@ -398,7 +399,7 @@ static void expect_cpus(struct scene *s, const struct job *j, const char *text)
 static void expect_reason(struct scene *s, const struct job *j, const char *code, const char *text)
 {
 	struct sched_reason v[SCHED_REASONS_MAX];
-	size_t n = sched_reasons(s->b.w, j, v);
+	size_t n = sched_reasons(s->sched, s->b.w, j, v);
 	const char *is = n ? reason_code(v[0].code) : reason_code(j->reason);
 
 	if (code && strcmp(is, code) != 0)
@@ -503,6 +504,7 @@ void scene_play(const char *path)
 	if (!f)
 		fail_msg("%s: %s", path, strerror(errno));
 	box_init(&s.b);
+	s.sched = sched_new("pack");
 	while (fgets(line, sizeof(line), f)) {
 		s.line++;
 		split(&s, line);
@@ -519,5 +521,6 @@ void scene_play(const char *path)
 	for (uint32_t i = 0; i < s.n_names; i++)
 		free(s.names[i]);
 	sched_plan_done(&s.plan);
+	sched_free(s.sched);
 	box_done(&s.b);
 }

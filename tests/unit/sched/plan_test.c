@@ -1,6 +1,6 @@
 #include "box.h"
 #include "base/mem.h"
-#include "sched/fit.h"
+#include "sched/room.h"
 #include "sched/sched.h"
 
 #include <stdlib.h>
@@ -11,14 +11,14 @@
 /* The work of a plan, counted: how often it looks for room, and at how many jobs it looks. */
 static uint64_t n_fits, n_jobs;
 
-bool __real_room_fit(const struct room *r, const struct need *need, struct placement *ret);
-bool __wrap_room_fit(const struct room *r, const struct need *need, struct placement *ret);
+bool __real_room_fit(struct room *r, const struct need *need, struct placement *ret);
+bool __wrap_room_fit(struct room *r, const struct need *need, struct placement *ret);
 struct job *__real_job_order_RB_NEXT(struct job *j);
 struct job *__wrap_job_order_RB_NEXT(struct job *j);
 struct job *__real_job_order_RB_MINMAX(struct job_order *head, int which);
 struct job *__wrap_job_order_RB_MINMAX(struct job_order *head, int which);
 
-bool __wrap_room_fit(const struct room *r, const struct need *need, struct placement *ret)
+bool __wrap_room_fit(struct room *r, const struct need *need, struct placement *ret)
 {
 	n_fits++;
 	return __real_room_fit(r, need, ret);
@@ -38,8 +38,20 @@ struct job *__wrap_job_order_RB_MINMAX(struct job_order *head, int which)
 
 static void plan(struct box *b, size_t max, struct sched_plan *p)
 {
+	struct sched *s = sched_new("pack");
+
 	n_fits = n_jobs = 0;
-	sched_plan_make(b->w, max, p);
+	sched_plan_make(s, b->w, max, p);
+	sched_free(s);
+}
+
+static bool fit_request(struct box *b, const struct request *r, struct placement *p)
+{
+	struct sched *s = sched_new("pack");
+	bool fits = sched_fit_request(s, b->w, r, p);
+
+	sched_free(s);
+	return fits;
 }
 
 static size_t plan_and_start(struct box *b)
@@ -296,10 +308,10 @@ static void test_a_dry_run(void **state)
 	box_init(&b);
 	box_node(&b, "n1", 8, 1, 8 * GIB);
 	r.gpu.milli = 750;
-	assert_true(sched_fit_request(b.w, &r, &p));
+	assert_true(fit_request(&b, &r, &p));
 	assert_true(p.node == 1 && p.slices[0].mem_bytes == 6 * GIB);
 	box_start_on(&b, box_submit_plain(&b), 4 * GIB, 500);
-	assert_false(sched_fit_request(b.w, &r, &p));
+	assert_false(fit_request(&b, &r, &p));
 	assert_true(b.w->n_living == 1);
 	box_done(&b);
 }

@@ -7,9 +7,18 @@
 
 static struct sched_reason reasons[SCHED_REASONS_MAX];
 
+static size_t ask(struct box *b, const struct job *j)
+{
+	struct sched *s = sched_new("pack");
+	size_t n = sched_reasons(s, b->w, j, reasons);
+
+	sched_free(s);
+	return n;
+}
+
 static void expect_n(struct box *b, const struct job *j, size_t n)
 {
-	assert_int_equal(sched_reasons(b->w, j, reasons), n);
+	assert_int_equal(ask(b, j), n);
 }
 
 static void expect_reason(size_t i, enum reason code, const char *text)
@@ -292,7 +301,7 @@ static void test_every_waiting_job_has_a_reason(void **state)
 		box_submit(&b, r);
 	}
 	for (const struct job *j = world_next_job(b.w, NULL); j; j = world_next_job(b.w, j)) {
-		assert_true(sched_reasons(b.w, j, reasons) >= 1);
+		assert_true(ask(&b, j) >= 1);
 		assert_true(reasons[0].text[0] != '\0');
 	}
 	box_done(&b);

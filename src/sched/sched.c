@@ -1,0 +1,39 @@
+#include "sched/sched_priv.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+struct sched *sched_new(const char *policy)
+{
+	struct room *room = room_new(policy);
+	struct sched *s;
+
+	if (!room)
+		return NULL;
+	s = mem_zalloc(sizeof(*s));
+	s->room = room;
+	return s;
+}
+
+void sched_free(struct sched *s)
+{
+	if (!s)
+		return;
+	room_free(s->room);
+	free(s);
+}
+
+void sched_learn(struct sched *s, const struct world *w)
+{
+	room_sync(s->room, w);
+	room_learn(s->room, w);
+}
+
+bool sched_fit_request(
+        struct sched *s, const struct world *w, const struct request *r, struct placement *ret)
+{
+	struct need need = need_of(r);
+
+	room_sync(s->room, w);
+	return room_fit(s->room, &need, ret);
+}
