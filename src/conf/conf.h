@@ -27,6 +27,7 @@ enum conf_model_mechanism {
 	CONF_MODEL_MECHANISM_INTERPOSER,
 	CONF_MODEL_MECHANISM_NONE
 };
+enum conf_order { CONF_ORDER_BACKFILL, CONF_ORDER_STRICT };
 enum conf_tls { CONF_TLS_1_2, CONF_TLS_1_3 };
 enum conf_cpu_limit { CONF_CPU_SHARE, CONF_CPU_CAP };
 enum conf_gpu_compute { CONF_GPU_COMPUTE_SHARE, CONF_GPU_COMPUTE_CAP };

@@ -177,6 +177,8 @@ int apply__queue(struct apply *a, const struct event *e, struct applied *out, st
 		return err_set(err, ERR_NOT_FOUND, "queue '%s' does not exist", e->name);
 	if (e->kind == EVENT_QUEUE_SET) {
 		q = world__get_queue(a->w, e->queue->name);
+		q->strict = e->queue->strict;
+		q->patience_ms = e->queue->patience_ms;
 		q->priority = e->queue->priority;
 		q->default_cpus = e->queue->default_cpus;
 		q->time_limit_ms = e->queue->time_limit_ms;

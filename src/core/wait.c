@@ -41,10 +41,10 @@ static void class_key(const struct request *r, char *out, size_t size)
 {
 	const struct gpu_ask *g = &r->gpu;
 
-	snprintf(out, size, "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu",
+	snprintf(out, size, "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu\x1f%llu",
 	        r->queue, g->count, g->milli, g->fgpu_milli, (unsigned long long)g->mem_bytes,
 	        g->share_milli, g->cc_min, g->model ? g->model : "", r->cpus,
-	        (unsigned long long)r->mem_bytes);
+	        (unsigned long long)r->mem_bytes, (unsigned long long)r->time_limit_ms);
 }
 
 /* The same as an equal class_key(), without making one. */
@@ -53,7 +53,8 @@ static bool is_of_class(const struct sched_class *c, const struct request *r)
 	const struct gpu_ask *a = &c->shape.gpu, *b = &r->gpu;
 
 	return c->shape.cpus == r->cpus && c->shape.mem_bytes == r->mem_bytes &&
-	       a->count == b->count && a->milli == b->milli && a->fgpu_milli == b->fgpu_milli &&
+	       c->shape.time_limit_ms == r->time_limit_ms && a->count == b->count &&
+	       a->milli == b->milli && a->fgpu_milli == b->fgpu_milli &&
 	       a->mem_bytes == b->mem_bytes && a->share_milli == b->share_milli &&
 	       a->cc_min == b->cc_min &&
 	       strcmp(a->model ? a->model : "", b->model ? b->model : "") == 0 &&
@@ -81,6 +82,7 @@ static struct sched_class *get_class(struct world *w, const struct request *r)
 	c->shape.gpu.model = mem_strdup(r->gpu.model);
 	c->shape.cpus = r->cpus;
 	c->shape.mem_bytes = r->mem_bytes;
+	c->shape.time_limit_ms = r->time_limit_ms;
 	RB_INIT(&c->ready);
 	HASH_ADD_KEYPTR(hh, w->classes, c->key, strlen(c->key), c);
 	return c;

@@ -29,6 +29,9 @@ struct policy {
 struct queue {
 	char name[64];
 	bool paused;
+	bool strict; /* nobody passes who comes first; else whoever does not delay it may */
+	uint64_t
+	        patience_ms; /* who has waited so long without a provable start has a node kept free; 0: never */
 	int32_t priority;
 	uint32_t default_cpus;
 	uint64_t time_limit_ms;   /* longest allowed, 0: none */
@@ -50,6 +53,7 @@ struct sched_shape {
 	struct gpu_ask gpu; /* model is a pointer of its own block */
 	uint32_t cpus;
 	uint64_t mem_bytes;
+	uint64_t time_limit_ms;
 };
 struct sched_class {
 	struct sched_shape shape;

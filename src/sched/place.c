@@ -62,15 +62,29 @@ void place_free(struct place *p)
 	free(p);
 }
 
-static void note_change(struct place *p, struct place_node *n, uint32_t node)
+static void add_up(const struct place *p, struct place_node *n)
 {
-	n->changed = p->changes;
-	p->log[p->changes++ % LOG_LEN] = node;
 	n->free_milli = n->n_whole = 0;
 	for (uint32_t i = 0; i < n->room.n_devices; i++) {
 		n->free_milli += device_gap(p, &n->devices[i], NULL);
 		n->n_whole += n->devices[i].is_whole;
 	}
+}
+
+static void note_change(struct place *p, struct place_node *n, uint32_t node)
+{
+	n->changed = p->changes;
+	p->log[p->changes++ % LOG_LEN] = node;
+	add_up(p, n);
+}
+
+static void set_room(struct place_node *n, const struct place_room *room)
+{
+	BUG_IF(room->n_devices > NODE_DEVICES_MAX);
+	n->room = *room;
+	if (room->n_devices)
+		memcpy(n->devices, room->devices, room->n_devices * sizeof(*room->devices));
+	n->room.devices = n->devices;
 }
 
 uint32_t place_add_node(struct place *p)
@@ -103,13 +117,9 @@ void place_set_node(struct place *p, uint32_t node, const struct place_room *roo
 {
 	struct place_node *n = p->nodes[node];
 
-	BUG_IF(room->n_devices > NODE_DEVICES_MAX);
 	if (is_same_room(&n->room, room))
 		return;
-	n->room = *room;
-	if (room->n_devices)
-		memcpy(n->devices, room->devices, room->n_devices * sizeof(*room->devices));
-	n->room.devices = n->devices;
+	set_room(n, room);
 	note_change(p, n, node);
 }
 
@@ -178,16 +188,16 @@ static void bring_up(struct place *p, struct place_type *t)
 }
 
 /* What the type gets on a node that has room. */
-static void choose(struct place *p, struct place_type *t, uint32_t node, struct place_found *ret)
+static void choose(
+        struct place *p, struct place_type *t, struct place_node *n, struct place_found *ret)
 {
-	uint32_t device;
+	uint32_t device = PLACE_NONE;
 
-	ret->node = node;
 	ret->n_devices = 0;
-	score_of(p, node, t, &device);
 	if (t->gpu.count) {
-		ret->n_devices = node_whole(p, p->nodes[node], t, ret->devices);
+		ret->n_devices = node_whole(p, n, t, ret->devices);
 	} else if (gpu_ask_any(&t->gpu)) {
+		p->policy->score(p, n, t, &device);
 		ret->devices[0] = device;
 		ret->n_devices = 1;
 	}
@@ -209,7 +219,8 @@ bool place_find(struct place *p, uint32_t type, bool (*may)(void *data, uint32_t
 	}
 	if (best == PLACE_NONE)
 		return false;
-	choose(p, t, best, ret);
+	ret->node = best;
+	choose(p, t, p->nodes[best], ret);
 	return true;
 }
 
@@ -228,13 +239,32 @@ bool place_find_slowly(struct place *p, uint32_t type, struct place_found *ret)
 	}
 	if (best == PLACE_NONE)
 		return false;
-	choose(p, t, best, ret);
+	ret->node = best;
+	choose(p, t, p->nodes[best], ret);
 	return true;
 }
 
 bool place_has_room(struct place *p, uint32_t type, uint32_t node)
 {
 	return node_takes(p, p->nodes[node], p->types[type]);
+}
+
+const struct place_room *place_look(const struct place *p, uint32_t node)
+{
+	return &p->nodes[node]->room;
+}
+
+bool place_try(
+        struct place *p, uint32_t type, const struct place_room *room, struct place_found *ret)
+{
+	struct place_node n = {0};
+
+	set_room(&n, room);
+	add_up(p, &n);
+	if (!node_takes(p, &n, p->types[type]))
+		return false;
+	choose(p, p->types[type], &n, ret);
+	return true;
 }
 
 void place_count(struct place *p, uint32_t type, double times)

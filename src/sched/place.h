@@ -65,5 +65,10 @@ bool place_find(struct place *p, uint32_t type, bool (*may)(void *data, uint32_t
 /* The same without anything remembered: for tests and audits. */
 bool place_find_slowly(struct place *p, uint32_t type, struct place_found *ret);
 bool place_has_room(struct place *p, uint32_t type, uint32_t node);
+/* A node as it was set and taken from; its devices until the next command. */
+const struct place_room *place_look(const struct place *p, uint32_t node);
+/* Whether it would fit on a node that was so, and on which of its devices; ret->node is left alone. */
+bool place_try(
+        struct place *p, uint32_t type, const struct place_room *room, struct place_found *ret);
 /* How much one device of this kind gives to the type: false when it never could. */
 bool place_share(const struct place *p, uint32_t type, uint32_t kind, struct slice *ret);

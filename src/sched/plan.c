@@ -72,23 +72,61 @@ static void gather(const struct world *w, struct cursors *set, struct cursor *po
 	}
 }
 
-void sched_plan_make(struct sched *s, const struct world *w, size_t max, struct sched_plan *plan)
+static struct head *find_head(struct sched *s, const struct queue *q)
+{
+	for (uint32_t i = 0; i < s->n_heads; i++)
+		if (s->heads[i].queue == q)
+			return &s->heads[i];
+	return NULL;
+}
+
+/* Nothing of a strict queue passes its head. */
+static bool is_blocked(struct sched *s, const struct queue *q)
+{
+	return q->strict && find_head(s, q) != NULL;
+}
+
+/* The first of its queue that has to wait is the one that nobody delays; what could never fit is not. */
+static void note_head(
+        struct sched *s, const struct cursor *c, const struct need *need, int64_t now_ms)
+{
+	const struct queue *q = c->class->shape.queue;
+	int64_t until_ms =
+	        q->patience_ms ? c->job->submitted_ms + (int64_t)q->patience_ms : INT64_MAX;
+	struct head h = {.queue = q, .id = c->job->id, .pos = c->pos};
+
+	if (find_head(s, q) || !room_reserve(s->room, need, now_ms < until_ms, &h.at))
+		return;
+	h.patient_until_ms = h.at.at_ms == ROOM_NEVER && now_ms < until_ms ? until_ms : INT64_MAX;
+	MEM_GROW(s->heads, s->n_heads, s->cap_heads);
+	s->heads[s->n_heads++] = h;
+}
+
+void sched_plan_make(
+        struct sched *s, const struct world *w, int64_t now_ms, size_t max, struct sched_plan *plan)
 {
 	struct cursors set = RB_INITIALIZER(&set);
 	struct cursor *pool = mem_zalloc((HASH_COUNT(w->classes) + 1) * sizeof(*pool));
 	struct cursor *c;
 
 	plan->n = 0;
-	room_sync(s->room, w);
+	s->n_heads = 0;
+	room_sync(s->room, w, now_ms);
 	gather(w, &set, pool);
 	while (plan->n < max && (c = RB_MIN(cursors, &set)) != NULL) {
 		const struct sched_shape *shape = &c->class->shape;
-		struct need need = {
-		        .gpu = &shape->gpu, .cpus = shape->cpus, .mem_bytes = shape->mem_bytes};
+		struct need need = {.gpu = &shape->gpu,
+		        .cpus = shape->cpus,
+		        .mem_bytes = shape->mem_bytes,
+		        .time_limit_ms = shape->time_limit_ms};
 		RB_REMOVE(cursors, &set, c);
 		MEM_GROW(plan->v, plan->n, plan->cap);
-		if (!room_fit(s->room, &need, &plan->v[plan->n]))
+		if (is_blocked(s, shape->queue))
 			continue;
+		if (!room_fit(s->room, &need, &plan->v[plan->n])) {
+			note_head(s, c, &need, now_ms);
+			continue;
+		}
 		room_take(s->room, &need, &plan->v[plan->n]);
 		plan->v[plan->n].id = c->job->id;
 		plan->v[plan->n].pos = c->pos;
@@ -104,4 +142,13 @@ void sched_plan_done(struct sched_plan *plan)
 {
 	free(plan->v);
 	*plan = (struct sched_plan){0};
+}
+
+int64_t sched_next_ms(const struct sched *s)
+{
+	int64_t next = INT64_MAX;
+
+	for (uint32_t i = 0; i < s->n_heads; i++)
+		next = MIN(next, s->heads[i].patient_until_ms);
+	return next;
 }

@@ -1,23 +1,8 @@
-#include "sched/room.h"
+#include "sched/room_priv.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* A node of the world, at the same number as in `place`. */
-struct slot {
-	const struct node *node;
-	uint64_t num;     /* the node's */
-	uint64_t changed; /* of the node, when it was looked at; 0: something was taken since */
-	struct cpu_set cpus_used;
-};
-
-struct room {
-	const char *policy;
-	struct place *place;
-	struct slot *slots;
-	uint32_t n_slots, cap_slots;
-};
 
 struct room *room_new(const char *policy)
 {
@@ -38,6 +23,9 @@ void room_free(struct room *r)
 		return;
 	place_free(r->place);
 	free(r->slots);
+	free(r->seats);
+	free(r->taken);
+	free(r->releases);
 	free(r);
 }
 
@@ -68,9 +56,44 @@ static void look_at(struct room *r, uint32_t i)
 
 	for (uint32_t k = 0; k < n->n_devices; k++)
 		devices[k] = device_now(r, &n->devices[k]);
-	place_set_node(r->place, i, &now);
+	place_set_node(r->place, r->slots[i].seat, &now);
 	r->slots[i].changed = n->changed;
 	r->slots[i].cpus_used = n->cpus_used;
+}
+
+static uint32_t add_seat(struct room *r, uint32_t slot, bool is_kept)
+{
+	MEM_GROW(r->seats, r->n_seats, r->cap_seats);
+	r->seats[r->n_seats] = (struct seat){.slot = slot, .is_kept = is_kept};
+	BUG_IF(place_add_node(r->place) != r->n_seats);
+	return r->n_seats++;
+}
+
+uint32_t room__new_seat(struct room *r, uint32_t slot)
+{
+	for (uint32_t i = 0; i < r->n_seats; i++)
+		if (r->seats[i].is_spare) {
+			r->seats[i] = (struct seat){.slot = slot, .is_kept = true};
+			r->n_kept++;
+			return i;
+		}
+	r->n_kept++;
+	return add_seat(r, slot, true);
+}
+
+static void let_go(struct room *r)
+{
+	static const struct place_room closed;
+
+	for (uint32_t i = 0; r->n_kept && i < r->n_slots; i++) {
+		struct slot *v = &r->slots[i];
+		if (v->kept == PLACE_NONE)
+			continue;
+		place_set_node(r->place, v->kept, &closed);
+		r->seats[v->kept].is_spare = true;
+		v->kept = PLACE_NONE;
+		r->n_kept--;
+	}
 }
 
 /* Nodes come at the end; were one to go, everything would begin anew. */
@@ -84,8 +107,9 @@ static void match(struct room *r, const struct world *w)
 			break;
 		if (i == r->n_slots) {
 			MEM_GROW(r->slots, r->n_slots, r->cap_slots);
-			r->slots[r->n_slots++] = (struct slot){.num = n->num};
-			place_add_node(r->place);
+			r->slots[r->n_slots] = (struct slot){.num = n->num, .kept = PLACE_NONE};
+			r->slots[r->n_slots].seat = add_seat(r, r->n_slots, false);
+			r->n_slots++;
 		}
 		r->slots[i++].node = n;
 	}
@@ -93,19 +117,22 @@ static void match(struct room *r, const struct world *w)
 		return;
 	place_free(r->place);
 	r->place = place_new(r->policy);
-	r->n_slots = 0;
+	r->n_slots = r->n_seats = 0;
 	match(r, w);
 }
 
-void room_sync(struct room *r, const struct world *w)
+void room_sync(struct room *r, const struct world *w, int64_t now_ms)
 {
+	r->now_ms = now_ms;
+	r->n_taken = 0;
+	let_go(r);
 	match(r, w);
 	for (uint32_t i = 0; i < r->n_slots; i++)
 		if (r->slots[i].changed != r->slots[i].node->changed)
 			look_at(r, i);
 }
 
-static uint32_t type_of(struct room *r, const struct need *need)
+uint32_t room__type(struct room *r, const struct need *need)
 {
 	struct place_ask ask = {need->gpu, need->cpus * 1000, need->mem_bytes};
 
@@ -118,8 +145,8 @@ void room_learn(struct room *r, const struct world *w)
 
 	place_forget(r->place);
 	HASH_ITER (hh, w->classes, c, next) {
-		struct need need = {&c->shape.gpu, c->shape.cpus, c->shape.mem_bytes};
-		place_count(r->place, type_of(r, &need), (double)c->n_jobs);
+		struct need need = {&c->shape.gpu, c->shape.cpus, c->shape.mem_bytes, 0};
+		place_count(r->place, room__type(r, &need), (double)c->n_jobs);
 	}
 	place_learn(r->place);
 }
@@ -147,14 +174,40 @@ static void choose_cpus(const struct slot *v, uint32_t left, struct placement *p
 		}
 }
 
+static int64_t end_of(const struct room *r, const struct need *need)
+{
+	return need->time_limit_ms ? r->now_ms + (int64_t)need->time_limit_ms : ROOM_NEVER;
+}
+
+/* Whether somebody who ends then may still be there when what is kept free must be. */
+static bool may_stay(const struct slot *v, int64_t end_ms)
+{
+	return v->kept_at_ms == ROOM_NEVER || end_ms > v->kept_at_ms;
+}
+
+struct asker {
+	const struct room *room;
+	int64_t end_ms;
+};
+
+static bool may_sit(void *data, uint32_t node)
+{
+	const struct asker *a = data;
+	const struct seat *seat = &a->room->seats[node];
+	const struct slot *v = &a->room->slots[seat->slot];
+
+	return v->kept == PLACE_NONE || seat->is_kept == may_stay(v, a->end_ms);
+}
+
 bool room_fit(struct room *r, const struct need *need, struct placement *ret)
 {
+	struct asker asker = {r, end_of(r, need)};
 	struct place_found at;
 	const struct slot *v;
 
-	if (!place_find(r->place, type_of(r, need), NULL, NULL, &at))
+	if (!place_find(r->place, room__type(r, need), r->n_kept ? may_sit : NULL, &asker, &at))
 		return false;
-	v = &r->slots[at.node];
+	v = &r->slots[r->seats[at.node].slot];
 	ret->node = v->num;
 	ret->n_slices = at.n_devices;
 	for (uint32_t i = 0; i < at.n_devices; i++) {
@@ -166,25 +219,40 @@ bool room_fit(struct room *r, const struct need *need, struct placement *ret)
 	return true;
 }
 
-static struct slot *find_slot(struct room *r, uint64_t num, uint32_t *ret_node)
+static uint32_t find_slot(const struct room *r, uint64_t num)
 {
-	for (uint32_t i = 0; i < r->n_slots; i++) {
-		if (r->slots[i].num != num)
-			continue;
-		*ret_node = i;
-		return &r->slots[i];
-	}
-	return NULL;
+	uint32_t i = 0;
+
+	while (i < r->n_slots && r->slots[i].num != num)
+		i++;
+	BUG_IF(i == r->n_slots);
+	return i;
 }
 
 void room_take(struct room *r, const struct need *need, const struct placement *p)
 {
 	struct place_found at = {.n_devices = p->n_slices};
-	struct slot *v = find_slot(r, p->node, &at.node);
+	uint32_t slot = find_slot(r, p->node), type = room__type(r, need);
+	struct slot *v = &r->slots[slot];
+	struct taken *t;
 
-	for (uint32_t i = 0; i < p->n_slices; i++)
+	MEM_GROW(r->taken, r->n_taken, r->cap_taken);
+	t = &r->taken[r->n_taken++];
+	t->slot = slot;
+	t->release = (struct release){
+	        end_of(r, need), need->cpus * 1000, need->mem_bytes, NULL, p->n_slices};
+	for (uint32_t i = 0; i < p->n_slices; i++) {
+		t->slices[i] = p->slices[i];
 		at.devices[i] = p->slices[i].device;
-	place_take(r->place, type_of(r, need), &at);
+	}
+	at.node = v->seat;
+	place_take(r->place, type, &at);
+	if (v->kept != PLACE_NONE && may_stay(v, end_of(r, need))) {
+		at.node = v->kept;
+		place_take(r->place, type, &at);
+	} else if (v->kept != PLACE_NONE) {
+		room__squeeze(r, slot, place_look(r->place, v->kept));
+	}
 	for (size_t i = 0; i < ARRAY_LEN(v->cpus_used.bits); i++)
 		v->cpus_used.bits[i] |= p->cpus.bits[i];
 	v->changed = 0;

@@ -1,32 +1,52 @@
 /*
  * Room: what is free on every node while a plan is made, and the best place in it for one request. Between plans it is kept,
- * and brought up to the world by what changed there. Owned by `struct sched`; the world is only read. Loop thread.
+ * and brought up to the world by what changed there. For a request that must wait a place can be kept free from the moment at
+ * which time limits prove that it is there; whatever else is placed then ends before, or leaves that place alone.
+ * Owned by `struct sched`; the world is only read. Loop thread; times are wall clock.
  */
 #pragma once
 
 #include "sched/place.h"
 #include "core/event.h"
 
-/* What is asked of one node. */
+#define ROOM_NEVER INT64_MAX /* as an end: nothing says when */
+
+/* What is asked of one node, and how long it may take there. */
 struct need {
 	const struct gpu_ask *gpu;
 	uint32_t cpus;
 	uint64_t mem_bytes;
+	uint64_t time_limit_ms; /* 0: none */
 };
 static inline struct need need_of(const struct request *r)
 {
-	return (struct need){.gpu = &r->gpu, .cpus = r->cpus, .mem_bytes = r->mem_bytes};
+	return (struct need){.gpu = &r->gpu,
+	        .cpus = r->cpus,
+	        .mem_bytes = r->mem_bytes,
+	        .time_limit_ms = r->time_limit_ms};
 }
 
 struct room;
 
-struct room *room_new(const char *policy); /* NULL: no such policy */
+/* Life cycle. NULL: no such policy. */
+struct room *room_new(const char *policy);
 void room_free(struct room *r);
-/* As the world is now: what was taken since the last time is given back, or stands in the world. */
-void room_sync(struct room *r, const struct world *w);
+
+/* Commands */
+/* As the world is now: what was taken since the last time is given back, or stands in the world; nothing is kept free. */
+void room_sync(struct room *r, const struct world *w, int64_t now_ms);
 /* The mix of requests that policies expect is what lives in this world. */
 void room_learn(struct room *r, const struct world *w);
-
 /* The place that the policy likes best. Fills node, slices, cpus. */
 bool room_fit(struct room *r, const struct need *need, struct placement *ret);
 void room_take(struct room *r, const struct need *need, const struct placement *p);
+/*
+ * Keeps a place free for a request that does not fit now, on a node where nothing is kept yet: where it will fit first.
+ * *ret_at_ms: when, ROOM_NEVER where running attempts have no limit; is_patient: then nothing is kept. False: on no node.
+ */
+struct reservation {
+	uint64_t node;
+	int64_t at_ms;
+};
+bool room_reserve(
+        struct room *r, const struct need *need, bool is_patient, struct reservation *ret);

@@ -20,20 +20,21 @@ void sched_free(struct sched *s)
 	if (!s)
 		return;
 	room_free(s->room);
+	free(s->heads);
 	free(s);
 }
 
 void sched_learn(struct sched *s, const struct world *w)
 {
-	room_sync(s->room, w);
+	room_sync(s->room, w, 0);
 	room_learn(s->room, w);
 }
 
-bool sched_fit_request(
-        struct sched *s, const struct world *w, const struct request *r, struct placement *ret)
+bool sched_fit_request(struct sched *s, const struct world *w, int64_t now_ms,
+        const struct request *r, struct placement *ret)
 {
 	struct need need = need_of(r);
 
-	room_sync(s->room, w);
+	room_sync(s->room, w, now_ms);
 	return room_fit(s->room, &need, ret);
 }

@@ -25,12 +25,15 @@ void sched_free(struct sched *s);
 void sched_learn(struct sched *s, const struct world *w);
 
 /* At most max placements; call again when plan->n == max. */
-void sched_plan_make(struct sched *s, const struct world *w, size_t max, struct sched_plan *plan);
+void sched_plan_make(struct sched *s, const struct world *w, int64_t now_ms, size_t max,
+        struct sched_plan *plan);
 void sched_plan_done(struct sched_plan *plan);
+/* When the last plan, of the same world, would come out differently: its patience with somebody ends; INT64_MAX: never. */
+int64_t sched_next_ms(const struct sched *s);
 
 /* One job alone, as if it came first: for dry runs. False: there is no room now. */
-bool sched_fit_request(
-        struct sched *s, const struct world *w, const struct request *r, struct placement *ret);
+bool sched_fit_request(struct sched *s, const struct world *w, int64_t now_ms,
+        const struct request *r, struct placement *ret);
 
 /* IMPOSSIBLE, naming the largest node, when no node that is known could ever take it. No nodes known yet: 0. */
 MUST_CHECK int sched_check_possible(
@@ -42,5 +45,5 @@ struct sched_reason {
 };
 #define SCHED_REASONS_MAX 4
 /* Why a job waits, most important first; 0 when it does not wait. */
-size_t sched_reasons(struct sched *s, const struct world *w, const struct job *j,
+size_t sched_reasons(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
         struct sched_reason out[SCHED_REASONS_MAX]);

@@ -150,8 +150,8 @@ static void say_dependency(const struct job *j, struct sched_reason *out)
 }
 
 /* Ready, but not started: no node, no room, or not its turn. */
-static void say_room(
-        struct sched *s, const struct world *w, const struct job *j, struct sched_reason *out)
+static void say_room(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
+        struct sched_reason *out)
 {
 	const struct need need = need_of(j->req);
 	const struct node *n, *able = NULL, *drained = NULL;
@@ -180,7 +180,7 @@ static void say_room(
 		say(out, REASON_IMPOSSIBLE, NULL);
 		snprintf(out->text, sizeof(out->text), "no connected node could ever satisfy %s",
 		        text);
-	} else if (sched_fit_request(s, w, j->req, &p)) {
+	} else if (sched_fit_request(s, w, now_ms, j->req, &p)) {
 		say(out, REASON_STARTING, NULL);
 	} else {
 		node_lack(able, &need, text, sizeof(text));
@@ -188,7 +188,7 @@ static void say_room(
 	}
 }
 
-size_t sched_reasons(struct sched *s, const struct world *w, const struct job *j,
+size_t sched_reasons(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
         struct sched_reason out[SCHED_REASONS_MAX])
 {
 	size_t n = 0;
@@ -218,7 +218,7 @@ size_t sched_reasons(struct sched *s, const struct world *w, const struct job *j
 	default:
 		if (j->class->shape.queue->paused)
 			say(&out[n++], REASON_QUEUE_PAUSED, NULL);
-		say_room(s, w, j, &out[n]);
+		say_room(s, w, now_ms, j, &out[n]);
 		/* Room alone does not start a job of a paused queue. */
 		n += n == 0 || out[n].code != REASON_STARTING;
 		break;

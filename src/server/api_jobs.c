@@ -12,7 +12,7 @@
 
 static void show(struct call *c, struct job *j)
 {
-	call_reply_job(c, j, view_job_whole(c->s->sched, c->world, j, caller_owns(&c->who, j)));
+	call_reply_job(c, j, view_job_whole(c->s, c->world, j, caller_owns(&c->who, j)));
 }
 
 void api_job_show(struct call *c)
@@ -34,7 +34,7 @@ struct wait {
 
 static void wait_reply(struct call *c, struct job *j)
 {
-	call_reply_job(c, j, view_job(c->s->sched, c->world, j));
+	call_reply_job(c, j, view_job(c->s, c->world, j));
 }
 
 void api_job_now(struct call *c)
@@ -155,7 +155,7 @@ static void carry_out(struct call *c, struct job *j)
 	if (batch_check_room(c->s, &err) || server_apply(c->s, &e, &out, &err))
 		call_fail(c, &err);
 	else
-		call_reply_json(c, 200, view_job(c->s->sched, c->world, out.job));
+		call_reply_json(c, 200, view_job(c->s, c->world, out.job));
 }
 
 /* A task that never was a job of its own is cancelled through its array. */
@@ -268,7 +268,7 @@ static void edit(struct call *c, struct job *j)
 	} else if (batch_check_room(c->s, &err) || server_apply(c->s, e, &out, &err)) {
 		call_fail(c, &err);
 	} else {
-		call_reply_json(c, 200, view_job(c->s->sched, c->world, out.job));
+		call_reply_json(c, 200, view_job(c->s, c->world, out.job));
 	}
 }
 

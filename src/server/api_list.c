@@ -100,7 +100,7 @@ static bool fits(const struct list *l, const struct job *j)
 
 static void append(struct list *l, const struct job *j)
 {
-	json_array_append_new(l->jobs, view_job(l->c->s->sched, l->c->world, j));
+	json_array_append_new(l->jobs, view_job(l->c->s, l->c->world, j));
 	l->last = place_of(j);
 }
 

@@ -73,7 +73,7 @@ static void single_try(struct single *one)
 	} else if (out.dry_run) {
 		call_reply_json(c, 200, out.dry_run);
 	} else {
-		o = view_job(c->s->sched, c->world, out.job);
+		o = view_job(c->s, c->world, out.job);
 		json_object_set_new(o, "resolved", view_resolved(c->world, &out.job->req->gpu));
 		if (out.is_repeat)
 			call_reply_job(c, out.job, o);

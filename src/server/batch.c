@@ -494,7 +494,7 @@ static void plan(struct server *s)
 	if (s->shutting_down || s->store_trouble != ERR_NONE)
 		return;
 	s->world->plan_wanted = false;
-	sched_plan_make(s->sched, s->world, PLAN_MAX, &p);
+	sched_plan_make(s->sched, s->world, server_now(s).wall_ms, PLAN_MAX, &p);
 	for (size_t i = 0; i < p.n; i++) {
 		struct event e = {.kind = EVENT_START, .id = p.v[i].id, .placement = &p.v[i]};
 		struct applied out;

@@ -143,7 +143,9 @@ static int load_queues(struct loader *l, struct err *err)
 
 	for (size_t i = 0; i < l->conf->queues.n && rc == 0; i++) {
 		const struct conf_queue *c = &l->conf->queues.v[i];
-		struct queue q = {.priority = c->priority,
+		struct queue q = {.strict = c->order == CONF_ORDER_STRICT,
+		        .patience_ms = (uint64_t)c->patience_ms,
+		        .priority = c->priority,
 		        .default_cpus = c->default_cpus,
 		        .time_limit_ms = (uint64_t)c->time_limit_ms,
 		        .default_time_ms = (uint64_t)c->default_time_ms,

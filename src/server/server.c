@@ -116,6 +116,8 @@ static void on_tick(void *data)
 	struct server *s = data;
 
 	server_apply_or_log(s, &(struct event){.kind = EVENT_TICK});
+	if (sched_next_ms(s->sched) <= server_now(s).wall_ms)
+		s->world->plan_wanted = true;
 	links_check_silence(s);
 	server_arm_tick(s);
 }
@@ -123,7 +125,7 @@ static void on_tick(void *data)
 /* Ticks only while there is something that time can change: waiting for a back-off, or remote nodes with work. */
 void server_arm_tick(struct server *s)
 {
-	int64_t due = world_next_tick(s->world), in_ms = TICK_MS;
+	int64_t due = MIN(world_next_tick(s->world), sched_next_ms(s->sched)), in_ms = TICK_MS;
 	const struct node *n;
 	bool watching = false;
 

@@ -285,7 +285,7 @@ static int check_deps(
 static json_t *dry_run(const struct server *s, const struct request *r)
 {
 	struct placement p;
-	bool fits = sched_fit_request(s->sched, s->world, r, &p);
+	bool fits = sched_fit_request(s->sched, s->world, server_now(s).wall_ms, r, &p);
 	const struct node *n = fits ? world_find_node_num(s->world, p.node) : NULL;
 	json_t *slices = json_array();
 

@@ -172,10 +172,10 @@ static bool tells_why(const struct job *j)
 	       (j->state == JOB_RUNNING && j->reason == REASON_GPU_MEMORY_LIMIT);
 }
 
-static json_t *view_reasons(struct sched *sched, const struct world *w, const struct job *j)
+static json_t *view_reasons(const struct server *s, const struct world *w, const struct job *j)
 {
 	struct sched_reason v[SCHED_REASONS_MAX];
-	size_t n = sched_reasons(sched, w, j, v);
+	size_t n = sched_reasons(s->sched, w, server_now(s).wall_ms, j, v);
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < n; i++)
@@ -216,7 +216,7 @@ static json_t *exit_code(const struct job *j)
 	                                                   : json_null();
 }
 
-json_t *view_job(struct sched *sched, const struct world *w, const struct job *j)
+json_t *view_job(const struct server *s, const struct world *w, const struct job *j)
 {
 	const struct attempt *last = j->n_attempts ? &j->attempts[j->n_attempts - 1] : NULL;
 	const struct attempt *now = job_attempt(j);
@@ -229,7 +229,7 @@ json_t *view_job(struct sched *sched, const struct world *w, const struct job *j
 	json_object_set_new(o, "queue", json_string(j->req->queue));
 	json_object_set_new(o, "user", json_string(j->req->user));
 	json_object_set_new(o, "state", json_string(strtab_name(job_state_names, j->state)));
-	json_object_set_new(o, "reasons", view_reasons(sched, w, j));
+	json_object_set_new(o, "reasons", view_reasons(s, w, j));
 	json_object_set_new(o, "priority", json_integer(j->priority));
 	json_object_set_new(o, "slices", now ? view_slices(w, now) : json_array());
 	json_object_set_new(o, "attempt", json_integer(j->n_attempts));
@@ -383,9 +383,9 @@ static json_t *view_attempt(const struct world *w, const struct attempt *a)
 }
 
 json_t *view_job_whole(
-        struct sched *sched, const struct world *w, const struct job *j, bool with_env)
+        const struct server *s, const struct world *w, const struct job *j, bool with_env)
 {
-	json_t *o = view_job(sched, w, j), *transitions = json_array(), *attempts = json_array();
+	json_t *o = view_job(s, w, j), *transitions = json_array(), *attempts = json_array();
 
 	for (uint32_t i = 0; i < j->n_transitions; i++) {
 		const struct transition *t = &j->transitions[i];

@@ -5,11 +5,10 @@
 
 #include "server/api.h"
 
-/* sched: whom to ask why a job waits. */
-json_t *view_job(struct sched *sched, const struct world *w, const struct job *j);
+json_t *view_job(const struct server *s, const struct world *w, const struct job *j);
 /* The same with request, transitions and attempts; env only for those who may see it. */
 json_t *view_job_whole(
-        struct sched *sched, const struct world *w, const struct job *j, bool with_env);
+        const struct server *s, const struct world *w, const struct job *j, bool with_env);
 json_t *view_device(const struct node *n, const struct device *d, uint32_t place);
 json_t *view_node(const struct server *s, const struct node *n);
 /* Jobs and tasks that have not started, in one queue or (NULL) in all. */

@@ -107,7 +107,7 @@ static int check_nothing_fits(struct sequence *s)
 
 	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j))
 		if (j->wait == WAIT_READY && !j->class->shape.queue->paused &&
-		        sched_fit_request(s->sched, s->w, j->req, &p))
+		        sched_fit_request(s->sched, s->w, s->now.wall_ms, j->req, &p))
 			return seq_fault(s, "job %s would fit, and the plan left it",
 			        job_id_format(j->id, id));
 	return 0;
@@ -121,8 +121,8 @@ int seq_plan(struct sequence *s, size_t max, uint32_t *ret_n)
 	int rc = 0;
 
 	s->w->plan_wanted = false;
-	sched_plan_make(s->sched, s->w, max, &p);
-	sched_plan_make(fresh, s->w, max, &same);
+	sched_plan_make(s->sched, s->w, s->now.wall_ms, max, &p);
+	sched_plan_make(fresh, s->w, s->now.wall_ms, max, &same);
 	sched_free(fresh);
 	if (p.n && !wanted)
 		rc = seq_fault(s, "something may start, and nobody said that a plan is wanted");
@@ -295,7 +295,7 @@ static int trim(struct sequence *s)
 	s->fx.n = 0;
 	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j))
 		if (j->state == JOB_PENDING && !(j->is_array && j->wait == WAIT_NONE) &&
-		        sched_reasons(s->sched, s->w, j, reasons) == 0)
+		        sched_reasons(s->sched, s->w, s->now.wall_ms, j, reasons) == 0)
 			return seq_fault(
 			        s, "job %s waits without a reason", job_id_format(j->id, id));
 	return shadow_verify(&s->shadow, s->w, s->err);

@@ -283,7 +283,7 @@ static void on_plan(struct scene *s)
 {
 	size_t most = s->n > 1 ? number(s, s->words[1]) : ARRAY_LEN(s->starts);
 
-	sched_plan_make(s->sched, s->b.w, most, &s->plan);
+	sched_plan_make(s->sched, s->b.w, s->b.now.wall_ms, most, &s->plan);
 	for (size_t i = 0; i < s->plan.n; i++) {
 		apply(s, (struct event){.kind = EVENT_START, .placement = &s->plan.v[i]});
 		s->starts[i] = s->b.out.job->id;
@@ -399,7 +399,7 @@ static void expect_cpus(struct scene *s, const struct job *j, const char *text)
 static void expect_reason(struct scene *s, const struct job *j, const char *code, const char *text)
 {
 	struct sched_reason v[SCHED_REASONS_MAX];
-	size_t n = sched_reasons(s->sched, s->b.w, j, v);
+	size_t n = sched_reasons(s->sched, s->b.w, s->b.now.wall_ms, j, v);
 	const char *is = n ? reason_code(v[0].code) : reason_code(j->reason);
 
 	if (code && strcmp(is, code) != 0)

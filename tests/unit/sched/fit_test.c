@@ -12,7 +12,7 @@ static bool fit(struct box *b, struct gpu_ask ask, uint32_t cpus, uint64_t mem, 
 	bool fits;
 
 	memset(p, 0xaa, sizeof(*p)); /* whatever it does not fill shows */
-	room_sync(room, b->w);
+	room_sync(room, b->w, 0);
 	fits = room_fit(room, &need, p);
 	room_free(room);
 	return fits;
@@ -241,7 +241,7 @@ static void test_taking_makes_room_smaller(void **state)
 	(void)state;
 	box_init(&b);
 	box_node(&b, "n1", 8, 2, 8 * GIB);
-	room_sync(room, b.w);
+	room_sync(room, b.w, 0);
 	while (room_fit(room, &need, &p) && n < 100) {
 		/* Two on each device, one device after the other, a CPU of its own for each. */
 		assert_int_equal(p.slices[0].device, n / 2);
@@ -252,7 +252,7 @@ static void test_taking_makes_room_smaller(void **state)
 	assert_int_equal(n, 4);
 	assert_int_equal(
 	        world_find_node(b.w, "n1")->devices[0].used_milli, 0); /* the world is as it was */
-	room_sync(room, b.w); /* and nothing of it was started */
+	room_sync(room, b.w, 0); /* and nothing of it was started */
 	assert_true(room_fit(room, &need, &p) && p.slices[0].device == 0);
 	room_free(room);
 	box_done(&b);

@@ -41,14 +41,14 @@ static void plan(struct box *b, size_t max, struct sched_plan *p)
 	struct sched *s = sched_new("pack");
 
 	n_fits = n_jobs = 0;
-	sched_plan_make(s, b->w, max, p);
+	sched_plan_make(s, b->w, b->now.wall_ms, max, p);
 	sched_free(s);
 }
 
 static bool fit_request(struct box *b, const struct request *r, struct placement *p)
 {
 	struct sched *s = sched_new("pack");
-	bool fits = sched_fit_request(s, b->w, r, p);
+	bool fits = sched_fit_request(s, b->w, b->now.wall_ms, r, p);
 
 	sched_free(s);
 	return fits;

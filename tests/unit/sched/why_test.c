@@ -10,7 +10,7 @@ static struct sched_reason reasons[SCHED_REASONS_MAX];
 static size_t ask(struct box *b, const struct job *j)
 {
 	struct sched *s = sched_new("pack");
-	size_t n = sched_reasons(s, b->w, j, reasons);
+	size_t n = sched_reasons(s, b->w, b->now.wall_ms, j, reasons);
 
 	sched_free(s);
 	return n;
