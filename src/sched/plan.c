@@ -72,7 +72,7 @@ static void gather(const struct world *w, struct cursors *set, struct cursor *po
 	}
 }
 
-static struct head *find_head(struct sched *s, const struct queue *q)
+static struct sched_head *find_head(struct sched *s, const struct queue *q)
 {
 	for (uint32_t i = 0; i < s->n_heads; i++)
 		if (s->heads[i].queue == q)
@@ -93,11 +93,16 @@ static void note_head(
 	const struct queue *q = c->class->shape.queue;
 	int64_t until_ms =
 	        q->patience_ms ? c->job->submitted_ms + (int64_t)q->patience_ms : INT64_MAX;
-	struct head h = {.queue = q, .id = c->job->id, .pos = c->pos};
+	struct sched_head h = {.queue = q, .id = c->job->id, .pos = c->pos};
+	struct reservation at;
+	bool is_patient = now_ms < until_ms;
 
-	if (find_head(s, q) || !room_reserve(s->room, need, now_ms < until_ms, &h.at))
+	if (find_head(s, q) || !room_reserve(s->room, need, is_patient, &at))
 		return;
-	h.patient_until_ms = h.at.at_ms == ROOM_NEVER && now_ms < until_ms ? until_ms : INT64_MAX;
+	h.node = at.node;
+	h.at_ms = at.at_ms;
+	h.is_kept = at.at_ms != ROOM_NEVER || !is_patient;
+	h.patient_until_ms = h.is_kept ? INT64_MAX : until_ms;
 	MEM_GROW(s->heads, s->n_heads, s->cap_heads);
 	s->heads[s->n_heads++] = h;
 }
@@ -142,6 +147,12 @@ void sched_plan_done(struct sched_plan *plan)
 {
 	free(plan->v);
 	*plan = (struct sched_plan){0};
+}
+
+size_t sched_heads(const struct sched *s, const struct sched_head **ret)
+{
+	*ret = s->heads;
+	return s->n_heads;
 }
 
 int64_t sched_next_ms(const struct sched *s)

@@ -28,6 +28,17 @@ void sched_learn(struct sched *s, const struct world *w);
 void sched_plan_make(struct sched *s, const struct world *w, int64_t now_ms, size_t max,
         struct sched_plan *plan);
 void sched_plan_done(struct sched_plan *plan);
+/* Of the last plan: who comes first of those that wait in a queue. Nobody who comes later delays it. */
+struct sched_head {
+	const struct queue *queue;
+	struct job_id id; /* of an array's parent: `pos` says which task */
+	uint64_t pos;
+	uint64_t node;            /* where it will fit first */
+	int64_t at_ms;            /* when time limits prove that; INT64_MAX: they do not */
+	bool is_kept;             /* a place is kept free for it there */
+	int64_t patient_until_ms; /* from then on one is; INT64_MAX: it is kept, or never will be */
+};
+size_t sched_heads(const struct sched *s, const struct sched_head **ret);
 /* When the last plan, of the same world, would come out differently: its patience with somebody ends; INT64_MAX: never. */
 int64_t sched_next_ms(const struct sched *s);
 

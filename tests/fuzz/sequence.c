@@ -99,11 +99,16 @@ static bool is_same_placement(const struct placement *a, const struct placement 
 	       memcmp(&a->cpus, &b->cpus, sizeof(a->cpus)) == 0;
 }
 
-/* Whatever is ready, in a queue that is not paused, must not fit anywhere now. */
+/* Whatever is ready, in a queue that is not paused, must not fit anywhere now, unless a place is kept for somebody. */
 static int check_nothing_fits(struct sequence *s)
 {
+	const struct sched_head *heads;
 	struct placement p;
 	char id[48];
+
+	for (size_t i = sched_heads(s->sched, &heads); i-- > 0;)
+		if (heads[i].is_kept || heads[i].queue->strict)
+			return 0;
 
 	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j))
 		if (j->wait == WAIT_READY && !j->class->shape.queue->paused &&

@@ -119,6 +119,8 @@ static void test_show(void **state)
 	                  "    default_time: 0  # default\n"
 	                  "    default_cpus: 1  # default\n"
 	                  "    retry: 0  # default\n"
+	                  "    order: backfill  # default\n"
+	                  "    patience: 1h  # default\n"
 	                  "    priority: 0  # default\n"
 	                  "  gold:\n"
 	                  "    time_limit: 0  # default\n";
