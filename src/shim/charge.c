@@ -94,11 +94,14 @@ enum cu_result charge_place(struct place *ret_place)
 	return rc;
 }
 
+/* Who has nothing reserved may wait for those who have; if all might, they would wait for each other. */
 static enum cu_result reserve(const struct charge *charge, uint64_t bytes)
 {
-	int answer = ledger_reserve(charge->ledger, bytes);
+	int (*ask)(struct ledger *, uint64_t) =
+	        charge->reserved_bytes == 0 ? ledger_reserve_after_others : ledger_reserve;
+	int answer = ask(charge->ledger, bytes);
 	if (answer == LEDGER_FULL && pools_trim(charge->device))
-		answer = ledger_reserve(charge->ledger, bytes);
+		answer = ask(charge->ledger, bytes);
 	return shim_answer(answer);
 }
 

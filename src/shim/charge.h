@@ -48,9 +48,12 @@ enum cu_result charge_ledger(int device, struct ledger **ret_ledger);
 /* The current context, which is noticed and charged when nobody did so yet. */
 enum cu_result charge_place(struct place *ret_place);
 
-/* Reserves; gives up caches of pools and graphs before it says that there is no room. `bytes` may be 0. */
+/*
+ * Reserves; waits for calls on their way that may hand back enough, and gives up caches of pools and graphs, before it says that
+ * there is no room. `bytes` may be 0.
+ */
 enum cu_result charge_begin(struct charge *ret_charge, int device, uint64_t bytes);
-/* As much again on top: when the driver took more than was thought. */
+/* As much again on top, without a wait: when the driver took more than was thought. */
 enum cu_result charge_more(struct charge *charge, uint64_t bytes);
 /* `bytes`, at most what is reserved, stay charged; 0 when the driver refused. */
 void charge_end(struct charge *charge, enum slice_kind kind, uint64_t bytes);
