@@ -96,6 +96,17 @@ END
   [ ! -e "$D/run/slices" ]
 }
 
+@test "an agent that ends while the driver does not answer leaves no ledger" {
+  [ -z "$FLOW_USER" ] || skip "it takes 6 s, and is the same for everybody"
+  up
+  b submit --gpu 0.25 -- sleep 60
+  becomes 1 RUNNING
+  # The agent waits for a scan, to see that the job has released its device, and then for it no more.
+  "$BERTH_BUILD/fake/fake-gpu" "$D/sim/gpus.sim" slow 30000 nvmlDeviceGetMemoryInfo
+  b down
+  none find /dev/shm -maxdepth 1 -name "berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*"
+}
+
 @test "a scrubbed environment changes nothing, where root makes mounts" {
   has_mounts || skip "no mounts for jobs of this one"
   up
