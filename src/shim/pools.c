@@ -109,8 +109,15 @@ static enum cu_result settle(struct pool *pool, struct charge *charge)
 {
 	uint64_t reserved_bytes, idle_bytes,
 	        own_bytes = charge != NULL ? charge->reserved_bytes : 0;
-	if (pool->is_free || pool->is_gone || !ask(pool, &reserved_bytes, &idle_bytes))
+	if (pool->is_free || pool->is_gone)
 		return CU_SUCCESS;
+	if (!ask(pool, &reserved_bytes, &idle_bytes)) {
+		/* It may have grown by all that was reserved for it; the next answer says by how much. */
+		if (charge != NULL)
+			charge_end(charge, pool->kind, own_bytes);
+		pool->bytes += own_bytes;
+		return CU_SUCCESS;
+	}
 	if (reserved_bytes <= pool->bytes) {
 		charge_return(pool->device, pool->kind, pool->bytes - reserved_bytes);
 		pool->bytes = reserved_bytes;
