@@ -10,12 +10,13 @@
 #include "shim/shim.h"
 #include "shim/table.h"
 
-/* owner: the context; bytes: charged as a whole; size: as asked for. What else an entry says stands beside its table. */
+/* owner: the context, as contexts_owner numbers it; bytes: charged as a whole; size: as asked for. What else an entry says stands beside its table. */
 struct tables {
 	struct table pointers; /* device memory with an address; extra: the pool */
 	struct table granules; /* address / granule -> size: how many small pieces lie in it */
 	struct table arrays;   /* arrays and mipmaps */
-	struct table contexts; /* size: 1 */
+	struct table contexts; /* that were made; extra: the owner that they are */
+	struct table greens;   /* green contexts */
 	struct table pools;    /* see pools.c */
 	struct table
 	        objects; /* physical memory by a number of ours; size: handles and mappings that hold it */
@@ -36,7 +37,7 @@ struct charge {
 /* Where the calling thread's allocations go. */
 struct place {
 	int device;
-	struct cu_ctx *ctx;
+	uint64_t owner;
 };
 
 /* Forgets all of it, in a forked child. */
