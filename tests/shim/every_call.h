@@ -11,6 +11,7 @@
 /* What calls begin with, and what they may end. */
 struct life {
 	struct cu_ctx *base, *ctx;
+	struct cu_green_ctx *green;
 	bool has_primary, is_mapped;
 	struct cu_stream *stream, *capture, *spare;
 	struct cu_event *event;
@@ -29,6 +30,7 @@ struct life {
 	int memory_file, handle_file;
 	struct made { /* by the call itself */
 		struct cu_ctx *ctx;
+		struct cu_green_ctx *green;
 		struct cu_stream *stream;
 		struct cu_module *module;
 		struct cu_library *library;
@@ -87,6 +89,7 @@ static const struct cu_pool_props life_pool = {.type = 1, .location = {CU_LOCATI
 #define FLAT .width = 1024, .height = 512, .format = 0x20, .channels = 4
 #define DEEP .width = 256, .height = 64, .depth = 32, .format = 0x20, .channels = 1
 #define ONE  1, 1, 1, 1, 1, 1, 0
+#define RESOURCE ((struct cu_resource *)l) /* what it is, is the driver's affair */
 CALL(cuInit, 0)
 CALL(cuGetProcAddress, "cuMemAlloc", &l->said.pointer, 12000, 0)
 CALL(cuGetProcAddress_v2, "cuMemAlloc", &l->said.pointer, 12000, 0, NULL)
@@ -162,8 +165,9 @@ ENDS(cuDevicePrimaryCtxRelease, has_primary, 0)
 ENDS(cuDevicePrimaryCtxRelease_v2, has_primary, 0)
 ENDS(cuDevicePrimaryCtxReset, has_primary, 0)
 ENDS(cuDevicePrimaryCtxReset_v2, has_primary, 0)
-CALL(cuGreenCtxCreate, &(struct cu_green_ctx *){0}, NULL, 0, 1)
-CALL(cuCtxFromGreenCtx, &(struct cu_ctx *){0}, NULL)
+MAKES(cuGreenCtxCreate, green, RESOURCE, 0, 1)
+ENDS(cuGreenCtxDestroy, green, l->green)
+CALL(cuCtxFromGreenCtx, &(struct cu_ctx *){0}, l->green)
 CALL(cuCtxSetLimit, CU_LIMIT_STACK, 2048)
 MAKES(cuModuleLoad, module, "/dev/null")
 MAKES(cuModuleLoadData, module, "image")
@@ -244,6 +248,7 @@ static inline void life_begin(struct life *l)
 	ok(cuCtxCreate_v2(&l->ctx, 0, 0));
 	ok(cuDevicePrimaryCtxRetain(&primary, 0));
 	l->has_primary = true;
+	ok(cuGreenCtxCreate(&l->green, RESOURCE, 0, 1));
 	ok(cuCtxCreate_v2(&l->base, 0, 0));
 	ok(cuStreamCreate(&l->stream, 1));
 	ok(cuStreamCreate(&l->spare, 1));
@@ -317,6 +322,8 @@ static inline void life_end(struct life *l)
 
 static inline void life_end_contexts(struct life *l)
 {
+	cu.cuGreenCtxDestroy(l->made.green);
+	cu.cuGreenCtxDestroy(l->green);
 	cu.cuDevicePrimaryCtxReset_v2(0);
 	cu.cuDevicePrimaryCtxRelease_v2(0);
 	cu.cuDevicePrimaryCtxRelease_v2(0);
