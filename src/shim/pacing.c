@@ -27,7 +27,7 @@
 enum { UNKNOWN, HELD, FREE_OF_IT };
 
 #define DESCRIPTOR_FROM 400 /* as the ledger's */
-#define SPIN_NS         1000
+#define SPIN_NS         5000
 #define CAPTURE_NAP_NS  1000000
 
 struct pacing {
@@ -92,8 +92,12 @@ static void on_wake(void *arg, uint32_t *word)
 static void pause_for(const struct pacing *g, const struct pace_wait *w)
 {
 	uint64_t now = on_now((void *)g);
+	if (simulated != NULL && w->is_spin) {
+		simulated->spin(SPIN_NS);
+		return;
+	}
 	if (simulated != NULL) {
-		simulated->wait(w->word, w->value, w->is_spin ? now + SPIN_NS : w->until_ns);
+		simulated->wait(w->word, w->value, w->until_ns);
 		return;
 	}
 	if (w->is_spin) {
