@@ -206,6 +206,10 @@ bool pace_try(struct pace *p, struct pace_launch *l, struct pace_wait *ret)
 
 	if (!p->page || (!LOAD(&p->page->is_shared) && !l->is_waiting))
 		return true;
+	if (pace_is_unjudged(p)) {
+		stop_waiting(p, l);
+		return true;
+	}
 	if (!l->est_ns) {
 		const struct pace_cost *cost = l->cost = pace_cost_of(p, l->key);
 
@@ -280,6 +284,13 @@ void pace_sync_begin(struct pace *p, void *stream, bool all, struct pace_sync *s
 		pace_mark(p);
 }
 
+/* We do nothing in our turn: who judges may give it to another one. The agent is not woken for that while nobody waits. */
+static void offer(struct pace *p, const struct pace_table *t)
+{
+	if (!p->hooks.ask || LOAD(&t->end_ns) != PACE_NEVER)
+		pace_judge(p);
+}
+
 /* Nothing of ours is on the device any more: whoever waits for that is told. */
 static void on_drained(struct pace *p)
 {
@@ -289,7 +300,7 @@ static void on_drained(struct pace *p)
 	if (PACE_OWNER(word) != p->tenant ? LOAD(&t->accounts[p->tenant].holds) != 0
 	                                  : PACE_STATE(word) == PACE_CLOSING ||
 	                                            !pace_patience(&p->head, LOAD(&p->me->gap_ns)))
-		pace_judge(p);
+		offer(p, t);
 }
 
 void pace_sync_end(struct pace *p, const struct pace_sync *s, bool is_done)
@@ -321,7 +332,7 @@ static void serve_owner(struct pace *p, uint64_t word, struct pace_wait *ret)
 
 	idle_at = LOAD(&p->me->done_ns) + pace_patience(&p->head, LOAD(&p->me->gap_ns));
 	if (!ahead && (PACE_STATE(word) == PACE_CLOSING || now >= idle_at))
-		pace_judge(p);
+		offer(p, t);
 	if (!ahead) {
 		ret->until_ns = now + (LOAD(&t->end_ns) == PACE_NEVER ? ROUND_NS : NAP_NS);
 		if (ret->until_ns < idle_at)
