@@ -264,6 +264,8 @@ void capture_join(
         struct cu_stream *s, const struct cu_event *e); /* one that waits for an event of it */
 /* A call that no capturing stream bears spoils its capture. */
 enum cu_result capture_forbids(struct cu_stream *s);
+/* The stream goes, and with it the capture that it began. */
+void capture_drop(const struct cu_stream *s);
 /* One that might wait for what is captured: it spoils all captures whose mode forbids it. */
 enum cu_result capture_unsafe(void);
 

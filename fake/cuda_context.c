@@ -73,11 +73,11 @@ static void ctx_end(struct cu_ctx *ctx)
 {
 	struct cu_ctx **at = &driver.ctxs;
 
+	streams_end_of(ctx);
 	while (*at && *at != ctx)
 		at = &(*at)->next;
 	if (*at)
 		*at = ctx->next;
-	streams_end_of(ctx);
 	share_lock();
 	tl_ctx_end(timeline_of(), ctx->card, ctx->line);
 	share_unlock();

@@ -25,6 +25,7 @@ struct tables {
 	struct table mappings;  /* by address; extra: the object */
 	struct table execs;     /* graphs ready to run that have memory nodes */
 	struct table externals; /* imported memory */
+	struct table captures;  /* streams that record a graph; see captures.c */
 };
 extern struct tables have;
 

@@ -1,4 +1,5 @@
 #include "shim/contexts.h"
+#include "shim/captures.h"
 #include "shim/memory.h"
 #include "shim/pools.h"
 
@@ -133,6 +134,13 @@ enum cu_result cuDevicePrimaryCtxRetain(struct cu_ctx **pctx, int dev)
 	return rc == CU_SUCCESS ? made(&h, real.cuDevicePrimaryCtxRetain(pctx, dev)) : rc;
 }
 
+static void owners_gone(uint64_t first, uint64_t last)
+{
+	memory_owners_gone(first, last);
+	captures_owners_gone(first, last);
+	pools_settle();
+}
+
 /* Around a call that may end it. */
 static uint64_t end(struct hold *h, int device)
 {
@@ -146,9 +154,7 @@ static enum cu_result ended(struct hold *h, enum cu_result rc, uint64_t generati
 	if (rc == CU_SUCCESS && !primary_is_active(h->device, true)) {
 		uint64_t bytes =
 		        __atomic_exchange_n(&primaries[h->device].bytes, 0, __ATOMIC_ACQ_REL);
-		memory_owners_gone(
-		        primary_owner(h->device, 0), primary_owner(h->device, generation));
-		pools_settle();
+		owners_gone(primary_owner(h->device, 0), primary_owner(h->device, generation));
 		charge_return(h->device, SLICE_CONTEXT, bytes > 0 ? bytes - 1 : 0);
 	}
 	let_go(h);
@@ -249,8 +255,7 @@ static enum cu_result destroy(struct cu_ctx *ctx, enum cu_result (*call)(struct 
 		table_put(&have.contexts, &entry);
 		return rc;
 	}
-	memory_owners_gone(entry.extra, entry.extra);
-	pools_settle();
+	owners_gone(entry.extra, entry.extra);
 	charge_return(entry.device, SLICE_CONTEXT, entry.bytes);
 	return rc;
 }

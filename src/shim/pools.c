@@ -476,6 +476,9 @@ static enum cu_result allocate(struct request *request, cu_ptr *dptr)
 /* What was allocated by itself is no pool's: it goes back when the stream has come so far. */
 static enum cu_result free_alone(const struct request *request, const struct table_entry *entry)
 {
+	/* It cannot become a node of a graph, and to wait would spoil that. */
+	if (is_capturing(request))
+		return CU_ERROR_NOT_SUPPORTED;
 	enum cu_result (*wait)(struct cu_stream *) =
 	        request->is_per_thread ? real.cuStreamSynchronize_ptsz : real.cuStreamSynchronize;
 	enum cu_result rc = wait != NULL ? wait(request->stream) : CU_ERROR_NOT_SUPPORTED;
