@@ -80,8 +80,9 @@ static int set_up(void **state)
 	if (!mkdtemp(sc->data) || !mkdtemp(sc->memory))
 		return -1;
 	snprintf(path, sizeof(path), "%s/run", sc->data);
-	if (mkdir(path, 0700) < 0 || slices_open(sc->data, sc->memory, &sc->ledgers, &err) < 0 ||
-	        slices_make(sc->ledgers, 7, "u", &grant, 1, sc->path, &err) < 0)
+	if (mkdir(path, 0700) < 0 ||
+	        slices_open(sc->data, sc->memory, true, &sc->ledgers, &err) < 0 ||
+	        slices_make(sc->ledgers, 7, &grant, 1, sc->path, &err) < 0)
 		return -1;
 	sc->fd = ledger_file_open(sc->path);
 	if (sc->fd < 0)
