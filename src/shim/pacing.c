@@ -6,9 +6,6 @@
  */
 #include "shim/pacing.h"
 
-#include "../../tables/fake_clock.h"
-
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -81,9 +78,7 @@ static void find_clock(void)
 {
 	if (is_clock_known)
 		return;
-	const struct fake_clock *(*of)(void) = NULL;
-	*(void **)&of = dlsym(real.handle, "berthFakeClock");
-	simulated = of != NULL ? of() : NULL;
+	simulated = real.berthFakeClock != NULL ? real.berthFakeClock() : NULL;
 	is_clock_known = true;
 }
 
