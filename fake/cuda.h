@@ -152,6 +152,9 @@ struct driver {
 
 extern struct driver driver;
 
+/* What CUDA_VISIBLE_DEVICES lets through: cards, or one MIG instance; how many. */
+unsigned visible_devices(struct sim *s, unsigned cards[SIM_CARDS_MAX]);
+
 /* -- how calls begin -- */
 /* Of a call that needs no cuInit: its faults alone. */
 enum cu_result call_begin(const char *function);
