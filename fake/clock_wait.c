@@ -312,8 +312,14 @@ static void clock_wake(uint32_t *word)
 	share_unlock();
 }
 
+static void clock_spin(uint64_t ns)
+{
+	if (driver_attach())
+		clock_sleep(ns);
+}
+
 static const struct fake_clock the_clock = {
-        .now_ns = clock_ask, .wait = clock_wait, .wake = clock_wake};
+        .now_ns = clock_ask, .wait = clock_wait, .wake = clock_wake, .spin = clock_spin};
 
 __attribute__((visibility("default"))) const struct fake_clock *berthFakeClock(void)
 {

@@ -127,7 +127,7 @@ static enum cu_result meet_faults(const char *function, int card)
 		code = c ? c : code;
 	}
 	if (!code && card >= 0) {
-		struct sim_card_state *c = &st.cards[card];
+		struct sim_card_state *c = &st.cards[sim_whole(driver.sim, (unsigned)card)];
 
 		if (c->lost) {
 			code = CU_ERROR_UNKNOWN;
@@ -205,53 +205,6 @@ static void after_fork(void)
 	clock_after_fork();
 }
 
-/* One word of CUDA_VISIBLE_DEVICES: an index, or a UUID or its beginning. -1: no such card. */
-static int visible_card(const struct sim *s, const char *word)
-{
-	int found = -1;
-	uint64_t index;
-
-	if (sim_parse_u64(word, SIM_CARDS_MAX, &index))
-		return index < s->n_cards ? (int)index : -1;
-	if (strncmp(word, "GPU-", 4) != 0)
-		return -1;
-	for (unsigned i = 0; i < s->n_cards; i++) {
-		if (strncasecmp(s->cards[i].uuid, word, strlen(word)) != 0)
-			continue;
-		if (found >= 0)
-			return -1;
-		found = (int)i;
-	}
-	return found;
-}
-
-/* The first word that names no card ends the list; a card named twice makes it empty. */
-static unsigned visible_cards(const struct sim *s, unsigned cards[SIM_CARDS_MAX])
-{
-	const char *list = getenv("CUDA_VISIBLE_DEVICES");
-	char *words = list ? strdup(list) : NULL, *save = NULL;
-	unsigned n = 0;
-
-	for (; !list && n < s->n_cards; n++)
-		cards[n] = n;
-	for (char *w = words ? strtok_r(words, ", ", &save) : NULL; w;
-	        w = strtok_r(NULL, ", ", &save)) {
-		int card = visible_card(s, w);
-
-		if (card < 0)
-			break;
-		for (unsigned i = 0; i < n; i++) {
-			if (cards[i] == (unsigned)card) {
-				free(words);
-				return 0;
-			}
-		}
-		cards[n++] = (unsigned)card;
-	}
-	free(words);
-	return n;
-}
-
 /* Joins those who use the cards; what an earlier holder of the place left goes. */
 static bool join(struct sim *s, uint32_t *ret_place)
 {
@@ -299,7 +252,7 @@ static enum cu_result start(void)
 		free(s);
 		return CU_ERROR_NO_DEVICE;
 	}
-	driver.n_devs = visible_cards(s, driver.cards);
+	driver.n_devs = visible_devices(s, driver.cards);
 	if (!driver.n_devs || s->read_only || s->share_fd < 0) {
 		enum cu_result code =
 		        driver.n_devs ? CU_ERROR_OPERATING_SYSTEM : CU_ERROR_NO_DEVICE;

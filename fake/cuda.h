@@ -27,6 +27,7 @@
 enum kind {
 	KIND_FREE,
 	KIND_CTX,
+	KIND_GREEN,
 	KIND_STREAM,
 	KIND_EVENT,
 	KIND_MODULE,
@@ -151,6 +152,9 @@ struct driver {
 
 extern struct driver driver;
 
+/* What CUDA_VISIBLE_DEVICES lets through: cards, or one MIG instance; how many. */
+unsigned visible_devices(struct sim *s, unsigned cards[SIM_CARDS_MAX]);
+
 /* -- how calls begin -- */
 /* Of a call that needs no cuInit: its faults alone. */
 enum cu_result call_begin(const char *function);
@@ -263,6 +267,8 @@ void capture_join(
         struct cu_stream *s, const struct cu_event *e); /* one that waits for an event of it */
 /* A call that no capturing stream bears spoils its capture. */
 enum cu_result capture_forbids(struct cu_stream *s);
+/* The stream goes, and with it the capture that it began. */
+void capture_drop(const struct cu_stream *s);
 /* One that might wait for what is captured: it spoils all captures whose mode forbids it. */
 enum cu_result capture_unsafe(void);
 

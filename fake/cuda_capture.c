@@ -208,6 +208,17 @@ static void capture_end(struct capture *c)
 	free(c);
 }
 
+void capture_drop(const struct cu_stream *s)
+{
+	struct capture *c = s->capture;
+
+	if (!c || c->origin != s)
+		return;
+	if (!c->keeps_graph)
+		graph_end(c->graph);
+	capture_end(c);
+}
+
 static enum cu_result end(
         const char *function, struct cu_stream *handle, bool per_thread, struct cu_graph **ph_graph)
 {

@@ -73,11 +73,11 @@ static void ctx_end(struct cu_ctx *ctx)
 {
 	struct cu_ctx **at = &driver.ctxs;
 
+	streams_end_of(ctx);
 	while (*at && *at != ctx)
 		at = &(*at)->next;
 	if (*at)
 		*at = ctx->next;
-	streams_end_of(ctx);
 	share_lock();
 	tl_ctx_end(timeline_of(), ctx->card, ctx->line);
 	share_unlock();
@@ -256,6 +256,71 @@ enum cu_result cuDevicePrimaryCtxSetFlags(int dev, unsigned flags)
 enum cu_result cuDevicePrimaryCtxSetFlags_v2(int dev, unsigned flags)
 {
 	return set_primary_flags(__func__, dev, flags);
+}
+
+/* -- green: they keep the primary one, and it is what is made current for them; multiprocessors are not simulated -- */
+
+struct cu_green_ctx {
+	struct object o;
+	int dev;
+};
+
+enum cu_result cuGreenCtxCreate(
+        struct cu_green_ctx **ph_ctx, struct cu_resource *desc, int dev, unsigned flags)
+{
+	struct cu_green_ctx *green;
+	struct cu_ctx *ctx;
+	enum cu_result code = call_device(__func__, dev);
+
+	if (code)
+		return code;
+	if (!ph_ctx || !desc || flags != 1)
+		return CU_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&driver.lock);
+	green = object_new(KIND_GREEN, sizeof(*green));
+	pthread_mutex_unlock(&driver.lock);
+	if (!green)
+		return CU_ERROR_OUT_OF_MEMORY;
+	code = cuDevicePrimaryCtxRetain(&ctx, dev);
+	if (code) {
+		pthread_mutex_lock(&driver.lock);
+		object_end(green);
+		pthread_mutex_unlock(&driver.lock);
+		return code;
+	}
+	green->dev = dev;
+	*ph_ctx = green;
+	return CU_SUCCESS;
+}
+
+enum cu_result cuGreenCtxDestroy(struct cu_green_ctx *h_ctx)
+{
+	enum cu_result code = call_ready(__func__);
+
+	if (code)
+		return code;
+	if (!object_is(h_ctx, KIND_GREEN))
+		return CU_ERROR_INVALID_CONTEXT;
+	code = cuDevicePrimaryCtxRelease_v2(h_ctx->dev);
+	pthread_mutex_lock(&driver.lock);
+	if (!code)
+		object_end(h_ctx);
+	pthread_mutex_unlock(&driver.lock);
+	return code;
+}
+
+enum cu_result cuCtxFromGreenCtx(struct cu_ctx **p_context, struct cu_green_ctx *h_ctx)
+{
+	enum cu_result code = call_ready(__func__);
+
+	if (code)
+		return code;
+	if (!p_context)
+		return CU_ERROR_INVALID_VALUE;
+	if (!object_is(h_ctx, KIND_GREEN))
+		return CU_ERROR_INVALID_CONTEXT;
+	*p_context = driver.primary[driver.cards[h_ctx->dev]];
+	return CU_SUCCESS;
 }
 
 /* -- current in a thread -- */

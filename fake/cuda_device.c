@@ -212,7 +212,6 @@ static const int constant[][2] = {
         {13, 1410000},
         {14, 512},
         {15, 1},
-        {16, 108},
         {19, 1},
         {21, 131072},
         {22, 131072},
@@ -258,6 +257,8 @@ static int attribute_of(const struct sim_card *card, int attribute)
 {
 
 	switch (attribute) {
+	case 16: /* multiprocessors; what no instance can have is not in use */
+		return card->parent < 0 ? 108 : 14 * (int)card->slices;
 	case 20: /* compute mode */
 		return card->compute_mode;
 	case 32:

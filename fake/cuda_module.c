@@ -76,15 +76,20 @@ static enum cu_result load(const char *function, struct cu_module **module, cons
 	return *module ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;
 }
 
-enum cu_result cuModuleLoad(struct cu_module **module, const char *fname)
+static enum cu_result load_file(const char *function, struct cu_module **module, const char *fname)
 {
-	enum cu_result code = load(__func__, module, fname);
+	enum cu_result code = load(function, module, fname);
 
 	if (!code && access(fname, R_OK) < 0) {
 		cuModuleUnload(*module);
 		code = CU_ERROR_FILE_NOT_FOUND;
 	}
 	return code;
+}
+
+enum cu_result cuModuleLoad(struct cu_module **module, const char *fname)
+{
+	return load_file(__func__, module, fname);
 }
 
 enum cu_result cuModuleLoadData(struct cu_module **module, const void *image)
@@ -103,10 +108,10 @@ enum cu_result cuModuleLoadFatBinary(struct cu_module **module, const void *fat_
 	return load(__func__, module, fat_cubin);
 }
 
-enum cu_result cuModuleUnload(struct cu_module *hmod)
+static enum cu_result unload(const char *function, struct cu_module *hmod)
 {
 	struct cu_ctx *ctx;
-	enum cu_result code = call_context(__func__, &ctx);
+	enum cu_result code = call_context(function, &ctx);
 
 	if (code)
 		return code;
@@ -117,6 +122,11 @@ enum cu_result cuModuleUnload(struct cu_module *hmod)
 		module_end(hmod);
 	pthread_mutex_unlock(&driver.lock);
 	return code;
+}
+
+enum cu_result cuModuleUnload(struct cu_module *hmod)
+{
+	return unload(__func__, hmod);
 }
 
 enum cu_result cuModuleGetLoadingMode(int *mode)
@@ -338,12 +348,12 @@ enum cu_result cuLibraryLoadFromFile(struct cu_library **library, const char *fi
         int *jit_options, void **jit_options_values, unsigned num_jit_options, int *library_options,
         void **library_option_values, unsigned num_library_options)
 {
-	return cuModuleLoad((struct cu_module **)library, file_name);
+	return load_file(__func__, (struct cu_module **)library, file_name);
 }
 
 enum cu_result cuLibraryUnload(struct cu_library *library)
 {
-	return cuModuleUnload(of_library(library));
+	return unload(__func__, of_library(library));
 }
 
 enum cu_result cuLibraryGetModule(struct cu_module **p_mod, struct cu_library *library)

@@ -40,6 +40,7 @@ void stream_end(struct cu_stream *s)
 {
 	struct cu_stream **at = &s->ctx->streams;
 
+	capture_drop(s);
 	while (*at && *at != s)
 		at = &(*at)->next;
 	if (*at)

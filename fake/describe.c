@@ -59,7 +59,7 @@ static bool take_text(struct reader *r, char *value, char *out, size_t size)
 	return true;
 }
 
-static bool take_size(struct reader *r, char *value, uint64_t *ret_bytes)
+bool take_size(struct reader *r, const char *value, uint64_t *ret_bytes)
 {
 	return sim_parse_size(value, ret_bytes) ||
 	       refuse(r, "'%.40s' is not a size, such as 8GiB", value);
@@ -173,7 +173,8 @@ static bool key_device(struct reader *r, char *value)
 	        .gpu_numa_node = -1,
 	        .ecc = true,
 	        .context_bytes = UINT64_C(32) << 20,
-	        .chunk_bytes = UINT64_C(32) << 20};
+	        .chunk_bytes = UINT64_C(32) << 20,
+	        .parent = -1};
 	snprintf(c->model, sizeof(c->model), "Simulated GPU");
 	all_cpus(c->cpus);
 	return true;
@@ -410,6 +411,7 @@ static const struct {
         {"cpus", true, key_cpus},
         {"ecc", true, key_ecc},
         {"mig", true, key_mig},
+        {"instance", true, mig_key_instance},
         {"compute_mode", true, key_compute_mode},
         {"lost", true, key_lost},
         {"xid", true, key_xid},
@@ -446,8 +448,7 @@ static bool read_line(struct reader *r, char *line)
 	return !known && refuse(r, "unknown key '%.40s'", key);
 }
 
-/* 64 bits of FNV-1a, stirred. */
-static uint64_t hash_bytes(uint64_t h, const void *data, size_t len)
+uint64_t hash_bytes(uint64_t h, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 
@@ -558,5 +559,6 @@ bool sim_describe(struct sim *s, const char *path, char error[SIM_ERROR_SIZE])
 	free(text);
 	s->initial.events_early =
 	        s->initial.event_seq < SIM_EVENTS_MAX ? s->initial.event_seq : SIM_EVENTS_MAX;
-	return ok && check_cards(&r);
+	s->n_gpus = s->n_cards;
+	return ok && check_cards(&r) && mig_end(&r);
 }

@@ -49,7 +49,7 @@ static unsigned card_arg(const struct run *r, unsigned i)
 	int card = sim_find_card(&r->sim, arg(r, i));
 
 	if (card < 0)
-		die("no simulated device '%s'; there are %u", arg(r, i), r->sim.n_cards);
+		die("no simulated device '%s'; there are %u", arg(r, i), r->sim.n_gpus);
 	return (unsigned)card;
 }
 
@@ -85,7 +85,7 @@ static void take_memory(struct run *r, int32_t pid, unsigned card, uint64_t byte
 	sim_drop_dead(&r->sim, &r->state);
 	sim_use(&r->state, pid, card, 0, 0, SIM_COMPUTE);
 	used = sim_used(&r->state, card);
-	if (r->state.cards[card].lost)
+	if (r->state.cards[sim_whole(&r->sim, card)].lost || sim_is_gone(&r->sim, &r->state, card))
 		die("simulated device %u is lost", card);
 	if (bytes != SIM_BYTES_UNKNOWN && (used > usable || bytes > usable - used))
 		die("out of memory: simulated device %u has %" PRIu64 " bytes left", card,
@@ -160,6 +160,53 @@ static void run_recovery(struct run *r)
 		die("'%s' is not none, reset, reboot, drain or drain-and-reset", arg(r, 1));
 }
 
+static unsigned instance_arg(const struct run *r, unsigned i)
+{
+	unsigned card = card_arg(r, i);
+
+	if (r->sim.cards[card].parent < 0)
+		die("'%s' is no MIG instance", arg(r, i));
+	return card;
+}
+
+/* As the real driver: not while somebody uses a card or its instances. */
+static void check_unused(struct run *r, unsigned card)
+{
+	sim_drop_dead(&r->sim, &r->state);
+	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++) {
+		const struct sim_process *p = &r->state.processes[i];
+
+		if (p->pid && (p->card == card || sim_whole(&r->sim, p->card) == card))
+			die("'%s' is in use by process %d", arg(r, 0), (int)p->pid);
+	}
+}
+
+static void run_remove(struct run *r)
+{
+	unsigned card = instance_arg(r, 0);
+
+	check_unused(r, card);
+	r->state.cards[card].removed = 1;
+}
+
+static void run_mig(struct run *r)
+{
+	unsigned card = card_arg(r, 0);
+	bool on = strcmp(arg(r, 1), "on") == 0;
+
+	if (!r->sim.cards[card].mig)
+		die("'%s' has no MIG mode in its description", arg(r, 0));
+	if (!on && strcmp(arg(r, 1), "off") != 0)
+		die("'%s' is neither on nor off", arg(r, 1));
+	check_unused(r, card);
+	r->state.cards[card].mig_off = !on;
+}
+
+static void run_make(struct run *r)
+{
+	r->state.cards[instance_arg(r, 0)].removed = 0;
+}
+
 static void run_util(struct run *r)
 {
 	r->state.cards[card_arg(r, 0)].util_percent = (uint32_t)number_arg(r, 1, 100);
@@ -209,7 +256,10 @@ static void run_show(struct run *r)
 		printf("device %u %s memory %" PRIu64 " used %" PRIu64 " %s uncorrected %" PRIu64
 		       " %s\n",
 		        i, c->uuid, c->mem_bytes - c->reserved_bytes, sim_used(&r->state, i),
-		        live->lost ? "lost" : "ok", live->ecc_uncorrected, c->model);
+		        sim_is_gone(&r->sim, &r->state, i) ? "removed"
+		        : live->lost                       ? "lost"
+		                                           : "ok",
+		        live->ecc_uncorrected, c->model);
 	}
 	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++) {
 		const struct sim_process *p = &r->state.processes[i];
@@ -240,6 +290,9 @@ static const struct {
         {"rows", "DEVICE pending|failed|none", 2, 2, run_rows},
         {"recovery", "DEVICE none|reset|reboot|drain|drain-and-reset", 2, 2, run_recovery},
         {"util", "DEVICE PERCENT", 2, 2, run_util},
+        {"remove", "MIG-INSTANCE", 1, 1, run_remove},
+        {"mig", "DEVICE on|off", 2, 2, run_mig},
+        {"make", "MIG-INSTANCE", 1, 1, run_make},
         {"slow", "MILLISECONDS [FUNCTION]", 1, 2, run_slow},
         {"fail", "FUNCTION NTH CODE", 3, 3, run_fail},
         {"missing", "FUNCTION", 1, 1, run_missing},

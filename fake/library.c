@@ -111,6 +111,7 @@ static enum nvml_return open_locked(
 	enum nvml_return code;
 	bool changed = false;
 	int index = 0, error;
+	unsigned whole;
 
 	if (!library.inits)
 		return NVML_ERROR_UNINITIALIZED;
@@ -120,13 +121,16 @@ static enum nvml_return open_locked(
 	if (error)
 		return of_errno(error);
 	code = meet_faults(&v->state, function, ret_slow_ms, &changed);
+	whole = sim_whole(library.sim, (unsigned)index);
 	if (code == NVML_SUCCESS && device)
-		code = meet_loss(&v->state.cards[index], &changed);
+		code = meet_loss(&v->state.cards[whole], &changed);
+	if (code == NVML_SUCCESS && device && sim_is_gone(library.sim, &v->state, (unsigned)index))
+		code = NVML_ERROR_NOT_FOUND;
 	error = sim_end(library.sim, changed ? &v->state : NULL);
 	v->sim = library.sim;
 	v->index = (unsigned)index;
 	v->card = device ? &library.sim->cards[index] : NULL;
-	v->live = device ? &v->state.cards[index] : NULL;
+	v->live = device ? &v->state.cards[whole] : NULL;
 	return code ? code : of_errno(error);
 }
 
@@ -150,6 +154,13 @@ enum nvml_return view_device(struct view *v, const char *function, struct nvml_d
 	return code == NVML_SUCCESS && !device ? NVML_ERROR_INVALID_ARGUMENT : code;
 }
 
+enum nvml_return view_whole(struct view *v, const char *function, struct nvml_device *device)
+{
+	enum nvml_return code = view_device(v, function, device);
+
+	return code == NVML_SUCCESS && v->card->parent >= 0 ? NVML_ERROR_NOT_SUPPORTED : code;
+}
+
 struct nvml_device *device_handle(unsigned index)
 {
 	return &library.handles[index];
@@ -159,7 +170,9 @@ enum nvml_return view_handle(const struct view *v, int index, struct nvml_device
 {
 	if (index < 0)
 		return NVML_ERROR_NOT_FOUND;
-	if (v->state.cards[index].lost)
+	if (sim_is_gone(v->sim, &v->state, (unsigned)index))
+		return NVML_ERROR_NOT_FOUND;
+	if (v->state.cards[sim_whole(v->sim, (unsigned)index)].lost)
 		return NVML_ERROR_GPU_IS_LOST;
 	*ret_device = device_handle((unsigned)index);
 	return NVML_SUCCESS;

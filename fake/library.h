@@ -18,8 +18,9 @@
 /* What a call sees: one moment of the simulation. */
 struct view {
 	const struct sim *sim;
-	const struct sim_card *card;       /* NULL when the call is about no device */
-	const struct sim_card_state *live; /* of that card */
+	const struct sim_card *card; /* NULL when the call is about no device */
+	const struct sim_card_state
+	        *live; /* of that card; of an instance, of the card that it is of */
 	unsigned index;
 	struct sim_state state;
 };
@@ -31,6 +32,8 @@ struct view {
 enum nvml_return view_open(struct view *v, const char *function, struct nvml_device *device);
 /* The same where NULL is a caller's mistake. */
 enum nvml_return view_device(struct view *v, const char *function, struct nvml_device *device);
+/* The same of what is not answered for a MIG instance. */
+enum nvml_return view_whole(struct view *v, const char *function, struct nvml_device *device);
 /* A handle for a card; GPU_IS_LOST when it is lost. */
 enum nvml_return view_handle(const struct view *v, int index, struct nvml_device **ret_device);
 struct nvml_device *device_handle(unsigned index);

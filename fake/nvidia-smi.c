@@ -320,10 +320,33 @@ static void print_table(void)
 	print_processes();
 }
 
+static void print_instances(const struct card *c)
+{
+	char name[NVML_NAME_SIZE], uuid[NVML_UUID_SIZE];
+	struct nvml_device *mig;
+	unsigned n = 0;
+
+	nvml.nvmlDeviceGetMaxMigDeviceCount(c->device, &n);
+	for (unsigned i = 0; i < n; i++) {
+		const char *profile;
+
+		if (nvml.nvmlDeviceGetMigDeviceHandleByIndex(c->device, i, &mig) != NVML_SUCCESS ||
+		        nvml.nvmlDeviceGetUUID(mig, uuid, sizeof(uuid)) != NVML_SUCCESS ||
+		        nvml.nvmlDeviceGetName(mig, name, sizeof(name)) != NVML_SUCCESS)
+			continue;
+		profile = strstr(name, " MIG ");
+		printf("  MIG %-12s Device %2u: (UUID: %s)\n", profile ? profile + 5 : name, i,
+		        uuid);
+	}
+}
+
 static void print_list(void)
 {
-	for (unsigned i = 0; i < n_cards; i++)
+	for (unsigned i = 0; i < n_cards; i++) {
 		printf("GPU %u: %s (UUID: %s)\n", cards[i].index, cards[i].name, cards[i].uuid);
+		if (cards[i].mig)
+			print_instances(&cards[i]);
+	}
 }
 
 /* -- the command line -- */

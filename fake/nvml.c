@@ -100,7 +100,7 @@ static enum nvml_return count_devices(const char *function, unsigned *count)
 		return code;
 	if (!count)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	*count = v.sim->n_cards;
+	*count = v.sim->n_gpus;
 	return NVML_SUCCESS;
 }
 
@@ -121,7 +121,7 @@ static enum nvml_return by_index(const char *function, unsigned index, struct nv
 
 	if (code)
 		return code;
-	if (!device || index >= v.sim->n_cards)
+	if (!device || index >= v.sim->n_gpus)
 		return NVML_ERROR_INVALID_ARGUMENT;
 	return view_handle(&v, (int)index, device);
 }
@@ -143,7 +143,7 @@ enum nvml_return nvmlDeviceGetHandleByUUID(const char *uuid, struct nvml_device 
 
 	if (code)
 		return code;
-	if (!uuid || !device || strncmp(uuid, "GPU-", 4) != 0)
+	if (!uuid || !device || (strncmp(uuid, "GPU-", 4) != 0 && strncmp(uuid, "MIG-", 4) != 0))
 		return NVML_ERROR_INVALID_ARGUMENT;
 	return view_handle(&v, sim_find_card(v.sim, uuid), device);
 }
@@ -164,7 +164,7 @@ enum nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvm
 		if (sscanf(bus_id, "%2x:%2x", &bus, &slot) != 2)
 			return NVML_ERROR_INVALID_ARGUMENT;
 	}
-	for (unsigned i = 0; i < v.sim->n_cards; i++) {
+	for (unsigned i = 0; i < v.sim->n_gpus; i++) {
 		const struct sim_card *c = &v.sim->cards[i];
 
 		if (c->pci_domain == domain && c->pci_bus == bus && c->pci_device == slot)
@@ -202,18 +202,31 @@ static enum nvml_return put_number(enum nvml_return code, unsigned *out, unsigne
 	return NVML_SUCCESS;
 }
 
+/* As it is counted: an instance among those of its card. */
+static unsigned place_of(const struct view *v)
+{
+	unsigned n = 0;
+
+	if (v->card->parent < 0)
+		return v->index;
+	for (unsigned i = v->sim->n_gpus; i < v->index; i++)
+		n += v->sim->cards[i].parent == v->card->parent &&
+		     !sim_is_gone(v->sim, &v->state, i);
+	return n;
+}
+
 enum nvml_return nvmlDeviceGetIndex(struct nvml_device *device, unsigned *index)
 {
 	struct view v;
 	enum nvml_return code = view_device(&v, __func__, device);
 
-	return put_number(code, index, code ? 0 : v.index);
+	return put_number(code, index, code ? 0 : place_of(&v));
 }
 
 enum nvml_return nvmlDeviceGetMinorNumber(struct nvml_device *device, unsigned *minor)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	return put_number(code, minor, code ? 0 : v.index);
 }
@@ -222,7 +235,7 @@ enum nvml_return nvmlDeviceGetCudaComputeCapability(
         struct nvml_device *device, int *major, int *minor)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -236,7 +249,7 @@ enum nvml_return nvmlDeviceGetCudaComputeCapability(
 enum nvml_return nvmlDeviceGetPciInfo_v3(struct nvml_device *device, struct nvml_pci *pci)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 	const struct sim_card *c = v.card;
 
 	if (code)
@@ -257,7 +270,7 @@ enum nvml_return nvmlDeviceGetPciInfo_v3(struct nvml_device *device, struct nvml
 enum nvml_return nvmlDeviceGetNumaNodeId(struct nvml_device *device, unsigned *node)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code == NVML_SUCCESS && v.card->gpu_numa_node < 0)
 		code = NVML_ERROR_NOT_SUPPORTED;
@@ -286,7 +299,7 @@ enum nvml_return nvmlDeviceGetCpuAffinity(
         struct nvml_device *device, unsigned n_words, unsigned long *words)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	return put_cpus(code, &v, n_words, words);
 }
@@ -295,7 +308,7 @@ enum nvml_return nvmlDeviceGetCpuAffinityWithinScope(
         struct nvml_device *device, unsigned n_words, unsigned long *words, unsigned scope)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	return put_cpus(code, &v, n_words, words);
 }
@@ -304,7 +317,7 @@ enum nvml_return nvmlDeviceGetMemoryAffinity(
         struct nvml_device *device, unsigned n_words, unsigned long *words, unsigned scope)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -320,44 +333,16 @@ enum nvml_return nvmlDeviceGetMemoryAffinity(
 enum nvml_return nvmlDeviceGetComputeMode(struct nvml_device *device, int *mode)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	return put_number(code, (unsigned *)mode, code ? 0 : (unsigned)v.card->compute_mode);
-}
-
-enum nvml_return nvmlDeviceGetMigMode(
-        struct nvml_device *device, unsigned *current, unsigned *pending)
-{
-	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
-
-	if (code == NVML_SUCCESS && !pending)
-		code = NVML_ERROR_INVALID_ARGUMENT;
-	if (code == NVML_SUCCESS)
-		*pending = v.card->mig;
-	return put_number(code, current, code ? 0 : v.card->mig);
-}
-
-/* Instances are not simulated: a device in MIG mode has none. */
-enum nvml_return nvmlDeviceGetMaxMigDeviceCount(struct nvml_device *device, unsigned *count)
-{
-	struct view v;
-
-	return put_number(view_device(&v, __func__, device), count, 0);
-}
-
-enum nvml_return nvmlDeviceIsMigDeviceHandle(struct nvml_device *device, unsigned *is_mig)
-{
-	struct view v;
-
-	return put_number(view_device(&v, __func__, device), is_mig, 0);
 }
 
 enum nvml_return nvmlDeviceGetPersistenceMode(struct nvml_device *device, int *mode)
 {
 	struct view v;
 
-	return put_number(view_device(&v, __func__, device), (unsigned *)mode, 1);
+	return put_number(view_whole(&v, __func__, device), (unsigned *)mode, 1);
 }
 
 /* What a CUDA context takes of it; no driver tells that. */
@@ -384,6 +369,9 @@ static uint64_t used_bytes(struct view *v)
 
 	sim_drop_dead(v->sim, &v->state);
 	used = sim_used(&v->state, v->index);
+	for (unsigned i = v->sim->n_gpus; i < v->sim->n_cards && used < usable; i++)
+		if (v->sim->cards[i].parent == (int)v->index)
+			used += sim_used(&v->state, i);
 	return used < usable ? used : usable;
 }
 
@@ -433,7 +421,7 @@ enum nvml_return nvmlDeviceGetUtilizationRates(
         struct nvml_device *device, struct nvml_utilization *utilization)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -447,7 +435,7 @@ enum nvml_return nvmlDeviceGetUtilizationRates(
 enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, int sensor, unsigned *celsius)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code == NVML_SUCCESS && sensor != NVML_TEMPERATURE_GPU)
 		code = NVML_ERROR_INVALID_ARGUMENT;
@@ -457,7 +445,7 @@ enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, int sensor
 enum nvml_return nvmlDeviceGetPowerUsage(struct nvml_device *device, unsigned *milliwatts)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	return put_number(code, milliwatts, code ? 0 : 50000 + load_of(&v) * 2500);
 }
@@ -479,11 +467,18 @@ static enum nvml_return list_processes(const char *function, struct nvml_device 
 	sim_drop_dead(v.sim, &v.state);
 	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++) {
 		const struct sim_process *p = &v.state.processes[i];
+		const struct sim_card *c = &v.sim->cards[p->card];
 		struct nvml_process entry = {
 		        (unsigned)p->pid, p->bytes, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
 
-		if (!p->pid || p->card != v.index || !(p->lists & list))
+		/* A card shows those of its instances, too. */
+		if (!p->pid || !(p->lists & list) ||
+		        (p->card != v.index && c->parent != (int)v.index))
 			continue;
+		if (c->parent >= 0) {
+			entry.gpu_instance = c->gi;
+			entry.compute_instance = c->ci;
+		}
 		if (n < *count)
 			memcpy((char *)out + n * size, &entry, size);
 		n++;

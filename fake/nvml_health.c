@@ -10,7 +10,7 @@
 enum nvml_return nvmlDeviceGetEccMode(struct nvml_device *device, int *current, int *pending)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -24,7 +24,7 @@ enum nvml_return nvmlDeviceGetTotalEccErrors(
         struct nvml_device *device, int type, int counter, unsigned long long *count)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -45,7 +45,7 @@ enum nvml_return nvmlDeviceGetRemappedRows(struct nvml_device *device, unsigned 
         unsigned *uncorrected, unsigned *pending, unsigned *failed)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -64,7 +64,7 @@ enum nvml_return nvmlDeviceGetFieldValues(
         struct nvml_device *device, int n, struct nvml_field *fields)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 	struct timespec now;
 
 	if (code)
@@ -100,7 +100,7 @@ enum nvml_return nvmlDeviceGetSupportedEventTypes(
         struct nvml_device *device, unsigned long long *types)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -162,7 +162,7 @@ enum nvml_return nvmlDeviceRegisterEvents(
         struct nvml_device *device, unsigned long long types, struct nvml_event_set *set)
 {
 	struct view v;
-	enum nvml_return code = view_device(&v, __func__, device);
+	enum nvml_return code = view_whole(&v, __func__, device);
 
 	if (code)
 		return code;
@@ -188,12 +188,19 @@ static bool next_event(
 		first = newest - SIM_EVENTS_MAX + 1;
 	for (uint64_t seq = first; seq <= newest; seq++) {
 		const struct sim_event *e = &v->state.events[seq % SIM_EVENTS_MAX];
+		const struct sim_card *c;
+		unsigned whole;
 
 		set->seen = seq;
-		if (e->seq != seq || e->card >= v->sim->n_cards || !(set->types[e->card] & e->type))
+		if (e->seq != seq || e->card >= v->sim->n_cards)
 			continue;
-		*ret_event = (struct nvml_event){device_handle(e->card), e->type, e->data,
-		        NVML_NO_INSTANCE, NVML_NO_INSTANCE};
+		c = &v->sim->cards[e->card];
+		whole = sim_whole(v->sim, e->card);
+		if (!(set->types[whole] & e->type))
+			continue;
+		*ret_event = (struct nvml_event){device_handle(whole), e->type, e->data,
+		        c->parent < 0 ? NVML_NO_INSTANCE : c->gi,
+		        c->parent < 0 ? NVML_NO_INSTANCE : c->ci};
 		return true;
 	}
 	return false;

@@ -22,6 +22,7 @@
 #define SIM_SHARED_MAX    128
 #define SIM_KERNELS_MAX   32
 #define SIM_TIMES_MAX     8
+#define SIM_SLICES_MAX    7 /* parts that MIG divides a card's compute into */
 #define SIM_ERROR_SIZE    240
 
 /* What never changes while a description stands. */
@@ -40,6 +41,10 @@ struct sim_card {
 	int compute_mode;       /* enum nvml_compute_mode */
 	uint64_t context_bytes; /* that a CUDA context takes */
 	uint64_t chunk_bytes;   /* that a pool takes at a time */
+	int parent;             /* the card that it is a MIG instance of; -1: it is a card */
+	unsigned gi, ci;        /* of an instance: its numbers */
+	unsigned gi_slices,
+	        slices; /* parts of the card's compute, of the GPU instance and of its own */
 };
 
 enum sim_list { SIM_COMPUTE = 1, SIM_GRAPHICS = 2, SIM_BOTH = 3 };
@@ -90,6 +95,9 @@ struct sim_card_state {
 	uint32_t recovery_action;
 	uint32_t rows_pending;
 	uint32_t rows_failed;
+	uint32_t removed; /* a MIG instance that the administrator has taken away */
+	uint32_t
+	        mig_off; /* a card with MIG mode in the description, which the administrator has switched off */
 	uint64_t ecc_corrected;
 	uint64_t ecc_uncorrected; /* since the last reset */
 	uint64_t ecc_uncorrected_ever;
@@ -132,7 +140,8 @@ struct sim_kernel {
 struct sim {
 	char driver[80];
 	int cuda_version; /* 12040 */
-	unsigned n_cards;
+	unsigned n_cards; /* MIG instances too, which stand behind all others */
+	unsigned n_gpus;  /* without them */
 	struct sim_card cards[SIM_CARDS_MAX];
 	struct sim_pace pace;
 	struct sim_kernel kernels[SIM_KERNELS_MAX];
@@ -194,6 +203,14 @@ void sim_drop_place(struct sim_state *st, uint32_t place); /* whatever it had */
 int sim_busy_percent(const struct sim *s, unsigned card);
 uint64_t sim_used(const struct sim_state *st, unsigned card);
 int sim_find_card(const struct sim *s, const char *index_or_uuid); /* -1 */
+bool sim_is_mig(
+        const struct sim *s, const struct sim_state *st, unsigned card); /* in MIG mode now */
+bool sim_is_gone(const struct sim *s, const struct sim_state *st,
+        unsigned card); /* an instance that is not there now */
+/* The n-th MIG instance of a card that is there now; -1. */
+int sim_instance(const struct sim *s, const struct sim_state *st, unsigned card, unsigned n);
+unsigned sim_whole(
+        const struct sim *s, unsigned card); /* the card that an instance is of, or itself */
 /* As the description says, or the end of its name (`_10us`), or 10 us. */
 void sim_kernel(const struct sim *s, const char *name, uint64_t ns[SIM_TIMES_MAX], unsigned *ret_n);
 uint64_t sim_started(int32_t pid); /* start time of a living process, never 0; 0 when it is gone */

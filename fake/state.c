@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STATE_MAGIC  UINT64_C(0x0002554d49534c41) /* the layout's number is in the top bytes */
+#define STATE_MAGIC  UINT64_C(0x0003554d49534c41) /* the layout's number is in the top bytes */
 #define LOCK_WAIT_US 300000                       /* an honest holder needs microseconds */
 
 static void sleep_us(long us)
@@ -339,11 +339,36 @@ int sim_find_card(const struct sim *s, const char *index_or_uuid)
 	uint64_t index;
 
 	if (sim_parse_u64(index_or_uuid, SIM_CARDS_MAX, &index))
-		return index < s->n_cards ? (int)index : -1;
+		return index < s->n_gpus ? (int)index : -1;
 	for (unsigned i = 0; i < s->n_cards; i++)
 		if (strcmp(s->cards[i].uuid, index_or_uuid) == 0)
 			return (int)i;
 	return -1;
+}
+
+bool sim_is_mig(const struct sim *s, const struct sim_state *st, unsigned card)
+{
+	return s->cards[card].mig && !st->cards[card].mig_off;
+}
+
+bool sim_is_gone(const struct sim *s, const struct sim_state *st, unsigned card)
+{
+	int whole = s->cards[card].parent;
+
+	return whole >= 0 && (st->cards[card].removed || !sim_is_mig(s, st, (unsigned)whole));
+}
+
+int sim_instance(const struct sim *s, const struct sim_state *st, unsigned card, unsigned n)
+{
+	for (unsigned i = s->n_gpus; i < s->n_cards; i++)
+		if (s->cards[i].parent == (int)card && !sim_is_gone(s, st, i) && n-- == 0)
+			return (int)i;
+	return -1;
+}
+
+unsigned sim_whole(const struct sim *s, unsigned card)
+{
+	return s->cards[card].parent < 0 ? card : (unsigned)s->cards[card].parent;
 }
 
 uint64_t sim_started(int32_t pid)

@@ -13,6 +13,7 @@ struct fake_clock {
 	/* Sleeps while *word is value, until it is woken or until_ns has come (UINT64_MAX: never); may end early. */
 	void (*wait)(uint32_t *word, uint32_t value, uint64_t until_ns);
 	void (*wake)(uint32_t *word); /* everybody who waits on it, in every process that maps it */
+	void (*spin)(uint64_t ns);    /* passes so much time without a timer, which would be late */
 };
 
 const struct fake_clock *berthFakeClock(void);

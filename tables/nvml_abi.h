@@ -150,6 +150,19 @@ struct nvml_event {
 	unsigned compute_instance;
 };
 
+/* Of a MIG instance. */
+struct nvml_attributes {
+	unsigned multiprocessors;
+	unsigned copy_engines;
+	unsigned decoders;
+	unsigned encoders;
+	unsigned jpeg_engines;
+	unsigned ofa_engines;
+	unsigned gpu_instance_slices;     /* of the compute of its GPU instance */
+	unsigned compute_instance_slices; /* of its own */
+	unsigned long long memory_mib;
+};
+
 union nvml_value {
 	double d;
 	unsigned u;
@@ -180,5 +193,6 @@ NVML_LAYOUT(struct nvml_process_v1, 16, bytes, 8);
 NVML_LAYOUT(struct nvml_process, 24, compute_instance, 20);
 NVML_LAYOUT(struct nvml_event, 32, compute_instance, 28);
 NVML_LAYOUT(struct nvml_field, 40, value, 32);
+NVML_LAYOUT(struct nvml_attributes, 40, memory_mib, 32);
 #endif
 _Static_assert(sizeof(enum nvml_return) == sizeof(int), "NVML returns an int");

@@ -3,7 +3,9 @@
  * and what each of its processes has given to the device and seen done.
  * The agent makes it, at its full size, zeroed, with `head` and a line in `tenants` for each job; it removes it with the last.
  * Jobs of one user map it for writing and judge among themselves. Of different users it is read-only for them (PACE_JUDGED):
- * then the agent alone writes it, and a job's processes have lines of their own, in a page of the same form that is theirs.
+ * then the agent alone writes it, and beside pace-N each job has own-N, a page of the same form of which only `top`,
+ * `probed_ns` and `procs` are used, and ask-N, a FIFO: a byte in it asks the agent to look. What a job writes there can hurt
+ * only itself: the agent reads own-N with pread, within bounds, never maps or writes it, and hears so many bytes a second.
  * Nothing in it is to be believed: what is out of range is read as the nearest that makes sense, never followed.
  *
  * DESIGN. All integers are little-endian, aligned, and read and written whole. Times are of one clock for all, in ns.
@@ -16,6 +18,9 @@
  *   The lock is the truth, what stands in the line is not: who gets the lock of a line in use may clear it.
  * - A launch first adds to `submitted_ns`, then reads `word`; who judges first changes `word`, then reads `submitted_ns`; all
  *   four sequentially consistent. So either the launch sees that the turn is over, or the judge sees the launch.
+ * - Where the agent judges it first writes `judged_ns`, then reads the lines. Who has asked after that was written asks again,
+ *   who asked before has been, or is being, seen. Who has asked for PACE_ABSENT_NS in vain goes on without turns until the
+ *   agent looks again: that is all that its death does.
  */
 #pragma once
 
@@ -32,6 +37,7 @@
 #define PACE_NEVER      UINT64_MAX
 #define PACE_GRACE_NS   1000000
 #define PACE_STOPPED_NS 20000000
+#define PACE_ABSENT_NS  100000000
 
 enum pace_flag {
 	PACE_JUDGED = 1, /* of the head: the agent judges, the page is read-only */
@@ -84,7 +90,9 @@ struct pace_tenant {
 	uint32_t cap_milli;    /* of all time; 1000: none */
 	uint32_t flags;        /* enum pace_tenant_flag */
 	uint32_t turn;
-	uint32_t reserved[12];
+	uint64_t epoch; /* whose row it is: the agent's own note */
+	uint32_t place; /* which of its grants */
+	uint32_t reserved[9];
 };
 
 /* What a tenant has had. Its virtual time is what it owned, divided by its weight: who has least is next. */
@@ -119,7 +127,7 @@ struct pace_table {
 
 /* Written by its process alone; cleared by who holds its lock after the process's death. */
 struct pace_proc {
-	uint32_t pid; /* 0: free */
+	uint32_t pid; /* 0: free; else a number that the line's next process does not have */
 	uint32_t tenant;
 	uint64_t submitted_ns; /* of work, as estimated */
 	uint64_t completed_ns;
@@ -144,7 +152,8 @@ struct pace_page {
 	uint32_t is_shared; /* else nobody need be held: one tenant, without a cap */
 	uint32_t top;       /* lines of procs from here on were never used */
 	uint64_t probed_ns; /* when somebody last looked for the dead among all */
-	unsigned char pad2[PACE_TABLES_AT - PACE_WORD_AT - 80];
+	uint64_t judged_ns; /* of PACE_JUDGED: when the agent last looked */
+	unsigned char pad2[PACE_TABLES_AT - PACE_WORD_AT - 88];
 	struct pace_table tables[2]; /* by the last bit of the number in `word` */
 	unsigned char pad3[PACE_TENANTS_AT - PACE_TABLES_AT - 2 * sizeof(struct pace_table)];
 	struct pace_tenant tenants[PACE_TENANTS];
@@ -160,6 +169,8 @@ static_assert(sizeof(struct pace_table) == 128 + PACE_TENANTS * 56, "pace_table"
 static_assert(sizeof(struct pace_proc) == 64, "pace_proc");
 static_assert(offsetof(struct pace_page, word) == PACE_WORD_AT, "pace_page.word");
 static_assert(offsetof(struct pace_page, is_shared) == PACE_WORD_AT + 64, "pace_page.is_shared");
+static_assert(offsetof(struct pace_page, top) == PACE_WORD_AT + 68, "pace_page.top");
+static_assert(offsetof(struct pace_page, judged_ns) == PACE_WORD_AT + 80, "pace_page.judged_ns");
 static_assert(offsetof(struct pace_page, tables) == PACE_TABLES_AT, "pace_page.tables");
 static_assert(offsetof(struct pace_page, tenants) == PACE_TENANTS_AT, "pace_page.tenants");
 static_assert(offsetof(struct pace_page, procs) == PACE_PROCS_AT, "pace_page.procs");

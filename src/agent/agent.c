@@ -451,11 +451,12 @@ void agent_run(struct agent *a)
 
 bool agent_free(struct agent *a)
 {
+	/* First: a driver that does not answer, or a peer that does not close, shall leave nothing in memory. */
+	slicing_free(a->slicing, a->is_shutdown && a->is_leaving);
+	a->slicing = NULL;
 	if ((a->uplink && !uplink_is_gone(a->uplink)) || !inventory_free(a->inventory))
 		return false;
 	uplink_free(a->uplink);
-	loop_signal_free(a->sigterm);
-	loop_signal_free(a->sigint);
 	loop_timer_free(a->beat);
 	loop_timer_free(a->ending);
 	consoles_free(a->consoles);
@@ -463,11 +464,13 @@ bool agent_free(struct agent *a)
 	watchdog_free(a->watchdog);
 	releases_free(a->releases);
 	procs_free(a->procs);
-	slicing_free(a->slicing, a->is_shutdown && a->is_leaving);
 	attempts_free(a->attempts);
 	engine_close(a->engine);
 	blobs_free(a->blobs);
 	buf_done(&a->outbox.buf);
+	/* Until here: the supervisor's SIGTERM often comes while we are leaving already. */
+	loop_signal_free(a->sigterm);
+	loop_signal_free(a->sigint);
 	if (a->loop)
 		loop_off_turn_end(a->loop, agent_on_turn_end, a);
 	loop_free(a->loop);

@@ -95,7 +95,8 @@ static void tell_started(struct attempts *at, const struct known_attempt *a)
 
 static void tell_note(struct attempts *at, const struct known_attempt *a)
 {
-	struct link_note n = {.id = a->id, .epoch = a->epoch, .text = a->note};
+	struct link_note n = {
+	        .id = a->id, .epoch = a->epoch, .text = a->note, .cause = a->note_cause};
 
 	link_put_note(outbox_buf(at->o.outbox), &n);
 }
@@ -376,13 +377,17 @@ void attempts_use(
 	link_put_use(outbox_buf(at->o.outbox), &m);
 }
 
-void attempts_note(struct attempts *at, struct known_attempt *a, const char *text)
+void attempts_note(
+        struct attempts *at, struct known_attempt *a, enum spool_cause cause, const char *text)
 {
-	bool is_first = !a->note;
+	bool is_news = !a->note || a->note_cause != cause;
 
+	if (a->note && a->note_cause == SPOOL_GPU_AROUND && is_news)
+		return;
 	free(a->note);
 	a->note = mem_strdup(text);
-	if (is_first)
+	a->note_cause = cause;
+	if (is_news)
 		tell_note(at, a);
 }
 

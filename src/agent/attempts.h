@@ -43,6 +43,7 @@ struct known_attempt {
 	uint8_t *ended;    /* its end, as a spool record */
 	size_t ended_len;
 	char *note; /* for the text of its end, where that is empty */
+	enum spool_cause note_cause;
 	TAILQ_ENTRY(known_attempt) link;
 	UT_hash_handle hh;
 };
@@ -90,7 +91,9 @@ void attempts_tell_end(struct attempts *at, struct known_attempt *a);
 /* What its slices are used for: for whoever looks at it. */
 void attempts_use(
         struct attempts *at, const struct known_attempt *a, struct slice_record *v, uint32_t n);
-void attempts_note(struct attempts *at, struct known_attempt *a, const char *text);
+/* Told the first time, and when it turns out to be GPU_AROUND, which stays; the last text goes with its end. */
+void attempts_note(
+        struct attempts *at, struct known_attempt *a, enum spool_cause cause, const char *text);
 /* The slices of an attempt that an earlier agent started. Where nobody can tell they stay unknown. */
 void attempts_find_slices(struct attempts *at, struct known_attempt *a);
 /* STARTED and ENDED of everything that the server has not acknowledged, again. */

@@ -184,9 +184,7 @@ static struct slices_grant grant_of(struct slicing *s, const struct slice_record
 static int make_ledgers(struct slicing *s, const struct link_start *m,
         const struct slices_grant *grants, struct err *err)
 {
-	/* Without a helper all jobs are of one account, whatever they are called. */
-	const char *account = s->o.is_one_account || !m->user ? "" : m->user;
-	int rc = slices_make(s->ledgers, m->epoch, account, grants, m->n_slices, s->path, err);
+	int rc = slices_make(s->ledgers, m->epoch, grants, m->n_slices, s->path, err);
 
 	for (uint32_t i = 0; rc == 0 && i < m->n_slices; i++)
 		if (grants[i].flags & SLICES_HOLDS_COMPUTE &&
@@ -258,7 +256,7 @@ struct slices *slicing_ledgers(struct slicing *s)
 int slicing_new(const struct slicing_options *o, struct slicing **ret_slicing, struct err *err)
 {
 	struct slicing *s = mem_zalloc(sizeof(*s));
-	int rc = slices_open(o->data_dir, NULL, &s->ledgers, err);
+	int rc = slices_open(o->data_dir, NULL, o->is_one_account, &s->ledgers, err);
 
 	if (rc < 0) {
 		free(s);

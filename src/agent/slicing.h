@@ -6,7 +6,7 @@
  * DESIGN. A device never has two mechanisms at once: it keeps the one of what runs on it, also when the configuration
  * has changed, until nothing of that is left. A ledger goes when the end of its attempt was read; what a killed agent left goes a
  * while after the server has said what is to run here, because a start may be on its way to a keeper with its ledger.
- * Compute is held among the attempts of one account on a device, which take turns by a page of theirs (gpu/pages.h).
+ * Compute is held among the attempts on a device, which take turns by a page of it (gpu/pages.h).
  */
 #pragma once
 

@@ -13,6 +13,8 @@
 #define HISTORY  4     /* scans that must agree on what is beyond a ledger */
 #define SURE     2     /* scans that must agree that somebody goes around it */
 
+enum { TEXT_SIZE = sizeof((struct spool_record){0}.text) };
+
 /*
  * DESIGN. A scan and the reading of a ledger are not one moment: memory that was freed in between would seem to be beyond
  * the ledger, and a job would be refused what it may have. The ledger takes bytes before the driver has given them, and
@@ -100,6 +102,15 @@ static struct spoken *get_spoken(struct watchdog *w, uint64_t epoch)
 	return s;
 }
 
+/* Then that is why it uses more than it may, too. */
+static bool goes_around(const struct watchdog *w, uint64_t epoch)
+{
+	const struct spoken *s;
+
+	HASH_FIND(hh, w->spoken, &epoch, sizeof(epoch), s);
+	return s && s->n_around >= SURE;
+}
+
 static bool may_speak(struct watchdog *w, uint64_t epoch, uint64_t now_ms)
 {
 	struct spoken *s = get_spoken(w, epoch);
@@ -121,7 +132,7 @@ static void judge(
 		return;
 	attempts_find_slices(w->attempts, a);
 	grant = granted(a, d->uuid);
-	if (!a->slices_known || u->bytes <= grant)
+	if (!a->slices_known || u->bytes <= grant || goes_around(w, u->epoch))
 		return;
 	num_format_size(u->bytes, used);
 	num_format_size(grant, allowed);
@@ -131,7 +142,7 @@ static void judge(
 	else
 		snprintf(text, sizeof(text), "used %s of GPU memory on %s, which is not its device",
 		        used, d->uuid);
-	attempts_note(w->attempts, a, text);
+	attempts_note(w->attempts, a, SPOOL_GPU_MEMORY, text);
 	if (may_speak(w, u->epoch, now_ms))
 		log_warn("watchdog.over", "job=%s epoch=%llu used=%llu slice=%llu device=%s",
 		        job_id_format(a->id, id), (unsigned long long)u->epoch,
@@ -171,8 +182,8 @@ static bool stands_in(const struct slices_state *ledger, pid_t pid)
 /* What the driver says of an attempt on one device. */
 struct sight {
 	uint64_t bytes;
-	bool is_known; /* of all its processes */
-	int around;    /* a process that does not stand in the ledger; 0: none */
+	bool is_known;                          /* of all its processes */
+	const struct inventory_process *around; /* does not stand in the ledger; NULL: none */
 };
 
 static struct sight see(const struct inventory_scan *s, uint64_t epoch, uint32_t device,
@@ -188,7 +199,7 @@ static struct sight see(const struct inventory_scan *s, uint64_t epoch, uint32_t
 		seen.bytes += p->bytes;
 		seen.is_known &= p->is_known;
 		if (!seen.around && !stands_in(ledger, (pid_t)p->pid))
-			seen.around = p->pid;
+			seen.around = p;
 	}
 	return seen;
 }
@@ -210,12 +221,27 @@ static void go_around(struct watchdog *w, struct known_attempt *a, const struct 
 
 	if (seen->n_around < SURE)
 		return;
-	attempts_note(w->attempts, a, text);
+	attempts_note(w->attempts, a, SPOOL_GPU_AROUND, text);
 	if (may_speak(w, a->epoch, now_ms))
 		log_warn("watchdog.around", "job=%s epoch=%llu text=\"%s\"",
 		        job_id_format(a->id, id), (unsigned long long)a->epoch, text);
 	if (w->mode == LINK_WATCHDOG_END)
-		attempts_end(w->attempts, a, SPOOL_GPU_MEMORY, false);
+		attempts_end(w->attempts, a, SPOOL_GPU_AROUND, false);
+}
+
+static void describe_around(
+        const struct inventory_process *p, const struct slices_state *ledger, char text[TEXT_SIZE])
+{
+	char used[24] = "memory", written[24];
+
+	if (p->is_known)
+		num_format_size(p->bytes, used);
+	num_format_size(ledger->living_bytes, written);
+	snprintf(text, TEXT_SIZE,
+	        "process %d has %s on %s by NVML and does not stand in the job's ledger (%s): it does "
+	        "not load the interposer. Open libcuda.so.1 by that name, with the job's "
+	        "LD_LIBRARY_PATH, or ask for whole devices",
+	        p->pid, used, ledger->grant.uuid, written);
 }
 
 static void write_beyond(struct watchdog *w, struct spoken *seen, uint64_t epoch, uint32_t place,
@@ -266,14 +292,16 @@ static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t
 	static struct slices_state ledger; /* one thread; it is large */
 	struct spoken *seen = get_spoken(w, a->epoch);
 	struct sight sight;
-	char text[200];
+	char text[TEXT_SIZE];
 	uint32_t device;
 	struct err err;
 
 	if (slices_read(w->ledgers, a->epoch, place, &ledger, &err) < 0) {
 		seen->n_around++;
-		snprintf(
-		        text, sizeof(text), "it has spoilt what holds its slice: %.120s", err.text);
+		snprintf(text, sizeof(text),
+		        "it has spoilt what holds its slice (%.100s): programs must not write to the "
+		        "files in BERTH_SLICES",
+		        err.text);
 		go_around(w, a, seen, text, now_ms);
 		return;
 	}
@@ -282,9 +310,7 @@ static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t
 	sight = see(s, a->epoch, device, &ledger);
 	seen->n_around = sight.around ? seen->n_around + 1 : 0;
 	if (sight.around) {
-		snprintf(text, sizeof(text),
-		        "process %d uses %s without the interposer that holds its slice",
-		        sight.around, ledger.grant.uuid);
+		describe_around(sight.around, &ledger, text);
 		go_around(w, a, seen, text, now_ms);
 	}
 	tell(w, a, seen, &ledger, &sight);

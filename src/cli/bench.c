@@ -1,13 +1,9 @@
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +11,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "cli/args.h"
+#include "cli/bench.h"
 #include "cli/client.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
@@ -64,35 +61,12 @@ static int parse(int key, char *arg, struct argp_state *state, void *input, stru
 
 /* Processes */
 
-static int spawn(const char *path, const char *const argv[], const char *out, pid_t *ret_pid,
-        struct err *err)
-{
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none;
-
-	sigemptyset(&none);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(
-	        &files, 1, out, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
-	/* It does not write into the words. */
-	int sys =
-	        posix_spawn(ret_pid, path, &files, &attr, (char *const *)(uintptr_t)argv, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	return sys ? err_sys(err, sys, "starting %s", path) : 0;
-}
-
 static int run(const char *path, const char *const argv[], const char *out, struct err *err)
 {
 	int status, rc;
 	pid_t pid;
 
-	rc = spawn(path, argv, out, &pid, err);
+	rc = bench_spawn(path, argv, out, &pid, err);
 	if (rc)
 		return rc;
 	while (waitpid(pid, &status, 0) < 0)
@@ -122,8 +96,8 @@ static int bare_loop(
 		if (started < n && running < at_once) {
 			CLEANUP_BUF struct buf out = BUF_INIT(PATH_MAX);
 			buf_addf(&out, "%s/%llu.out", b->scratch, (unsigned long long)started++);
-			rc = spawn("/bin/true", (const char *[]){"true", NULL}, buf_str(&out), &pid,
-			        err);
+			rc = bench_spawn("/bin/true", (const char *[]){"true", NULL}, buf_str(&out),
+			        &pid, err);
 			running += rc == 0;
 		} else {
 			running -= waitpid(-1, NULL, 0) > 0;
@@ -464,11 +438,6 @@ static const struct output_listing listing = {.array_key = "rows",
 
 /* Life */
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-	return remove(path);
-}
-
 static int serve_alone(struct bench *b, struct err *err)
 {
 	const char *argv[] = {"berth", "up", "-d", "--data", b->data_dir, NULL};
@@ -503,13 +472,12 @@ static int measure(struct bench *b, struct err *err)
 
 static int measure_somewhere(struct bench *b, struct err *err)
 {
-	const char *tmp = getenv("TMPDIR"), *given = b->cli->data_option;
+	const char *given = b->cli->data_option;
 	char *dir = NULL;
 	struct err ignored;
 
-	BUG_IF(asprintf(&b->scratch, "%s/berth-bench-XXXXXX", tmp && tmp[0] ? tmp : "/tmp") < 0);
-	if (!mkdtemp(b->scratch))
-		return err_sys(err, errno, "making %s", b->scratch);
+	if (bench_scratch("/tmp", &b->scratch, err))
+		return -(int)err->kind;
 	BUG_IF(asprintf(&dir, "%s/data", b->scratch) < 0);
 	unsetenv("BERTH_URL");
 	interrupt_catch(false);
@@ -520,7 +488,7 @@ static int measure_somewhere(struct bench *b, struct err *err)
 	if (!given)
 		(void)!run(b->self, (const char *[]){"berth", "down", "--data", dir, NULL},
 		        "/dev/null", &ignored);
-	nftw(b->scratch, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	bench_sweep(b->scratch);
 	free(dir);
 	return rc;
 }
@@ -531,11 +499,14 @@ int verb_bench(struct cli *cli, int argc, char **argv)
 	struct args args = {.options = options,
 	        .parse = parse,
 	        .input = &b,
-	        .doc = "Measures Berth on this machine beside what is bare: a server of its own, or with --data one that runs and has nothing to do.",
+	        .doc = "Measures Berth on this machine beside what is bare: a server of its own, or with --data one that runs and has nothing to do. `berth bench slice` measures slices of a GPU.",
 	        .is_listing = true};
+	static const struct args_sub slice[] = {{"slice", bench_slice}, {0}};
 	struct err err;
-	int rc = args_parse(cli, &args, argc, argv, &err);
 
+	if (argc > 1 && strcmp(argv[1], slice[0].name) == 0)
+		return args_run_sub(cli, slice, argc, argv);
+	int rc = args_parse(cli, &args, argc, argv, &err);
 	if (rc)
 		return cli_fail(cli, &err);
 	CLEANUP_JSON json_t *answer = json_pack("{s:i, s:[]}", "schema", 1, "rows");
@@ -543,7 +514,6 @@ int verb_bench(struct cli *cli, int argc, char **argv)
 	b.self = parts_self();
 	rc = measure_somewhere(&b, &err);
 	free(b.self);
-	free(b.scratch);
 	if (rc)
 		return cli_fail(cli, &err);
 	output_listing(cli, &listing, answer);

@@ -33,6 +33,7 @@ static enum job_state state_of_end(enum reason reason, bool has_code, int32_t co
 		return has_code && code == 0 ? JOB_COMPLETED : JOB_FAILED;
 	case REASON_CANCELLED:
 	case REASON_WITHDRAWN:
+	case REASON_GPU_AROUND:
 		return JOB_CANCELLED;
 	case REASON_TIME_LIMIT:
 		return JOB_TIMEOUT;
@@ -83,6 +84,7 @@ static void note_unseen_start(struct job *j, struct attempt *t)
 	case REASON_TIME_LIMIT:
 	case REASON_MEMORY_LIMIT:
 	case REASON_GPU_MEMORY_LIMIT:
+	case REASON_GPU_AROUND:
 		if (!t->started_ms)
 			j->started_ms = t->started_ms = t->ended_ms;
 		break;

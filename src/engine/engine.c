@@ -36,6 +36,7 @@ static int check_cause(enum spool_cause cause, struct err *err)
 	case SPOOL_TIMEOUT:
 	case SPOOL_SHUTDOWN:
 	case SPOOL_GPU_MEMORY:
+	case SPOOL_GPU_AROUND:
 		return 0;
 	default:
 		return err_set(err, ERR_INVALID, "nobody asks for an end of cause %d", (int)cause);

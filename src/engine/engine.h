@@ -85,8 +85,9 @@ struct engine_request {
 struct engine_signal {
 	struct job_id id;
 	uint64_t epoch;
-	enum spool_cause cause; /* STOPPED, TIMEOUT, SHUTDOWN or GPU_MEMORY; ENDED says it */
-	bool force;             /* KILL now; else TERM, and KILL when the grace is over */
+	enum spool_cause
+	        cause; /* STOPPED, TIMEOUT, SHUTDOWN, GPU_MEMORY or GPU_AROUND; ENDED says it */
+	bool force;    /* KILL now; else TERM, and KILL when the grace is over */
 };
 
 struct engine_attach {

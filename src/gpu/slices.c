@@ -222,7 +222,7 @@ static void read_grants(const struct slices *s, struct entry *e)
 		g.uuid[sizeof(g.uuid) - 1] = '\0';
 		e->grants = mem_realloc(e->grants, e->n + 1, sizeof(g));
 		e->pages = mem_realloc(e->pages, e->n + 1, sizeof(*e->pages));
-		pages_adopt(s->pages, dir_fd, i, g.tenant, &e->pages[e->n]);
+		pages_adopt(s->pages, s->root_fd, dir_fd, e->epoch, i, &e->pages[e->n], &g.tenant);
 		e->grants[e->n++] = g;
 	}
 	if (dir_fd >= 0)
@@ -287,7 +287,8 @@ static int write_file(int dir_fd, uint32_t place, const struct slice_grant *g, s
 
 /* Life */
 
-int slices_open(const char *data_dir, const char *memory, struct slices **ret, struct err *err)
+int slices_open(const char *data_dir, const char *memory, bool is_one_account, struct slices **ret,
+        struct err *err)
 {
 	struct slices *s;
 	struct stat st;
@@ -300,7 +301,7 @@ int slices_open(const char *data_dir, const char *memory, struct slices **ret, s
 	s->root_fd = -1;
 	snprintf(s->prefix, sizeof(s->prefix), "berth-%jx.%jx-", (uintmax_t)st.st_dev,
 	        (uintmax_t)st.st_ino);
-	s->pages = pages_new();
+	s->pages = pages_new(!is_one_account);
 	find_root(s);
 	find_entries(s);
 	*ret = s;
@@ -343,13 +344,12 @@ static int need_root(struct slices *s, struct err *err)
 }
 
 /* Without a line it is not held to its share, and its flags say so. */
-static int join_page(struct slices *s, struct entry *e, int dir_fd, const char *account, uint32_t i,
-        struct err *err)
+static int join_page(struct slices *s, struct entry *e, int dir_fd, uint32_t i, struct err *err)
 {
 	struct slice_grant *g = &e->grants[i];
 	uint32_t share = MIN(g->share_milli, 1000U), tenant;
 	const struct pages_tenant t = {.device = g->uuid,
-	        .account = account,
+	        .epoch = e->epoch,
 	        .weight_milli = share,
 	        .cap_milli = g->flags & SLICE_IS_CAPPED ? share : 1000,
 	        .is_multi = e->n > 1};
@@ -365,7 +365,7 @@ static int join_page(struct slices *s, struct entry *e, int dir_fd, const char *
 	return rc;
 }
 
-static int make_files(struct slices *s, struct entry *e, const char *account, struct err *err)
+static int make_files(struct slices *s, struct entry *e, struct err *err)
 {
 	int fd, rc = 0;
 
@@ -375,7 +375,7 @@ static int make_files(struct slices *s, struct entry *e, const char *account, st
 	if (fd < 0)
 		return err_sys(err, errno, "opening '%s/%s'", s->root, e->name);
 	for (uint32_t i = 0; rc == 0 && i < e->n; i++) {
-		rc = join_page(s, e, fd, account, i, err);
+		rc = join_page(s, e, fd, i, err);
 		if (rc == 0)
 			rc = write_file(fd, i, &e->grants[i], err);
 	}
@@ -404,8 +404,8 @@ static struct slice_grant grant_of(uint64_t epoch, const struct slices_grant *g)
 	return grant;
 }
 
-int slices_make(struct slices *s, uint64_t epoch, const char *account,
-        const struct slices_grant *grants, uint32_t n, char ret_path[SLICES_PATH], struct err *err)
+int slices_make(struct slices *s, uint64_t epoch, const struct slices_grant *grants, uint32_t n,
+        char ret_path[SLICES_PATH], struct err *err)
 {
 	char dice[2 * DICE + 1], name[64];
 	struct entry *e;
@@ -424,7 +424,7 @@ int slices_make(struct slices *s, uint64_t epoch, const char *account,
 	e->pages = mem_zalloc((n + 1) * sizeof(*e->pages));
 	for (uint32_t i = 0; i < n; i++)
 		e->grants[i] = grant_of(epoch, &grants[i]);
-	rc = make_files(s, e, account, err);
+	rc = make_files(s, e, err);
 	if (rc < 0) {
 		slices_remove(s, epoch);
 		return err_wrap(err, "the memory that holds its slice (%s)", s->memory);

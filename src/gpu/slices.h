@@ -43,20 +43,23 @@ struct slices_state {
 };
 
 /* -- life cycle -- */
-/* memory: a tmpfs; NULL: /dev/shm. Nothing is made before there is something to hold; what an earlier one left is there again. */
-MUST_CHECK int slices_open(
-        const char *data_dir, const char *memory, struct slices **ret, struct err *err);
+/*
+ * memory: a tmpfs; NULL: /dev/shm. is_one_account: all jobs are of ours. Nothing is made before there is something to hold; what
+ * an earlier one left is there again.
+ */
+MUST_CHECK int slices_open(const char *data_dir, const char *memory, bool is_one_account,
+        struct slices **ret, struct err *err);
 /* Attempts that have files keep them. Without any, nothing is left. NULL does nothing. */
 void slices_close(struct slices *s);
 
 /* -- commands -- */
 /*
  * The directory of an attempt, with slice-0 and so on, each at its full size: what memory lacks is NO_SPACE here, and no
- * signal later. One that is there already is made anew. Attempts of one account take turns on a device, where their grants hold
- * compute and there is room on its page: slices_holds_compute says.
+ * signal later. One that is there already is made anew. Attempts take turns on a device, where their grants hold compute and there
+ * is room on its page: slices_holds_compute says.
  */
-MUST_CHECK int slices_make(struct slices *s, uint64_t epoch, const char *account,
-        const struct slices_grant *grants, uint32_t n, char ret_path[SLICES_PATH], struct err *err);
+MUST_CHECK int slices_make(struct slices *s, uint64_t epoch, const struct slices_grant *grants,
+        uint32_t n, char ret_path[SLICES_PATH], struct err *err);
 void slices_remove(struct slices *s, uint64_t epoch); /* nothing, where there is none */
 /* Removes those of which is_wanted says false. */
 void slices_sweep(struct slices *s, bool (*is_wanted)(void *data, uint64_t epoch), void *data);
@@ -71,7 +74,7 @@ MUST_CHECK int slices_read(struct slices *s, uint64_t epoch, uint32_t place,
 /* Where its files are; false: it has none. */
 bool slices_path(const struct slices *s, uint64_t epoch, char ret_path[SLICES_PATH]);
 uint32_t slices_count(const struct slices *s, uint64_t epoch); /* grants of the attempt; 0: none */
-/* Whether slice `place`, which is there, takes turns with others of its account. */
+/* Whether slice `place`, which is there, takes turns with others. */
 bool slices_holds_compute(const struct slices *s, uint64_t epoch, uint32_t place);
 /* The device of slice `place`, which is there. */
 const char *slices_device(const struct slices *s, uint64_t epoch, uint32_t place);

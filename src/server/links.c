@@ -198,6 +198,8 @@ static enum reason reason_of(const struct spool_record *r)
 		return REASON_SHUTDOWN;
 	case SPOOL_GPU_MEMORY:
 		return REASON_GPU_MEMORY_LIMIT;
+	case SPOOL_GPU_AROUND:
+		return REASON_GPU_AROUND;
 	case SPOOL_OOM:
 		return REASON_MEMORY_LIMIT;
 	case SPOOL_SETUP_FAILED:
@@ -281,7 +283,8 @@ static void on_note(struct uplink *u, const struct link_note *m)
 	struct event e = {.kind = EVENT_NOTE,
 	        .id = m->id,
 	        .epoch = m->epoch,
-	        .reason = REASON_GPU_MEMORY_LIMIT,
+	        .reason =
+	                m->cause == SPOOL_GPU_AROUND ? REASON_GPU_AROUND : REASON_GPU_MEMORY_LIMIT,
 	        .text = m->text};
 
 	if (!is_elsewhere(u, m->id, m->epoch))

@@ -169,7 +169,8 @@ static json_t *transition_text(const struct job *j, const struct transition *t)
 static bool tells_why(const struct job *j)
 {
 	return job_state_is_final(j->state) ||
-	       (j->state == JOB_RUNNING && j->reason == REASON_GPU_MEMORY_LIMIT);
+	       (j->state == JOB_RUNNING &&
+	               (j->reason == REASON_GPU_MEMORY_LIMIT || j->reason == REASON_GPU_AROUND));
 }
 
 static json_t *view_reasons(const struct server *s, const struct world *w, const struct job *j)

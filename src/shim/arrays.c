@@ -88,7 +88,7 @@ static enum cu_result array_end(enum cu_result rc, const struct place *place, st
 	if (rc == CU_SUCCESS && bytes > charge->reserved_bytes)
 		rc = charge_more(charge, bytes - charge->reserved_bytes);
 	struct table_entry entry = {.key = (uintptr_t)handle,
-	        .owner = (uintptr_t)place->ctx,
+	        .owner = place->owner,
 	        .size = 1,
 	        .bytes = bytes,
 	        .device = charge->device,

@@ -82,23 +82,29 @@ enum cu_result charge_ledger(int device, struct ledger **ret_ledger)
 enum cu_result charge_place(struct place *ret_place)
 {
 	struct place place = {.device = -1};
+	struct cu_ctx *ctx = NULL;
 	enum cu_result rc = real.cuCtxGetDevice == NULL || real.cuCtxGetCurrent == NULL
 	                            ? CU_ERROR_NOT_SUPPORTED
 	                            : real.cuCtxGetDevice(&place.device);
 	if (rc == CU_SUCCESS)
-		rc = real.cuCtxGetCurrent(&place.ctx);
+		rc = real.cuCtxGetCurrent(&ctx);
 	if (rc == CU_SUCCESS)
-		rc = contexts_notice(place.device, place.ctx);
-	if (rc == CU_SUCCESS)
-		*ret_place = place;
-	return rc;
+		rc = contexts_notice(place.device);
+	if (rc != CU_SUCCESS)
+		return rc;
+	place.owner = contexts_owner(place.device, ctx);
+	*ret_place = place;
+	return CU_SUCCESS;
 }
 
+/* Who has nothing reserved may wait for those who have; if all might, they would wait for each other. */
 static enum cu_result reserve(const struct charge *charge, uint64_t bytes)
 {
-	int answer = ledger_reserve(charge->ledger, bytes);
+	int (*ask)(struct ledger *, uint64_t) =
+	        charge->reserved_bytes == 0 ? ledger_reserve_after_others : ledger_reserve;
+	int answer = ask(charge->ledger, bytes);
 	if (answer == LEDGER_FULL && pools_trim(charge->device))
-		answer = ledger_reserve(charge->ledger, bytes);
+		answer = ask(charge->ledger, bytes);
 	return shim_answer(answer);
 }
 

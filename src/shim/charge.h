@@ -10,12 +10,13 @@
 #include "shim/shim.h"
 #include "shim/table.h"
 
-/* owner: the context; bytes: charged as a whole; size: as asked for. What else an entry says stands beside its table. */
+/* owner: the context, as contexts_owner numbers it; bytes: charged as a whole; size: as asked for. What else an entry says stands beside its table. */
 struct tables {
 	struct table pointers; /* device memory with an address; extra: the pool */
 	struct table granules; /* address / granule -> size: how many small pieces lie in it */
 	struct table arrays;   /* arrays and mipmaps */
-	struct table contexts; /* size: 1 */
+	struct table contexts; /* that were made; extra: the owner that they are */
+	struct table greens;   /* green contexts */
 	struct table pools;    /* see pools.c */
 	struct table
 	        objects; /* physical memory by a number of ours; size: handles and mappings that hold it */
@@ -24,6 +25,7 @@ struct tables {
 	struct table mappings;  /* by address; extra: the object */
 	struct table execs;     /* graphs ready to run that have memory nodes */
 	struct table externals; /* imported memory */
+	struct table captures;  /* streams that record a graph; see captures.c */
 };
 extern struct tables have;
 
@@ -36,7 +38,7 @@ struct charge {
 /* Where the calling thread's allocations go. */
 struct place {
 	int device;
-	struct cu_ctx *ctx;
+	uint64_t owner;
 };
 
 /* Forgets all of it, in a forked child. */
@@ -48,9 +50,12 @@ enum cu_result charge_ledger(int device, struct ledger **ret_ledger);
 /* The current context, which is noticed and charged when nobody did so yet. */
 enum cu_result charge_place(struct place *ret_place);
 
-/* Reserves; gives up caches of pools and graphs before it says that there is no room. `bytes` may be 0. */
+/*
+ * Reserves; waits for calls on their way that may hand back enough, and gives up caches of pools and graphs, before it says that
+ * there is no room. `bytes` may be 0.
+ */
 enum cu_result charge_begin(struct charge *ret_charge, int device, uint64_t bytes);
-/* As much again on top: when the driver took more than was thought. */
+/* As much again on top, without a wait: when the driver took more than was thought. */
 enum cu_result charge_more(struct charge *charge, uint64_t bytes);
 /* `bytes`, at most what is reserved, stay charged; 0 when the driver refused. */
 void charge_end(struct charge *charge, enum slice_kind kind, uint64_t bytes);

@@ -9,7 +9,10 @@
 
 #include "shim/charge.h"
 
-/* Charges the primary context of the device when it is there and nobody did. `ctx` is current, and may be it; or NULL. */
-enum cu_result contexts_notice(int device, struct cu_ctx *ctx);
+/* Charges the primary context of the device when it is there and nobody did. */
+enum cu_result contexts_notice(int device);
+
+/* Whose what is allocated now is: of a context that was made, else of the primary one. See memory_owners_gone. */
+uint64_t contexts_owner(int device, struct cu_ctx *ctx);
 
 void contexts_forked(void);

@@ -21,7 +21,7 @@ enum cu_result cuImportExternalMemory(
 	struct cu_external *external = NULL;
 	rc = real.cuImportExternalMemory(&external, mem_handle_desc);
 	struct table_entry entry = {.key = (uintptr_t)external,
-	        .owner = (uintptr_t)place.ctx,
+	        .owner = place.owner,
 	        .size = 1,
 	        .bytes = bytes,
 	        .device = place.device,

@@ -1,4 +1,5 @@
 #include "shim/launch.h"
+#include "shim/captures.h"
 #include "shim/pools.h"
 
 /* Of the current context's device. */
@@ -173,19 +174,15 @@ REST(cuCtxSynchronize_v2, (struct cu_ctx * ctx), (ctx), NULL, false, ctx == NULL
 #define NO_STREAM ((struct cu_stream *)UINTPTR_MAX)
 REST(cuEventSynchronize, (struct cu_event * h_event), (h_event), NO_STREAM, false, false)
 
-#define PASS(symbol, params, args, before, after) \
-	enum cu_result symbol params              \
-	{                                         \
-		ENTER(symbol);                    \
-		before;                           \
-		return after(real.symbol args);   \
+#define PASS(symbol, params, args)       \
+	enum cu_result symbol params     \
+	{                                \
+		ENTER(symbol);           \
+		return real.symbol args; \
 	}
-#define PLAINLY(rc) (rc)
-#define NOTHING     (void)0
-PASS(cuStreamCreate, (struct cu_stream * *ph_stream, unsigned flags), (ph_stream, flags), NOTHING,
-        PLAINLY)
+PASS(cuStreamCreate, (struct cu_stream * *ph_stream, unsigned flags), (ph_stream, flags))
 PASS(cuStreamCreateWithPriority, (struct cu_stream * *ph_stream, unsigned flags, int priority),
-        (ph_stream, flags, priority), NOTHING, PLAINLY)
+        (ph_stream, flags, priority))
 
 /* Its last work is marked while there is a stream to do it in. */
 static void mark_all(void)
@@ -195,51 +192,53 @@ static void mark_all(void)
 	for (struct pacing *g = pacing_next(NULL); g != NULL; g = pacing_next(g))
 		pace_mark(pacing_core(g));
 }
-PASS(cuStreamDestroy, (struct cu_stream * h_stream), (h_stream), mark_all(), PLAINLY)
-PASS(cuStreamDestroy_v2, (struct cu_stream * h_stream), (h_stream), mark_all(), PLAINLY)
+
+#define DESTROY(symbol)                                                               \
+	enum cu_result symbol(struct cu_stream *h_stream)                             \
+	{                                                                             \
+		ENTER(symbol);                                                        \
+		struct table_entry capture;                                           \
+		mark_all();                                                           \
+		bool is_capturing = captures_take(h_stream, &capture);                \
+		return captures_taken(real.symbol(h_stream), is_capturing, &capture); \
+	}
+DESTROY(cuStreamDestroy)
+DESTROY(cuStreamDestroy_v2)
 
 /* What is recorded or asked while a stream captures may spoil that: work before it is marked, then nothing is until its end. */
-static enum cu_result captures(enum cu_result rc)
-{
-	if (rc == CU_SUCCESS)
-		__atomic_add_fetch(&pacing_captures, 1, __ATOMIC_SEQ_CST);
-	return rc;
-}
+#define BEGIN_CAPTURE(symbol, params, args, per_thread)                        \
+	enum cu_result symbol params                                           \
+	{                                                                      \
+		ENTER(symbol);                                                 \
+		mark_all();                                                    \
+		captures_begin();                                              \
+		return captures_begun(real.symbol args, h_stream, per_thread); \
+	}
+BEGIN_CAPTURE(cuStreamBeginCapture, (struct cu_stream * h_stream), (h_stream), false)
+BEGIN_CAPTURE(cuStreamBeginCapture_ptsz, (struct cu_stream * h_stream), (h_stream), true)
+BEGIN_CAPTURE(
+        cuStreamBeginCapture_v2, (struct cu_stream * h_stream, int mode), (h_stream, mode), false)
+BEGIN_CAPTURE(cuStreamBeginCapture_v2_ptsz, (struct cu_stream * h_stream, int mode),
+        (h_stream, mode), true)
+#define BEGIN_CAPTURE_TO_GRAPH(symbol, per_thread)                                                 \
+	BEGIN_CAPTURE(symbol,                                                                      \
+	        (struct cu_stream * h_stream, struct cu_graph * h_graph,                           \
+	                const struct cu_graph_node **dependencies,                                 \
+	                const struct cu_edge *dependency_data, size_t num_dependencies, int mode), \
+	        (h_stream, h_graph, dependencies, dependency_data, num_dependencies, mode),        \
+	        per_thread)
+BEGIN_CAPTURE_TO_GRAPH(cuStreamBeginCaptureToGraph, false)
+BEGIN_CAPTURE_TO_GRAPH(cuStreamBeginCaptureToGraph_ptsz, true)
 
-/* One that failed has ended too, unless there was none. */
-static enum cu_result captured(enum cu_result rc)
-{
-	uint32_t n = __atomic_load_n(&pacing_captures, __ATOMIC_RELAXED);
-	while (rc != CU_ERROR_STREAM_CAPTURE_UNMATCHED && rc != CU_ERROR_ILLEGAL_STATE && n > 0 &&
-	        !__atomic_compare_exchange_n(
-	                &pacing_captures, &n, n - 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-		;
-	return rc;
-}
-PASS(cuStreamBeginCapture, (struct cu_stream * h_stream), (h_stream), mark_all(), captures)
-PASS(cuStreamBeginCapture_v2, (struct cu_stream * h_stream, int mode), (h_stream, mode), mark_all(),
-        captures)
-PASS(cuStreamBeginCapture_ptsz, (struct cu_stream * h_stream), (h_stream), mark_all(), captures)
-PASS(cuStreamBeginCapture_v2_ptsz, (struct cu_stream * h_stream, int mode), (h_stream, mode),
-        mark_all(), captures)
-PASS(cuStreamBeginCaptureToGraph,
-        (struct cu_stream * h_stream, struct cu_graph *h_graph,
-                const struct cu_graph_node **dependencies, const struct cu_edge *dependency_data,
-                size_t num_dependencies, int mode),
-        (h_stream, h_graph, dependencies, dependency_data, num_dependencies, mode), mark_all(),
-        captures)
-PASS(cuStreamBeginCaptureToGraph_ptsz,
-        (struct cu_stream * h_stream, struct cu_graph *h_graph,
-                const struct cu_graph_node **dependencies, const struct cu_edge *dependency_data,
-                size_t num_dependencies, int mode),
-        (h_stream, h_graph, dependencies, dependency_data, num_dependencies, mode), mark_all(),
-        captures)
-PASS(cuStreamEndCapture, (struct cu_stream * h_stream, struct cu_graph **ph_graph),
-        (h_stream, ph_graph), NOTHING, captured)
-PASS(cuStreamEndCapture_ptsz, (struct cu_stream * h_stream, struct cu_graph **ph_graph),
-        (h_stream, ph_graph), NOTHING, captured)
+#define END_CAPTURE(symbol, per_thread)                                                       \
+	enum cu_result symbol(struct cu_stream *h_stream, struct cu_graph **ph_graph)         \
+	{                                                                                     \
+		ENTER(symbol);                                                                \
+		return captures_ended(real.symbol(h_stream, ph_graph), h_stream, per_thread); \
+	}
+END_CAPTURE(cuStreamEndCapture, false)
+END_CAPTURE(cuStreamEndCapture_ptsz, true)
 
 /* Memory that a checkpoint moved to the host stays charged: so the restore always fits. */
-PASS(cuCheckpointProcessCheckpoint, (int pid, struct cu_checkpoint *args), (pid, args), NOTHING,
-        PLAINLY)
-PASS(cuCheckpointProcessRestore, (int pid, struct cu_restore *args), (pid, args), NOTHING, PLAINLY)
+PASS(cuCheckpointProcessCheckpoint, (int pid, struct cu_checkpoint *args), (pid, args))
+PASS(cuCheckpointProcessRestore, (int pid, struct cu_restore *args), (pid, args))

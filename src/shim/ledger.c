@@ -71,8 +71,25 @@ void ledger_forked(struct ledger *ledger)
 	        st.st_ino == ledger->inode)
 		close(ledger->fd);
 	ledger->fd = ledger->slot = -1;
+	ledger->anchor = NULL;
 	ledger->reserved_bytes = ledger->published_bytes = 0;
 	memset(ledger->bytes, 0, sizeof ledger->bytes);
+}
+
+/* A thread that was cancelled in here would keep the mutex for ever. */
+static void own_books(struct ledger *ledger)
+{
+	int cancel;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->cancel = cancel;
+}
+
+static void own_books_done(struct ledger *ledger)
+{
+	int cancel = ledger->cancel;
+	pthread_mutex_unlock(&ledger->mutex);
+	pthread_setcancelstate(cancel, NULL);
 }
 
 /* On success ledger_leave must follow. */
@@ -80,19 +97,19 @@ static int ledger_enter(struct ledger *ledger)
 {
 	if (ledger->map == NULL)
 		return LEDGER_BROKEN;
-	pthread_mutex_lock(&ledger->mutex);
+	own_books(ledger);
 	int rc = ledger_attend(ledger);
 	if (rc == 0)
 		rc = ledger_lock(ledger);
 	if (rc != 0)
-		pthread_mutex_unlock(&ledger->mutex);
+		own_books_done(ledger);
 	return rc;
 }
 
 static void ledger_leave(struct ledger *ledger)
 {
 	ledger_unlock(ledger);
-	pthread_mutex_unlock(&ledger->mutex);
+	own_books_done(ledger);
 }
 
 static uint64_t left_bytes(const struct ledger *ledger)
@@ -105,7 +122,17 @@ static uint64_t left_bytes(const struct ledger *ledger)
 	return limit_bytes - used_bytes - over_bytes;
 }
 
-int ledger_reserve(struct ledger *ledger, uint64_t bytes)
+/* Whether there would be room if nothing came of any call on its way. Under the lock, after a recount. */
+static bool may_come_free(const struct ledger *ledger, uint64_t bytes)
+{
+	uint64_t left = left_bytes(ledger), reserved = ledger_reserved(ledger);
+	return reserved != 0 && (bytes <= left || bytes - left <= reserved);
+}
+
+#define BUSY 1 /* no answer yet: it may fit soon */
+
+/* BUSY only where may_wait; then nobody has been refused. */
+static int reserve(struct ledger *ledger, uint64_t bytes, bool may_wait)
 {
 	int rc = ledger_enter(ledger);
 	if (rc != 0)
@@ -114,15 +141,33 @@ int ledger_reserve(struct ledger *ledger, uint64_t bytes)
 	if (is_held && (!ledger_is_sound(ledger) || bytes > left_bytes(ledger)))
 		ledger_recount(ledger);
 	uint64_t reserved_bytes;
-	if ((is_held && bytes > left_bytes(ledger)) ||
-	        __builtin_add_overflow(ledger->reserved_bytes, bytes, &reserved_bytes)) {
-		__atomic_fetch_add(&ledger->map->ledger.n_refused, 1, __ATOMIC_RELAXED);
+	if (__builtin_add_overflow(ledger->reserved_bytes, bytes, &reserved_bytes)) {
 		rc = LEDGER_FULL;
+	} else if (is_held && bytes > left_bytes(ledger)) {
+		rc = may_wait && may_come_free(ledger, bytes) ? BUSY : LEDGER_FULL;
 	} else {
 		ledger->reserved_bytes = reserved_bytes;
 		ledger_publish(ledger);
 	}
+	if (rc == LEDGER_FULL)
+		__atomic_fetch_add(&ledger->map->ledger.n_refused, 1, __ATOMIC_RELAXED);
 	ledger_leave(ledger);
+	return rc;
+}
+
+int ledger_reserve(struct ledger *ledger, uint64_t bytes)
+{
+	return reserve(ledger, bytes, false);
+}
+
+int ledger_reserve_after_others(struct ledger *ledger, uint64_t bytes)
+{
+	int rc = BUSY;
+	for (int n_waits = 0; rc == BUSY && n_waits <= LEDGER_PATIENCE_MS; n_waits++) {
+		if (n_waits > 0)
+			ledger_nap(ledger);
+		rc = reserve(ledger, bytes, n_waits < LEDGER_PATIENCE_MS);
+	}
 	return rc;
 }
 
@@ -136,11 +181,11 @@ int ledger_settle(
 {
 	int rc = ledger_enter(ledger);
 	if (rc != 0)
-		pthread_mutex_lock(&ledger->mutex);
+		own_books(ledger);
 	take_off(&ledger->reserved_bytes, reserved_bytes);
 	ledger->bytes[kind] += bytes;
 	if (rc != 0) {
-		pthread_mutex_unlock(&ledger->mutex);
+		own_books_done(ledger);
 		return rc;
 	}
 	ledger_publish(ledger);
@@ -152,10 +197,10 @@ int ledger_return(struct ledger *ledger, enum slice_kind kind, uint64_t bytes)
 {
 	int rc = ledger_enter(ledger);
 	if (rc != 0)
-		pthread_mutex_lock(&ledger->mutex);
+		own_books(ledger);
 	take_off(&ledger->bytes[kind], bytes);
 	if (rc != 0) {
-		pthread_mutex_unlock(&ledger->mutex);
+		own_books_done(ledger);
 		return rc;
 	}
 	ledger_publish(ledger);

@@ -31,8 +31,10 @@ struct ledger {
 	dev_t device;
 	ino_t inode;
 	pthread_mutex_t mutex; /* guards what follows */
-	int fd;                /* holds the lock on the slot's byte; -1: none */
-	int slot;              /* -1: this process has not used the slice yet */
+	int cancel;   /* of the thread that has it: whether it may be cancelled otherwise */
+	int fd;       /* as long as the program does not close it; -1: none */
+	void *anchor; /* a mapping of that open file: the lock on the slot's byte lasts as long; NULL: as the descriptor */
+	int slot;     /* -1: this process has not used the slice yet */
 	uint32_t generation;
 	/* What this process has: the truth, of which the file has a copy. */
 	uint64_t reserved_bytes;
@@ -43,11 +45,20 @@ struct ledger {
 /* Maps the file and looks whether it is a ledger. On failure *ret_why, when not NULL, is a text that lives for ever. */
 int ledger_open(struct ledger *ledger, const char *path, const char **ret_why);
 
-/* After fork, in the child: it has nothing, and no slot. The parent's lock lives as long as a copy of its descriptor, so that is closed. */
+/*
+ * After fork, in the child: it has nothing, and no slot. The parent's lock lives as long as a copy of its descriptor, so that is
+ * closed; the anchor is not handed on.
+ */
 void ledger_forked(struct ledger *ledger);
 
 /* Takes `bytes` out of what is left, for a call on its way. */
 int ledger_reserve(struct ledger *ledger, uint64_t bytes);
+
+/*
+ * The same for a thread that has nothing reserved: while there is no room, and what other calls of the job have reserved would
+ * make it, waits for their ends. So a reservation that is larger than what becomes of it is nobody's failure.
+ */
+int ledger_reserve_after_others(struct ledger *ledger, uint64_t bytes);
 
 /*
  * The call is over: of what was reserved, `bytes` are charged to `kind`, and the rest is handed back. More than was reserved

@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -150,12 +151,27 @@ void ledger_publish(struct ledger *ledger)
 		store(&head->peak_bytes, load(&head->used_bytes));
 }
 
+uint64_t ledger_reserved(const struct ledger *ledger)
+{
+	uint64_t reserved_bytes = 0;
+	for (unsigned i = 0, n = n_used_slots(ledger); i < n; i++)
+		reserved_bytes = sum(reserved_bytes, load(&ledger->map->slots[i].reserved_bytes));
+	return reserved_bytes;
+}
+
 /* Whether the whole time went by without a wake. */
 static bool sleep_on(uint32_t *word, uint32_t value)
 {
 	struct timespec timeout = {.tv_nsec = WAIT_NS};
 	return syscall(SYS_futex, word, FUTEX_WAIT, value, &timeout, NULL, 0) < 0 &&
 	       errno == ETIMEDOUT;
+}
+
+void ledger_nap(const struct ledger *ledger)
+{
+	/* Nobody wakes who sleeps on this: it is looked at again, as whoever waits for the lock does. */
+	uint32_t *low = (uint32_t *)&ledger->map->ledger.used_bytes;
+	sleep_on(low, __atomic_load_n(low, __ATOMIC_RELAXED));
 }
 
 /* The holder as the word names it: its slot, or one that there is not. */
@@ -239,6 +255,24 @@ static uint64_t started_at(void)
 	return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
 
+/*
+ * A lock lasts as long as the open file that it was taken with, and a mapping keeps that open when the program closes what it did
+ * not open. A child of a fork has no copy of it, which would outlive us.
+ */
+static void cast_anchor(struct ledger *ledger)
+{
+	void *at = mmap(NULL, SLICE_SLOTS_AT, PROT_READ, MAP_SHARED, ledger->fd, 0);
+	if (ledger->anchor != NULL)
+		munmap(ledger->anchor, SLICE_SLOTS_AT);
+	ledger->anchor = NULL;
+	if (at == MAP_FAILED)
+		return;
+	if (madvise(at, SLICE_SLOTS_AT, MADV_DONTFORK) == 0)
+		ledger->anchor = at;
+	else
+		munmap(at, SLICE_SLOTS_AT);
+}
+
 /* Another descriptor of the very file that was mapped. */
 static int open_again(struct ledger *ledger)
 {
@@ -256,6 +290,10 @@ static int open_again(struct ledger *ledger)
 		fd = high;
 	}
 	ledger->fd = fd;
+	if (ledger->anchor == NULL)
+		ledger->slot = -1;
+	if (ledger->slot < 0)
+		cast_anchor(ledger);
 	return 0;
 }
 
@@ -301,8 +339,7 @@ int ledger_attend(struct ledger *ledger)
 	bool is_held = ledger->fd >= 0 && fstat(ledger->fd, &st) == 0 &&
 	               st.st_dev == ledger->device && st.st_ino == ledger->inode;
 	if (!is_held) {
-		/* First use; or the program has closed a descriptor that it did not open, and the slot went with it. */
-		ledger->slot = -1;
+		/* First use; or the program has closed a descriptor that it did not open: the slot is kept by the anchor. */
 		int rc = open_again(ledger);
 		if (rc != 0)
 			return rc;

@@ -23,4 +23,10 @@ bool ledger_is_sound(const struct ledger *ledger);
 /* Under the lock: clears the slots of the dead, and adds used_bytes up anew. */
 void ledger_recount(struct ledger *ledger);
 
+/* Under the lock, after a recount: what calls on their way have reserved, of all processes together. */
+uint64_t ledger_reserved(const struct ledger *ledger);
+
+/* Without any lock: until used_bytes changes, about; a millisecond at the longest. */
+void ledger_nap(const struct ledger *ledger);
+
 uint64_t ledger_total(const struct ledger *ledger);

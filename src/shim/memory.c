@@ -115,7 +115,7 @@ enum cu_result memory_take_as(struct charge *charge, const struct place *place,
         enum slice_kind kind, cu_ptr pointer, uint64_t size, uint64_t extra)
 {
 	struct table_entry entry = {.key = pointer,
-	        .owner = (uintptr_t)place->ctx,
+	        .owner = place->owner,
 	        .size = size,
 	        .bytes = taken_bytes(charge->device, charge->ledger, pointer, size),
 	        .extra = extra,
@@ -142,34 +142,39 @@ enum cu_result memory_take_as(struct charge *charge, const struct place *place,
 }
 
 struct sweep {
-	uint64_t owner;
+	uint64_t first, last; /* owners */
 	uint64_t bytes[SHIM_DEVICES][SLICE_KINDS];
 };
 
-static bool is_owned(const struct table_entry *entry, void *context)
+static bool is_owned(const struct table_entry *entry, const struct sweep *sweep)
+{
+	return entry->owner >= sweep->first && entry->owner <= sweep->last;
+}
+
+static bool sweep_pointer(const struct table_entry *entry, void *context)
 {
 	struct sweep *sweep = context;
-	if (entry->owner != sweep->owner)
+	if (!is_owned(entry, sweep))
 		return false;
 	sweep->bytes[entry->device][entry->kind] += left_bytes(entry);
 	return true;
 }
 
-static bool is_owned_whole(const struct table_entry *entry, void *context)
+static bool sweep_whole(const struct table_entry *entry, void *context)
 {
 	struct sweep *sweep = context;
-	if (entry->owner != sweep->owner)
+	if (!is_owned(entry, sweep))
 		return false;
 	sweep->bytes[entry->device][entry->kind] += entry->bytes;
 	return true;
 }
 
-void memory_context_gone(const struct cu_ctx *ctx)
+void memory_owners_gone(uint64_t first, uint64_t last)
 {
-	struct sweep sweep = {.owner = (uintptr_t)ctx};
-	table_sweep(&have.pointers, is_owned, &sweep);
-	table_sweep(&have.arrays, is_owned_whole, &sweep);
-	table_sweep(&have.externals, is_owned_whole, &sweep);
+	struct sweep sweep = {.first = first, .last = last};
+	table_sweep(&have.pointers, sweep_pointer, &sweep);
+	table_sweep(&have.arrays, sweep_whole, &sweep);
+	table_sweep(&have.externals, sweep_whole, &sweep);
 	for (int device = 0; device < SHIM_DEVICES; device++)
 		for (int kind = 0; kind < SLICE_KINDS; kind++)
 			charge_return(device, (enum slice_kind)kind, sweep.bytes[device][kind]);
@@ -195,59 +200,29 @@ static enum cu_result finish(enum cu_result rc, struct charge *charge, const str
 	return rc;
 }
 
-enum cu_result cuMemAlloc_v2(cu_ptr *dptr, size_t bytesize)
-{
-	ENTER(cuMemAlloc_v2);
-	if (dptr == NULL || bytesize == 0)
-		return real.cuMemAlloc_v2(dptr, bytesize);
-	struct place place;
-	struct charge charge;
-	enum cu_result rc = memory_here(&place, &charge, bytesize);
-	if (rc != CU_SUCCESS)
-		return rc;
-	cu_ptr pointer = 0;
-	rc = real.cuMemAlloc_v2(&pointer, bytesize);
-	rc = finish(rc, &charge, &place, SLICE_MEMORY, pointer, bytesize);
-	if (rc == CU_SUCCESS)
-		*dptr = pointer;
-	return rc;
-}
-
-enum cu_result cuMemAlloc(unsigned *dptr, unsigned bytesize)
-{
-	ENTER(cuMemAlloc);
-	if (dptr == NULL || bytesize == 0)
-		return real.cuMemAlloc(dptr, bytesize);
-	struct place place;
-	struct charge charge;
-	enum cu_result rc = memory_here(&place, &charge, bytesize);
-	if (rc != CU_SUCCESS)
-		return rc;
-	unsigned pointer = 0;
-	rc = real.cuMemAlloc(&pointer, bytesize);
-	rc = finish(rc, &charge, &place, SLICE_MEMORY, pointer, bytesize);
-	if (rc == CU_SUCCESS)
-		*dptr = pointer;
-	return rc;
-}
-
-enum cu_result cuMemAllocManaged(cu_ptr *dptr, size_t bytesize, unsigned flags)
-{
-	ENTER(cuMemAllocManaged);
-	if (dptr == NULL || bytesize == 0)
-		return real.cuMemAllocManaged(dptr, bytesize, flags);
-	struct place place;
-	struct charge charge;
-	enum cu_result rc = memory_here(&place, &charge, bytesize);
-	if (rc != CU_SUCCESS)
-		return rc;
-	cu_ptr pointer = 0;
-	rc = real.cuMemAllocManaged(&pointer, bytesize, flags);
-	rc = finish(rc, &charge, &place, SLICE_MANAGED, pointer, bytesize);
-	if (rc == CU_SUCCESS)
-		*dptr = pointer;
-	return rc;
-}
+/* The ways to so many bytes; what is behind the size is the driver's alone. */
+#define ALLOCATE(symbol, params, kind, ...)                                 \
+	enum cu_result symbol params                                        \
+	{                                                                   \
+		ENTER(symbol);                                              \
+		if (dptr == NULL || bytesize == 0)                          \
+			return real.symbol(dptr, __VA_ARGS__);              \
+		struct place place;                                         \
+		struct charge charge;                                       \
+		enum cu_result rc = memory_here(&place, &charge, bytesize); \
+		if (rc != CU_SUCCESS)                                       \
+			return rc;                                          \
+		__typeof__(*dptr) pointer = 0;                              \
+		rc = real.symbol(&pointer, __VA_ARGS__);                    \
+		rc = finish(rc, &charge, &place, kind, pointer, bytesize);  \
+		if (rc == CU_SUCCESS)                                       \
+			*dptr = pointer;                                    \
+		return rc;                                                  \
+	}
+ALLOCATE(cuMemAlloc, (unsigned *dptr, unsigned bytesize), SLICE_MEMORY, bytesize)
+ALLOCATE(cuMemAlloc_v2, (cu_ptr * dptr, size_t bytesize), SLICE_MEMORY, bytesize)
+ALLOCATE(cuMemAllocManaged, (cu_ptr * dptr, size_t bytesize, unsigned flags), SLICE_MANAGED,
+        bytesize, flags)
 
 /* The driver chooses the pitch; most rows end at the next place. */
 static uint64_t likely_pitched(uint64_t width, uint64_t height)
@@ -256,50 +231,33 @@ static uint64_t likely_pitched(uint64_t width, uint64_t height)
 	                                        : charge_product(in_places(width), height);
 }
 
-enum cu_result cuMemAllocPitch_v2(cu_ptr *dptr, size_t *p_pitch, size_t width_in_bytes,
-        size_t height, unsigned element_size_bytes)
-{
-	ENTER(cuMemAllocPitch_v2);
-	if (dptr == NULL || p_pitch == NULL || width_in_bytes == 0 || height == 0)
-		return real.cuMemAllocPitch_v2(
-		        dptr, p_pitch, width_in_bytes, height, element_size_bytes);
-	struct place place;
-	struct charge charge;
-	enum cu_result rc = memory_here(&place, &charge, likely_pitched(width_in_bytes, height));
-	if (rc != CU_SUCCESS)
-		return rc;
-	cu_ptr pointer = 0;
-	size_t pitch = 0;
-	rc = real.cuMemAllocPitch_v2(&pointer, &pitch, width_in_bytes, height, element_size_bytes);
-	rc = finish(rc, &charge, &place, SLICE_MEMORY, pointer, charge_product(pitch, height));
-	if (rc == CU_SUCCESS) {
-		*dptr = pointer;
-		*p_pitch = pitch;
+#define ALLOCATE_PITCH(symbol, pointer_type, size_type)                                         \
+	enum cu_result symbol(pointer_type *dptr, size_type *p_pitch, size_type width_in_bytes, \
+	        size_type height, unsigned element_size_bytes)                                  \
+	{                                                                                       \
+		ENTER(symbol);                                                                  \
+		if (dptr == NULL || p_pitch == NULL || width_in_bytes == 0 || height == 0)      \
+			return real.symbol(                                                     \
+			        dptr, p_pitch, width_in_bytes, height, element_size_bytes);     \
+		struct place place;                                                             \
+		struct charge charge;                                                           \
+		enum cu_result rc =                                                             \
+		        memory_here(&place, &charge, likely_pitched(width_in_bytes, height));   \
+		if (rc != CU_SUCCESS)                                                           \
+			return rc;                                                              \
+		pointer_type pointer = 0;                                                       \
+		size_type pitch = 0;                                                            \
+		rc = real.symbol(&pointer, &pitch, width_in_bytes, height, element_size_bytes); \
+		rc = finish(rc, &charge, &place, SLICE_MEMORY, pointer,                         \
+		        charge_product(pitch, height));                                         \
+		if (rc == CU_SUCCESS) {                                                         \
+			*dptr = pointer;                                                        \
+			*p_pitch = pitch;                                                       \
+		}                                                                               \
+		return rc;                                                                      \
 	}
-	return rc;
-}
-
-enum cu_result cuMemAllocPitch(unsigned *dptr, unsigned *p_pitch, unsigned width_in_bytes,
-        unsigned height, unsigned element_size_bytes)
-{
-	ENTER(cuMemAllocPitch);
-	if (dptr == NULL || p_pitch == NULL || width_in_bytes == 0 || height == 0)
-		return real.cuMemAllocPitch(
-		        dptr, p_pitch, width_in_bytes, height, element_size_bytes);
-	struct place place;
-	struct charge charge;
-	enum cu_result rc = memory_here(&place, &charge, likely_pitched(width_in_bytes, height));
-	if (rc != CU_SUCCESS)
-		return rc;
-	unsigned pointer = 0, pitch = 0;
-	rc = real.cuMemAllocPitch(&pointer, &pitch, width_in_bytes, height, element_size_bytes);
-	rc = finish(rc, &charge, &place, SLICE_MEMORY, pointer, (uint64_t)pitch * height);
-	if (rc == CU_SUCCESS) {
-		*dptr = pointer;
-		*p_pitch = pitch;
-	}
-	return rc;
-}
+ALLOCATE_PITCH(cuMemAllocPitch, unsigned, unsigned)
+ALLOCATE_PITCH(cuMemAllocPitch_v2, cu_ptr, size_t)
 
 void memory_freed(enum cu_result rc, const struct table_entry *entry)
 {
@@ -311,24 +269,16 @@ void memory_freed(enum cu_result rc, const struct table_entry *entry)
 		charge_return(entry->device, (enum slice_kind)entry->kind, left_bytes(entry));
 }
 
-enum cu_result cuMemFree_v2(cu_ptr dptr)
-{
-	ENTER(cuMemFree_v2);
-	struct table_entry entry;
-	bool is_ours = table_take(&have.pointers, dptr, &entry);
-	enum cu_result rc = real.cuMemFree_v2(dptr);
-	if (is_ours)
-		memory_freed(rc, &entry);
-	return rc;
-}
-
-enum cu_result cuMemFree(unsigned dptr)
-{
-	ENTER(cuMemFree);
-	struct table_entry entry;
-	bool is_ours = table_take(&have.pointers, dptr, &entry);
-	enum cu_result rc = real.cuMemFree(dptr);
-	if (is_ours)
-		memory_freed(rc, &entry);
-	return rc;
-}
+#define FREE(symbol, pointer_type)                                       \
+	enum cu_result symbol(pointer_type dptr)                         \
+	{                                                                \
+		ENTER(symbol);                                           \
+		struct table_entry entry;                                \
+		bool is_ours = table_take(&have.pointers, dptr, &entry); \
+		enum cu_result rc = real.symbol(dptr);                   \
+		if (is_ours)                                             \
+			memory_freed(rc, &entry);                        \
+		return rc;                                               \
+	}
+FREE(cuMemFree, unsigned)
+FREE(cuMemFree_v2, cu_ptr)

@@ -28,7 +28,7 @@ enum cu_result memory_take_as(struct charge *charge, const struct place *place,
  */
 void memory_freed(enum cu_result rc, const struct table_entry *entry);
 
-/* Everything of that context is gone. */
-void memory_context_gone(const struct cu_ctx *ctx);
+/* Everything of the owners from first to last is gone, in one context. */
+void memory_owners_gone(uint64_t first, uint64_t last);
 
 void memory_forked(void);

@@ -38,6 +38,19 @@
 	}
 #include "../../tables/nvml.def"
 
+/* Slices are of cards that are not in MIG mode: there are no instances to hand out. */
+enum nvml_return nvmlDeviceGetMigDeviceHandleByIndex(
+        struct nvml_device *device, unsigned index, struct nvml_device **mig)
+{
+	return NVML_ERROR_NOT_SUPPORTED;
+}
+
+enum nvml_return nvmlDeviceGetDeviceHandleFromMigDeviceHandle(
+        struct nvml_device *mig, struct nvml_device **device)
+{
+	return NVML_ERROR_NOT_SUPPORTED;
+}
+
 #define PROCESSES_MAX 1024
 
 /* The driver; a symbol that it does not have is NULL. */

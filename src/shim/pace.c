@@ -104,20 +104,28 @@ static void note_late(struct pace *p, struct pace_launch *l, uint64_t now_ns)
 	l->slept_ns = 0;
 }
 
-/* As it is not our turn: waits for it from now on, and says until when; ret->word is set. */
-static void wait_turn(struct pace *p, struct pace_launch *l, struct pace_wait *ret)
+/* Whoever judges is to know that there is more, or the device would seem to be left alone. True: of this launch it is new. */
+static bool begin_waiting(struct pace *p, struct pace_launch *l, uint64_t now_ns)
 {
-	uint64_t now = now_of(p), word, spin = p->head.spin_ns, ready, aim = PACE_NEVER;
-	const struct pace_table *t;
-	bool is_new = !l->is_waiting, is_drained = false;
+	bool is_new = !l->is_waiting;
 
 	if (is_new) {
 		l->is_waiting = true;
 		__atomic_add_fetch(&p->n_waiting, 1, __ATOMIC_SEQ_CST);
 	}
+	STORE_SC(&p->me->want_ns, now_ns);
+	return is_new;
+}
+
+/* As it is not our turn: waits for it from now on, and says until when; ret->word is set. */
+static void wait_turn(struct pace *p, struct pace_launch *l, struct pace_wait *ret)
+{
+	uint64_t now = now_of(p), word, spin = p->head.spin_ns, ready, aim = PACE_NEVER;
+	const struct pace_table *t;
+	bool is_new = begin_waiting(p, l, now), is_drained = false;
+
 	note_late(p, l, now);
 	pace_mend(p);
-	STORE_SC(&p->me->want_ns, now);
 	ret->value = LOAD_SC(ret->word);
 	word = LOAD_SC(&p->page->word);
 	if (is_mine(p, word, PACE_CLOSING) || is_mine(p, word, PACE_OPEN)) {
@@ -165,6 +173,7 @@ static void wait_device(struct pace *p, struct pace_launch *l, struct pace_wait 
 {
 	uint64_t now = now_of(p), remaining = pace_remaining(p, now), spare = p->head.ahead_ns / 2;
 
+	begin_waiting(p, l, now);
 	if (!l->since_ns)
 		l->since_ns = now;
 	ret->is_spin = !l->is_steady && now - l->since_ns < SPUN_NS;
@@ -197,6 +206,10 @@ bool pace_try(struct pace *p, struct pace_launch *l, struct pace_wait *ret)
 
 	if (!p->page || (!LOAD(&p->page->is_shared) && !l->is_waiting))
 		return true;
+	if (pace_is_unjudged(p)) {
+		stop_waiting(p, l);
+		return true;
+	}
 	if (!l->est_ns) {
 		const struct pace_cost *cost = l->cost = pace_cost_of(p, l->key);
 
@@ -271,6 +284,13 @@ void pace_sync_begin(struct pace *p, void *stream, bool all, struct pace_sync *s
 		pace_mark(p);
 }
 
+/* We do nothing in our turn: who judges may give it to another one. The agent is not woken for that while nobody waits. */
+static void offer(struct pace *p, const struct pace_table *t)
+{
+	if (!p->hooks.ask || LOAD(&t->end_ns) != PACE_NEVER)
+		pace_judge(p);
+}
+
 /* Nothing of ours is on the device any more: whoever waits for that is told. */
 static void on_drained(struct pace *p)
 {
@@ -280,7 +300,7 @@ static void on_drained(struct pace *p)
 	if (PACE_OWNER(word) != p->tenant ? LOAD(&t->accounts[p->tenant].holds) != 0
 	                                  : PACE_STATE(word) == PACE_CLOSING ||
 	                                            !pace_patience(&p->head, LOAD(&p->me->gap_ns)))
-		pace_judge(p);
+		offer(p, t);
 }
 
 void pace_sync_end(struct pace *p, const struct pace_sync *s, bool is_done)
@@ -298,6 +318,12 @@ void pace_sync_end(struct pace *p, const struct pace_sync *s, bool is_done)
 		on_drained(p);
 }
 
+/* Nothing of ours is on the device: by our own account too, since anybody may have written into our line. */
+static bool is_done(const struct pace *p)
+{
+	return !pace_ahead(p) && !LOAD(&p->given_ns);
+}
+
 /* While the turn is ours. */
 static void serve_owner(struct pace *p, uint64_t word, struct pace_wait *ret)
 {
@@ -306,7 +332,7 @@ static void serve_owner(struct pace *p, uint64_t word, struct pace_wait *ret)
 
 	idle_at = LOAD(&p->me->done_ns) + pace_patience(&p->head, LOAD(&p->me->gap_ns));
 	if (!ahead && (PACE_STATE(word) == PACE_CLOSING || now >= idle_at))
-		pace_judge(p);
+		offer(p, t);
 	if (!ahead) {
 		ret->until_ns = now + (LOAD(&t->end_ns) == PACE_NEVER ? ROUND_NS : NAP_NS);
 		if (ret->until_ns < idle_at)
@@ -351,11 +377,11 @@ void pace_serve(struct pace *p, struct pace_wait *ret)
 	if (PACE_OWNER(word) == p->tenant && PACE_STATE(word) != PACE_FREE) {
 		serve_owner(p, word, ret);
 		word = LOAD_SC(&p->page->word);
-		if (is_quiet && !pace_ahead(p) && is_mine(p, word, PACE_OPEN) &&
+		if (is_quiet && is_done(p) && is_mine(p, word, PACE_OPEN) &&
 		        LOAD(&p->page->tables[PACE_NUMBER(word) & 1].end_ns) == PACE_NEVER)
 			ret->until_ns = PACE_NEVER;
 	} else {
-		ret->until_ns = pace_ahead(p) ? now + NAP_NS : PACE_NEVER;
+		ret->until_ns = is_done(p) ? PACE_NEVER : now + NAP_NS;
 	}
 	if (LOAD(&p->open.n_launches) && ret->until_ns > now + TAIL_NS)
 		ret->until_ns = now + TAIL_NS;

@@ -62,13 +62,16 @@ struct pace_piece {
 };
 
 struct pace {
-	struct pace_page *page; /* NULL: not joined, nothing is held */
+	struct pace_page *page;  /* NULL: not joined, nothing is held */
+	struct pace_page *lines; /* where our line is: `page`, or where the agent judges our own */
 	struct pace_proc *me;
 	struct pace_head head; /* in range */
 	struct pace_hooks hooks;
 	unsigned slot, tenant;
-	uint32_t lock;    /* of what is below; held for some instructions only */
-	uint32_t reaping; /* by one thread at a time; nobody waits for it */
+	uint32_t pid;      /* of our line */
+	uint64_t asked_ns; /* when the agent was last asked to look */
+	uint32_t lock;     /* of what is below; held for some instructions only */
+	uint32_t reaping;  /* by one thread at a time; nobody waits for it */
 	uint32_t n_waiting, n_syncing;
 	uint32_t is_parked; /* the helper sleeps until it is kicked */
 	uint32_t n_launched, n_done;
@@ -109,9 +112,12 @@ struct pace_sync {
 	uint32_t piece, n_launches;
 };
 
-/* The page has been looked at by pace_is_valid, and the slot's lock is held. */
-void pace_join(struct pace *p, struct pace_page *page, unsigned slot, unsigned tenant,
-        const struct pace_hooks *hooks);
+/*
+ * Page and lines have been looked at by pace_is_valid, and the slot's lock is held. They are one, but for a page that the
+ * agent judges, which is never written; then hooks->ask is there.
+ */
+void pace_join(struct pace *p, struct pace_page *page, struct pace_page *lines, unsigned slot,
+        unsigned tenant, const struct pace_hooks *hooks);
 /* The caller lets go of the slot's lock afterwards. */
 void pace_part(struct pace *p);
 bool pace_is_valid(const struct pace_page *page, uint64_t len);
@@ -133,6 +139,8 @@ void pace_serve(struct pace *p, struct pace_wait *ret);
 
 /* Judges, or asks who does; returns when to look again. For pace.c and tests. */
 uint64_t pace_judge(struct pace *p);
+/* The agent was asked and does not look: until it does nobody is held. */
+bool pace_is_unjudged(const struct pace *p);
 /* Writes what we are into our line anew, should somebody have spoilt it. */
 void pace_mend(struct pace *p);
 /* Of our own work: what the device has not done, as estimated. */

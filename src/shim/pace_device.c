@@ -101,29 +101,33 @@ static bool is_overlapped(const struct pace *p)
 
 /*
  * Each kind that is in a piece once, however often it is in it, and by what is thought now, not by what was thought when it was
- * launched: else estimates would swing ever wider. Of a piece in whose time
- * the device went over to us, or ran a neighbour too, only what that cannot explain is believed.
+ * launched: else estimates would swing ever wider. Of a piece in whose time the device went over to us, or ran a neighbour too,
+ * two things are known: that it did not take longer, and not less than what these cannot explain.
  */
 static void learn(struct pace *p, const struct pace_piece *m, uint64_t elapsed_ns)
 {
 	uint64_t strange = m->is_from_idle && m->is_first ? p->head.switch_ns + NAP_NS : 0;
 	bool is_spoilt = strange || is_overlapped(p);
-	double est = (double)m->other_ns, ratio;
+	uint64_t least_ns = elapsed_ns > strange ? elapsed_ns - strange : 0;
+	double est = (double)m->other_ns, least, most;
 
-	elapsed_ns = elapsed_ns > strange ? elapsed_ns - strange : 0;
 	if (is_spoilt && !strange)
-		elapsed_ns /= 2;
+		least_ns /= 2;
 	for (unsigned i = 0; i < m->n_kinds; i++) {
 		uint32_t known = p->costs[m->kinds[i]].est_ns;
 
 		est += (double)m->counts[i] * (known ? known : p->head.ahead_ns);
 	}
-	ratio = (double)elapsed_ns / (est > 1 ? est : 1);
+	est = est > 1 ? est : 1;
+	least = (double)least_ns / est;
+	most = (double)elapsed_ns / est;
 	for (unsigned i = 0; i < m->n_kinds; i++) {
 		struct pace_cost *cost = &p->costs[m->kinds[i]];
 
-		if (!is_spoilt || (!cost->est_ns && elapsed_ns) || ratio > 2)
-			correct(p, cost, m, ratio);
+		if (!is_spoilt || (!cost->est_ns && least_ns) || least > 2)
+			correct(p, cost, m, least);
+		else if (most < 1)
+			correct(p, cost, m, most);
 	}
 }
 

@@ -30,9 +30,9 @@ static uint64_t most(uint64_t a, uint64_t b)
 void pace_parameters(struct pace_head *head, uint32_t switch_ns)
 {
 	head->switch_ns = switch_ns ? switch_ns : 150000;
-	head->quantum_ns = clamp(head->switch_ns, 50000, 300000) * 40;
+	head->quantum_ns = clamp(head->switch_ns, 50000, 300000) * 45;
 	head->ahead_ns = MS;
-	head->mark_ns = MS / 4;
+	head->mark_ns = MS / 2;
 	head->hold_ns = 2 * MS;
 	head->overlap_ns = 2 * head->quantum_ns;
 	head->multi_ns = 3 * MS;

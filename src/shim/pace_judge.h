@@ -36,6 +36,16 @@ struct pace_verdict {
 	bool is_unused; /* a turn was given back of which nothing was seen: its tenant may be dead */
 };
 
+/*
+ * What is seen, from what stands in a page (pace_seen.c): a tenant's row, then each of its processes' lines, which may change
+ * meanwhile; at last whether anybody need be held. A tenant of lines without a row counts as a light one.
+ */
+void pace_see_tenant(const struct pace_tenant *row, struct pace_seen *s);
+void pace_see_line(const struct pace_proc *line, uint64_t now_ns, struct pace_seen *s);
+bool pace_see_all(struct pace_case *c);
+/* What is expected of the owner is so late that it may be dead. */
+bool pace_is_late(const struct pace_table *t, unsigned state, uint64_t now_ns);
+
 /* Everything but abi, uuid, clock and boot, from the cost of a switch; 0: not known. */
 void pace_parameters(struct pace_head *head, uint32_t switch_ns);
 /* Brings parameters that anybody may have written into their ranges. */

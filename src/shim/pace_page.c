@@ -10,7 +10,7 @@
 
 enum { PROBE_NS = 1000000000, RETRY_NS = 20000 };
 
-static const uint64_t WORK_MAX_NS = UINT64_C(1000000000000), SPOILT_NS = UINT64_C(10000000000);
+static const uint64_t SPOILT_NS = UINT64_C(10000000000);
 
 bool pace_is_valid(const struct pace_page *page, uint64_t len)
 {
@@ -26,7 +26,7 @@ static bool cas(uint64_t *word, uint64_t from, uint64_t to)
 /* Clears the line of a process that is no more. */
 static bool bury(struct pace *p, unsigned slot)
 {
-	struct pace_proc *proc = &p->page->procs[slot];
+	struct pace_proc *proc = &p->lines->procs[slot];
 
 	if (slot == p->slot || !p->hooks.seize(p->hooks.arg, slot))
 		return false;
@@ -37,56 +37,21 @@ static bool bury(struct pace *p, unsigned slot)
 	return true;
 }
 
-/*
- * What a line says of work that is not done: {all of it, what of that remains}. Its process may not have looked at the device
- * for a while: what it would have seen is taken as done.
- */
-static void see_work(struct pace_proc *proc, uint64_t now_ns, uint64_t ret[2])
+static unsigned top_of(const struct pace *p)
 {
-	uint64_t submitted = LOAD(&proc->submitted_ns), completed = LOAD(&proc->completed_ns);
-	uint64_t began = LOAD(&proc->done_ns), ran;
+	unsigned top = LOAD(&p->lines->top);
 
-	ret[0] = submitted > completed ? submitted - completed : 0;
-	if (ret[0] > WORK_MAX_NS)
-		ret[0] = WORK_MAX_NS;
-	ran = now_ns > began ? now_ns - began : 0;
-	ret[1] = ret[0] > ran ? ret[0] - ran : 0;
-}
-
-static void see_proc(struct pace_proc *proc, struct pace_seen *s, uint64_t now_ns)
-{
-	uint64_t work[2], done = LOAD(&proc->done_ns), want = LOAD(&proc->want_ns);
-
-	see_work(proc, now_ns, work);
-	s->is_here = true;
-	s->outstanding_ns += work[0];
-	s->remaining_ns += work[1];
-	if (want <= now_ns && want > s->want_ns)
-		s->want_ns = want;
-	if (done <= now_ns && done >= s->done_ns) {
-		s->done_ns = done;
-		s->gap_ns = LOAD(&proc->gap_ns);
-	}
+	return top < PACE_PROCS ? top : PACE_PROCS;
 }
 
 /* all: looks for the dead everywhere; else only among the owner's processes, if that is somebody. */
 static void see(struct pace *p, struct pace_case *c, unsigned owner, bool all)
 {
-	unsigned top = LOAD(&p->page->top), n = 0;
-	bool is_capped = false;
+	unsigned top = top_of(p);
+	bool is_shared;
 
-	if (top > PACE_PROCS)
-		top = PACE_PROCS;
-	for (unsigned i = 0; i < PACE_TENANTS; i++) {
-		const struct pace_tenant *t = &p->page->tenants[i];
-		uint32_t cap = LOAD(&t->cap_milli);
-
-		c->seen[i] = (struct pace_seen){.weight_milli = LOAD(&t->weight_milli),
-		        .cap_milli = cap < 1      ? 1
-		                     : cap < 1000 ? cap
-		                                  : 1000,
-		        .flags = LOAD(&t->flags)};
-	}
+	for (unsigned i = 0; i < PACE_TENANTS; i++)
+		pace_see_tenant(&p->page->tenants[i], &c->seen[i]);
 	for (unsigned slot = 0; slot < top; slot++) {
 		struct pace_proc *proc = &p->page->procs[slot];
 		unsigned i = LOAD(&proc->tenant);
@@ -95,27 +60,11 @@ static void see(struct pace *p, struct pace_case *c, unsigned owner, bool all)
 			continue;
 		if ((all || i == owner) && bury(p, slot))
 			continue;
-		see_proc(proc, &c->seen[i], c->now_ns);
+		pace_see_line(proc, c->now_ns, &c->seen[i]);
 	}
-	for (unsigned i = 0; i < PACE_TENANTS; i++) {
-		if (c->seen[i].is_here && !c->seen[i].weight_milli)
-			c->seen[i].weight_milli = 1;
-		n += c->seen[i].is_here;
-		is_capped |= c->seen[i].is_here && c->seen[i].cap_milli < 1000;
-	}
-	if (LOAD(&p->page->is_shared) != (n > 1 || is_capped))
-		STORE(&p->page->is_shared, n > 1 || is_capped);
-}
-
-/* Whether what is expected of the owner is so late that it may be dead. */
-static bool is_late(const struct pace_table *t, unsigned state, uint64_t now_ns)
-{
-	uint64_t due = t->end_ns;
-
-	if (state == PACE_CLOSING)
-		due = t->drained_ns > t->closed_ns ? t->drained_ns : t->closed_ns;
-	return state != PACE_FREE && due != PACE_NEVER && now_ns > due &&
-	       now_ns - due > PACE_GRACE_NS;
+	is_shared = pace_see_all(c);
+	if (LOAD(&p->page->is_shared) != is_shared)
+		STORE(&p->page->is_shared, is_shared);
 }
 
 /* Whether the one who holds the lock may be passed over. */
@@ -157,6 +106,32 @@ static void publish(
 	}
 }
 
+/* Has the agent judge, unless it has yet to look since we asked last. Its answer comes by `turn`. */
+static uint64_t ask(struct pace *p, uint64_t now_ns)
+{
+	if (now_ns - LOAD(&p->lines->probed_ns) > PROBE_NS) {
+		STORE(&p->lines->probed_ns, now_ns);
+		for (unsigned slot = 0; slot < top_of(p); slot++)
+			if (LOAD(&p->lines->procs[slot].pid))
+				bury(p, slot);
+	}
+	if (LOAD(&p->page->judged_ns) >= LOAD(&p->asked_ns)) {
+		STORE(&p->asked_ns, now_ns);
+		p->hooks.ask(p->hooks.arg);
+	}
+	return now_ns + 2 * (uint64_t)p->head.quantum_ns;
+}
+
+bool pace_is_unjudged(const struct pace *p)
+{
+	uint64_t asked = LOAD(&p->asked_ns), now;
+
+	if (!p->hooks.ask || LOAD(&p->page->judged_ns) >= asked)
+		return false;
+	now = p->hooks.now(p->hooks.arg);
+	return now > asked && now - asked > PACE_ABSENT_NS;
+}
+
 uint64_t pace_judge(struct pace *p)
 {
 	struct pace_page *page = p->page;
@@ -168,10 +143,8 @@ uint64_t pace_judge(struct pace *p)
 	struct pace_case c;
 	bool all;
 
-	if (p->hooks.ask) {
-		p->hooks.ask(p->hooks.arg);
-		return now + 2 * (uint64_t)p->head.quantum_ns;
-	}
+	if (p->hooks.ask)
+		return ask(p, now);
 	if (PACE_STATE(word) & PACE_LOCKED && !may_take_over(p, word, now))
 		return now + RETRY_NS;
 	locked = PACE_WORD(owner, state | PACE_LOCKED, p->slot, PACE_NUMBER(word));
@@ -183,7 +156,7 @@ uint64_t pace_judge(struct pace *p)
 	all = now - LOAD(&page->probed_ns) > PROBE_NS;
 	if (all)
 		STORE(&page->probed_ns, now);
-	see(p, &c, is_late(&t, state, now) ? owner : PACE_NOBODY, all);
+	see(p, &c, pace_is_late(&t, state, now) ? owner : PACE_NOBODY, all);
 	pace_decide(&c, &t, &v);
 	if (v.is_unused)
 		STORE(&page->probed_ns, 0);
@@ -194,14 +167,14 @@ uint64_t pace_judge(struct pace *p)
 void pace_mend(struct pace *p)
 {
 	struct pace_proc *me = p->me;
-	unsigned top = LOAD(&p->page->top);
+	unsigned top = LOAD(&p->lines->top);
 	uint64_t ahead;
 
 	if (LOAD(&me->tenant) != p->tenant)
 		STORE(&me->tenant, p->tenant);
-	if (LOAD(&me->pid) != 1 + p->slot)
-		STORE(&me->pid, 1 + p->slot);
-	while (top <= p->slot && !__atomic_compare_exchange_n(&p->page->top, &top, p->slot + 1,
+	if (LOAD(&me->pid) != p->pid)
+		STORE(&me->pid, p->pid);
+	while (top <= p->slot && !__atomic_compare_exchange_n(&p->lines->top, &top, p->slot + 1,
 	                                 false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		;
 	ahead = LOAD(&me->submitted_ns) - LOAD(&me->completed_ns);
@@ -209,22 +182,24 @@ void pace_mend(struct pace *p)
 		STORE(&me->completed_ns, LOAD(&me->submitted_ns) - p->given_ns);
 }
 
-void pace_join(struct pace *p, struct pace_page *page, unsigned slot, unsigned tenant,
-        const struct pace_hooks *hooks)
+void pace_join(struct pace *p, struct pace_page *page, struct pace_page *lines, unsigned slot,
+        unsigned tenant, const struct pace_hooks *hooks)
 {
 	p->hooks = *hooks;
 	p->head = page->head;
 	pace_sanitize(&p->head);
 	p->slot = slot;
 	p->tenant = tenant;
-	p->me = &page->procs[slot];
+	p->lines = lines;
+	p->pid = (uint32_t)hooks->now(hooks->arg) | 1;
+	p->me = &lines->procs[slot];
 	memset(p->me, 0, sizeof(*p->me));
 	p->me->tenant = tenant;
 	p->late_ns = 100000;
 	p->is_parked = 1;
 	p->page = page;
 	pace_mend(p);
-	STORE(&page->probed_ns, 0);
+	STORE(&lines->probed_ns, 0);
 	pace_judge(p);
 }
 

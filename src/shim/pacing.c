@@ -6,9 +6,6 @@
  */
 #include "shim/pacing.h"
 
-#include "../../tables/fake_clock.h"
-
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -27,18 +24,24 @@
 enum { UNKNOWN, HELD, FREE_OF_IT };
 
 #define DESCRIPTOR_FROM 400 /* as the ledger's */
-#define SPIN_NS         1000
+#define SPIN_NS         5000
 #define CAPTURE_NAP_NS  1000000
+
+/* A file, as long as the program does not close what it did not open. */
+struct opened {
+	int fd;
+	dev_t device;
+	ino_t inode;
+};
 
 struct pacing {
 	struct pace core;
 	uint32_t state;
 	unsigned slice;
-	int fd; /* of the page, as long as the program does not close it */
-	dev_t device;
-	ino_t inode;
+	struct opened lines_file; /* of the page that our line is in */
+	struct opened ask_file;   /* where the agent judges */
 	bool has_helper;
-	struct pace_page *page;
+	struct pace_page *page, *lines;
 	uint64_t tick; /* of the processor's counter, in ns / 2^32; 0: CLOCK_MONOTONIC */
 	struct marks *marks;
 };
@@ -75,9 +78,7 @@ static void find_clock(void)
 {
 	if (is_clock_known)
 		return;
-	const struct fake_clock *(*of)(void) = NULL;
-	*(void **)&of = dlsym(real.handle, "berthFakeClock");
-	simulated = of != NULL ? of() : NULL;
+	simulated = real.berthFakeClock != NULL ? real.berthFakeClock() : NULL;
 	is_clock_known = true;
 }
 
@@ -92,8 +93,12 @@ static void on_wake(void *arg, uint32_t *word)
 static void pause_for(const struct pacing *g, const struct pace_wait *w)
 {
 	uint64_t now = on_now((void *)g);
+	if (simulated != NULL && w->is_spin) {
+		simulated->spin(SPIN_NS);
+		return;
+	}
 	if (simulated != NULL) {
-		simulated->wait(w->word, w->value, w->is_spin ? now + SPIN_NS : w->until_ns);
+		simulated->wait(w->word, w->value, w->until_ns);
 		return;
 	}
 	if (w->is_spin) {
@@ -167,24 +172,33 @@ static int byte_lock(int fd, int command, unsigned slot, int type)
 	return rc;
 }
 
-/* A program may close what it did not open, and then that number is a file of its own. */
-static bool is_page(const struct pacing *g)
+/* That number may by now be of a file of the program's own. */
+static bool is_open(const struct opened *o)
 {
 	struct stat st;
-	return fstat(g->fd, &st) == 0 && st.st_dev == g->device && st.st_ino == g->inode;
+	return fstat(o->fd, &st) == 0 && st.st_dev == o->device && st.st_ino == o->inode;
 }
 
 static bool on_seize(void *arg, unsigned slot)
 {
 	const struct pacing *g = arg;
-	return is_page(g) && byte_lock(g->fd, F_OFD_SETLK, slot, F_WRLCK) == 0;
+	return is_open(&g->lines_file) &&
+	       byte_lock(g->lines_file.fd, F_OFD_SETLK, slot, F_WRLCK) == 0;
 }
 
 static void on_let_go(void *arg, unsigned slot)
 {
 	const struct pacing *g = arg;
-	if (is_page(g))
-		byte_lock(g->fd, F_OFD_SETLK, slot, F_UNLCK);
+	if (is_open(&g->lines_file))
+		byte_lock(g->lines_file.fd, F_OFD_SETLK, slot, F_UNLCK);
+}
+
+/* What does not fit into the FIFO was asked already. We can read from it, too, so nobody's end is a signal to us. */
+static void on_ask(void *arg)
+{
+	const struct pacing *g = arg;
+	if (is_open(&g->ask_file))
+		(void)!write(g->ask_file.fd, "", 1);
 }
 
 /* -- marks -- */
@@ -203,42 +217,84 @@ static bool on_query(void *arg, unsigned mark, uint64_t *ret_ns)
 
 /* -- life -- */
 
-/* The page beside the ledger: slice-N, pace-N. */
-static bool map_page(struct pacing *g, const struct ledger *ledger)
+static void close_file(struct opened *o)
+{
+	if (is_open(o))
+		close(o->fd);
+	*o = (struct opened){.fd = -1};
+}
+
+/* What stands beside the ledger slice-N under the name WHAT-N. */
+static bool open_file(struct opened *o, const struct ledger *ledger, const char *what, int flags)
 {
 	char path[LEDGER_PATH_MAX];
 	const char *name = strrchr(ledger->path, '/');
-	if (name == NULL || strncmp(name, "/slice-", 7) != 0 ||
-	        snprintf(path, sizeof path, "%.*s/pace-%s", (int)(name - ledger->path),
-	                ledger->path, name + 7) >= (int)sizeof path)
-		return false;
-	int low = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (low < 0)
-		return false;
-	g->fd = fcntl(low, F_DUPFD_CLOEXEC, DESCRIPTOR_FROM);
-	if (g->fd >= 0)
-		close(low);
-	else
-		g->fd = low;
 	struct stat st;
-	if (fstat(g->fd, &st) == 0 && st.st_size >= (off_t)sizeof(struct pace_page)) {
-		g->device = st.st_dev;
-		g->inode = st.st_ino;
-		g->page = mmap(NULL, sizeof *g->page, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
-		if (g->page != MAP_FAILED && pace_is_valid(g->page, (uint64_t)st.st_size) &&
-		        !(g->page->head.flags & PACE_JUDGED))
-			return true;
-		if (g->page != MAP_FAILED)
-			munmap(g->page, sizeof *g->page);
+	if (name == NULL || strncmp(name, "/slice-", 7) != 0 ||
+	        snprintf(path, sizeof path, "%.*s/%s-%s", (int)(name - ledger->path), ledger->path,
+	                what, name + 7) >= (int)sizeof path)
+		return false;
+	int low = open(path, flags | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	if (low < 0 || fstat(low, &st) < 0)
+		return false;
+	int high = fcntl(low, F_DUPFD_CLOEXEC, DESCRIPTOR_FROM);
+	if (high >= 0)
+		close(low);
+	*o = (struct opened){high >= 0 ? high : low, st.st_dev, st.st_ino};
+	return true;
+}
+
+static struct pace_page *map_page(const struct opened *o, int protection)
+{
+	struct stat st;
+	if (fstat(o->fd, &st) < 0 || st.st_size < (off_t)sizeof(struct pace_page))
+		return NULL;
+	struct pace_page *page = mmap(NULL, sizeof *page, protection, MAP_SHARED, o->fd, 0);
+	if (page != MAP_FAILED && pace_is_valid(page, (uint64_t)st.st_size))
+		return page;
+	if (page != MAP_FAILED)
+		munmap(page, sizeof *page);
+	return NULL;
+}
+
+static void unmap(struct pacing *g)
+{
+	if (g->lines != NULL && g->lines != g->page)
+		munmap(g->lines, sizeof *g->lines);
+	if (g->page != NULL)
+		munmap(g->page, sizeof *g->page);
+	g->page = g->lines = NULL;
+	close_file(&g->lines_file);
+	close_file(&g->ask_file);
+}
+
+/* A page that the agent judges is never written here, also where we might. */
+static bool map_all(struct pacing *g, const struct ledger *ledger)
+{
+	struct opened page;
+	g->lines_file.fd = g->ask_file.fd = -1;
+	if (!open_file(&page, ledger, "pace", O_RDONLY))
+		return false;
+	g->page = map_page(&page, PROT_READ);
+	close(page.fd);
+	if (g->page != NULL && (g->page->head.flags & PACE_JUDGED)) {
+		if (open_file(&g->lines_file, ledger, "own", O_RDWR) &&
+		        open_file(&g->ask_file, ledger, "ask", O_RDWR))
+			g->lines = map_page(&g->lines_file, PROT_READ | PROT_WRITE);
+	} else if (g->page != NULL) {
+		munmap(g->page, sizeof *g->page);
+		g->page = NULL;
+		if (open_file(&g->lines_file, ledger, "pace", O_RDWR))
+			g->page = g->lines = map_page(&g->lines_file, PROT_READ | PROT_WRITE);
 	}
-	g->page = NULL;
-	close(g->fd);
-	return false;
+	if (g->lines == NULL)
+		unmap(g);
+	return g->lines != NULL;
 }
 
 static bool join(struct pacing *g, const struct ledger *ledger)
 {
-	const struct pace_hooks hooks = {.now = on_now,
+	struct pace_hooks hooks = {.now = on_now,
 	        .wake = on_wake,
 	        .kick = on_kick,
 	        .seize = on_seize,
@@ -249,14 +305,13 @@ static bool join(struct pacing *g, const struct ledger *ledger)
 	unsigned slot = 0;
 	if (!(ledger->grant.flags & SLICE_HOLDS_COMPUTE) || ledger->grant.tenant >= PACE_TENANTS ||
 	        real.cuEventCreate == NULL || real.cuEventRecord == NULL ||
-	        real.cuEventQuery == NULL || real.cuCtxGetCurrent == NULL || !map_page(g, ledger))
+	        real.cuEventQuery == NULL || real.cuCtxGetCurrent == NULL || !map_all(g, ledger))
 		return false;
-	while (slot < PACE_PROCS && byte_lock(g->fd, F_OFD_SETLK, slot, F_WRLCK) != 0)
+	while (slot < PACE_PROCS && byte_lock(g->lines_file.fd, F_OFD_SETLK, slot, F_WRLCK) != 0)
 		slot++;
 	if (slot == PACE_PROCS) {
 		shim_log("%s: no room among those who take turns", ledger->path);
-		munmap(g->page, sizeof *g->page);
-		close(g->fd);
+		unmap(g);
 		return false;
 	}
 	find_clock();
@@ -264,7 +319,8 @@ static bool join(struct pacing *g, const struct ledger *ledger)
 	g->marks = marks_of(g->slice);
 	uint64_t hz = g->page->head.tsc_hz;
 	g->tick = hz > 1000000 ? (uint64_t)(((unsigned __int128)1000000000 << 32) / hz) : 0;
-	pace_join(&g->core, g->page, slot, ledger->grant.tenant, &hooks);
+	hooks.ask = g->page->head.flags & PACE_JUDGED ? on_ask : NULL;
+	pace_join(&g->core, g->page, g->lines, slot, ledger->grant.tenant, &hooks);
 	__atomic_store_n(&is_used, true, __ATOMIC_RELEASE);
 	return true;
 }
@@ -319,9 +375,7 @@ void pacing_forked(void)
 		if (g->state == UNKNOWN)
 			continue;
 		if (g->state == HELD) {
-			munmap(g->page, sizeof *g->page);
-			if (is_page(g))
-				close(g->fd);
+			unmap(g);
 			marks_forget(g->marks);
 		}
 		memset(g, 0, sizeof *g);

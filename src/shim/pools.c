@@ -109,8 +109,15 @@ static enum cu_result settle(struct pool *pool, struct charge *charge)
 {
 	uint64_t reserved_bytes, idle_bytes,
 	        own_bytes = charge != NULL ? charge->reserved_bytes : 0;
-	if (pool->is_free || pool->is_gone || !ask(pool, &reserved_bytes, &idle_bytes))
+	if (pool->is_free || pool->is_gone)
 		return CU_SUCCESS;
+	if (!ask(pool, &reserved_bytes, &idle_bytes)) {
+		/* It may have grown by all that was reserved for it; the next answer says by how much. */
+		if (charge != NULL)
+			charge_end(charge, pool->kind, own_bytes);
+		pool->bytes += own_bytes;
+		return CU_SUCCESS;
+	}
 	if (reserved_bytes <= pool->bytes) {
 		charge_return(pool->device, pool->kind, pool->bytes - reserved_bytes);
 		pool->bytes = reserved_bytes;
@@ -469,6 +476,9 @@ static enum cu_result allocate(struct request *request, cu_ptr *dptr)
 /* What was allocated by itself is no pool's: it goes back when the stream has come so far. */
 static enum cu_result free_alone(const struct request *request, const struct table_entry *entry)
 {
+	/* It cannot become a node of a graph, and to wait would spoil that. */
+	if (is_capturing(request))
+		return CU_ERROR_NOT_SUPPORTED;
 	enum cu_result (*wait)(struct cu_stream *) =
 	        request->is_per_thread ? real.cuStreamSynchronize_ptsz : real.cuStreamSynchronize;
 	enum cu_result rc = wait != NULL ? wait(request->stream) : CU_ERROR_NOT_SUPPORTED;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "../../tables/cuda_abi.h"
+#include "../../tables/fake_clock.h"
 
 /* What the interposer itself asks the driver, of the functions that it does not stand in front of. */
 /* clang-format off */
@@ -50,6 +51,7 @@
 #define CUDA(use, since, symbol, name, stream, params, args) CUDA_MEMBER_##use(symbol)
 struct real {
 	void *handle;
+	const struct fake_clock *(*berthFakeClock)(void); /* of a simulated driver */
 	REAL_USES(CUDA_MEMBER)
 #include "../../tables/cuda.def"
 };

@@ -30,8 +30,8 @@ enum cu_result shim_start(int state);
 /* The text goes to standard error when BERTH_SHIM_LOG is 1, and nowhere else. */
 void shim_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Begins the map from the driver's functions to our wrappers; called once, when `real` is filled in. */
-void shim_route_begin(void);
+/* Asks the driver for what it does not export; when what it exports is filled in. */
+void shim_route_complete(struct real *driver);
 
 /* An answer of the ledger in the driver's words. */
 enum cu_result shim_answer(int answer);

@@ -58,8 +58,13 @@ enum cu_result shim_answer(int answer)
 	                               : CU_ERROR_SYSTEM_NOT_READY;
 }
 
-static int find_driver(void)
+/*
+ * Without a lock of ours: the loader holds its own while the constructors of a library run, and these may call us. Several threads
+ * may be here at the same time, and find the same.
+ */
+static int find_driver(struct real *found)
 {
+	*found = (struct real){0};
 	void *handle = dlopen(REAL_NAME, RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
 	if (handle == NULL)
 		handle = dlopen(REAL_NAME, RTLD_LAZY | RTLD_LOCAL);
@@ -72,19 +77,20 @@ static int find_driver(void)
 		shim_log("%s is the interposer itself", REAL_NAME);
 		return -1;
 	}
-#define FIND(symbol)       *(void **)&real.symbol = dlsym(handle, #symbol);
+#define FIND(symbol)       *(void **)&found->symbol = dlsym(handle, #symbol);
 #define FIND_GUARD(symbol) FIND(symbol)
 #define FIND_PLAIN(symbol)
 #define CUDA(use, since, symbol, name, stream, params, args) FIND_##use(symbol)
 	REAL_USES(FIND)
 #include "../../tables/cuda.def"
 #undef CUDA
-	if (real.cuInit == NULL) {
+	FIND(berthFakeClock)
+	if (found->cuInit == NULL) {
 		shim_log("%s is no driver", REAL_NAME);
 		return -1;
 	}
-	real.handle = handle;
-	shim_route_begin();
+	found->handle = handle;
+	shim_route_complete(found);
 	return 0;
 }
 
@@ -128,10 +134,12 @@ static void after_fork(void)
 		begin_anew();
 }
 
-static enum cu_result start_driver(void)
+static enum cu_result start_driver(const struct real *found)
 {
 	if (shim.state >= SHIM_HAS_DRIVER)
 		return CU_SUCCESS;
+	if (found->cuInit == NULL)
+		return CU_ERROR_SYSTEM_NOT_READY;
 	if (mark == NULL) {
 		void *page = mmap(
 		        NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -141,8 +149,7 @@ static enum cu_result start_driver(void)
 		mark = page;
 		pthread_atfork(NULL, NULL, after_fork);
 	}
-	if (find_driver() != 0)
-		return CU_ERROR_SYSTEM_NOT_READY;
+	real = *found;
 	*mark = 1;
 	shim.mark = mark;
 	__atomic_store_n(&shim.state, SHIM_HAS_DRIVER, __ATOMIC_RELEASE);
@@ -152,9 +159,13 @@ static enum cu_result start_driver(void)
 enum cu_result shim_start(int state)
 {
 	int cancel;
+	struct real found;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	if (__atomic_load_n(&shim.state, __ATOMIC_ACQUIRE) < SHIM_HAS_DRIVER &&
+	        find_driver(&found) != 0)
+		found.cuInit = NULL;
 	pthread_mutex_lock(&start_mutex);
-	enum cu_result rc = start_driver();
+	enum cu_result rc = start_driver(&found);
 	if (rc == CU_SUCCESS && *mark == 0)
 		begin_anew();
 	if (rc == CU_SUCCESS && state >= SHIM_READY && shim.state < SHIM_READY) {

@@ -188,6 +188,7 @@ static const struct field note_fields[] = {
 	FIELD(link_note, 2, FIELD_TASK, id.task),
 	FIELD(link_note, 3, FIELD_U64, epoch),
 	FIELD(link_note, 4, FIELD_TEXT, text),
+	FIELD(link_note, 5, FIELD_U32, cause),
 };
 static const struct field used_slice_fields[] = {
 	FIELD_OF_FIXED(slice_record, 1, device),

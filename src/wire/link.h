@@ -125,7 +125,7 @@ struct link_start {
 struct link_stop {
 	struct job_id id;
 	uint64_t epoch;
-	enum spool_cause cause; /* STOPPED, TIMEOUT, SHUTDOWN, GPU_MEMORY */
+	enum spool_cause cause; /* STOPPED, TIMEOUT, SHUTDOWN, GPU_MEMORY, GPU_AROUND */
 	bool force;
 };
 
@@ -139,6 +139,8 @@ struct link_note {
 	struct job_id id;
 	uint64_t epoch;
 	char *text;
+	enum spool_cause
+	        cause; /* what an end would have: GPU_MEMORY, GPU_AROUND; anything else is taken for the first */
 };
 
 struct link_use {

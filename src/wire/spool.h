@@ -34,11 +34,12 @@ enum spool_cause {
 	SPOOL_STOPPED,    /* on request (cancel) */
 	SPOOL_TIMEOUT,    /* its time limit */
 	SPOOL_SHUTDOWN,   /* `berth down`, or a TERM to the keeper: the machine goes down */
-	SPOOL_GPU_MEMORY, /* ended by the watchdog */
+	SPOOL_GPU_MEMORY, /* ended by the watchdog: it used more than its slices */
 	SPOOL_OOM,        /* killed by the kernel for memory */
 	SPOOL_EXEC_FAILED, /* never began; `text` says why; exit code 126 or 127 as a shell would give */
 	SPOOL_KEEPER_KILLED, /* written by the sweeper, not by the keeper */
 	SPOOL_SETUP_FAILED,  /* account, directory, output file, terminal; `text` says why */
+	SPOOL_GPU_AROUND,    /* ended by the watchdog: it went around what holds its slices */
 	SPOOL_CAUSE_MAX
 };
 

@@ -173,9 +173,9 @@ static double launch_ns(bool is_shared, bool is_waited_for)
 	page.word = PACE_WORD(0, PACE_OPEN, 0, 0);
 	for (unsigned i = 0; i < 2; i++)
 		page.tenants[i] = (struct pace_tenant){.weight_milli = 500, .cap_milli = 1000};
-	pace_join(&p, &page, 0, 0, &hooks);
+	pace_join(&p, &page, &page, 0, 0, &hooks);
 	if (is_shared)
-		pace_join(&other, &page, 1, 1, &hooks);
+		pace_join(&other, &page, &page, 1, 1, &hooks);
 	page.word = PACE_WORD(0, PACE_OPEN, 0, 0);
 	page.tables[0].end_ns = is_waited_for ? PACE_NEVER - 1 : PACE_NEVER;
 	for (unsigned round = 0; round < 15; round++) {

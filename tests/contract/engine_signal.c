@@ -62,7 +62,7 @@ void case_force(void **state)
 void case_causes(void **state)
 {
 	static const enum spool_cause causes[] = {
-	        SPOOL_STOPPED, SPOOL_TIMEOUT, SPOOL_SHUTDOWN, SPOOL_GPU_MEMORY};
+	        SPOOL_STOPPED, SPOOL_TIMEOUT, SPOOL_SHUTDOWN, SPOOL_GPU_MEMORY, SPOOL_GPU_AROUND};
 	struct scene *s = *state;
 
 	for (size_t i = 0; i < ARRAY_LEN(causes); i++)

@@ -96,6 +96,17 @@ END
   [ ! -e "$D/run/slices" ]
 }
 
+@test "an agent that ends while the driver does not answer leaves no ledger" {
+  [ -z "$FLOW_USER" ] || skip "it takes 6 s, and is the same for everybody"
+  up
+  b submit --gpu 0.25 -- sleep 60
+  becomes 1 RUNNING
+  # The agent waits for a scan, to see that the job has released its device, and then for it no more.
+  "$BERTH_BUILD/fake/fake-gpu" "$D/sim/gpus.sim" slow 30000 nvmlDeviceGetMemoryInfo
+  b down
+  none find /dev/shm -maxdepth 1 -name "berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*"
+}
+
 @test "a scrubbed environment changes nothing, where root makes mounts" {
   has_mounts || skip "no mounts for jobs of this one"
   up
@@ -124,8 +135,8 @@ END
   up
   b submit --gpu 0.5 -- sh -c "exec '$BERTH_BUILD/fake/fake-gpu' - use \$CUDA_VISIBLE_DEVICES 1GiB -- sleep 60"
   b submit --gpu 0.25 -- ./cuda exact hold
-  eventually is gpu_memory_limit job 1 '.reasons[0].code // empty'
-  has "$(b show 1)" "without the interposer that holds its slice"
+  eventually is gpu_around job 1 '.reasons[0].code // empty'
+  has "$(b show 1)" "has 1 GiB on $(job 1 '.slices[0].device') by NVML and does not stand in the job's ledger (0 B)"
   [ "$(state 1)" = RUNNING ]
   [ "$(job 2 '.reasons | length')" = 0 ]
   eventually eval "b show 1 | grep -q 'uses 0 B (by the driver 1 GiB more)'"
@@ -135,8 +146,10 @@ END
   export BERTH_CONF_GPU_WATCHDOG=end
   up
   b submit --gpu 0.5 -- sh -c "exec '$BERTH_BUILD/fake/fake-gpu' - use \$CUDA_VISIBLE_DEVICES 1GiB -- sleep 60"
-  run -137 b wait 1
-  has "$(b show 1)" "without the interposer that holds its slice"
+  run -143 b wait 1
+  [ "$(state 1)" = CANCELLED ]
+  [ "$(job 1 '.reasons[0].code')" = gpu_around ]
+  has "$(b show 1)" "does not load the interposer"
 }
 
 @test "gpu.mechanism: none, of all or of a model: nothing holds it, and that is said" {

@@ -9,6 +9,7 @@ flow_setup() {
   copy_build "$T/old"
   find "$FLOW_BUILD/tests/flow/next" -maxdepth 1 -type f -name "berth*" -exec cp {} "$T/new/" \;
   cp -P "$T/old/fake"/* "$T/new/fake/"
+  cp -r "$T/old/shim" "$T/new/"
   chmod -R a+rX "$T"
   use old
   up

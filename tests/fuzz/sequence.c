@@ -212,8 +212,8 @@ static struct attempt_end random_end(struct sequence *s, bool is_stopped)
 {
 	static const enum reason reasons[] = {REASON_EXITED, REASON_EXITED, REASON_EXITED,
 	        REASON_SIGNALLED, REASON_TIME_LIMIT, REASON_MEMORY_LIMIT, REASON_GPU_MEMORY_LIMIT,
-	        REASON_EXEC_FAILED, REASON_KEEPER_KILLED, REASON_SHUTDOWN, REASON_DEVICE_LOST,
-	        REASON_NO_DISK, REASON_CANCELLED};
+	        REASON_GPU_AROUND, REASON_EXEC_FAILED, REASON_KEEPER_KILLED, REASON_SHUTDOWN,
+	        REASON_DEVICE_LOST, REASON_NO_DISK, REASON_CANCELLED};
 	struct attempt_end end = {.wall_ms = s->now.wall_ms, .peak_mem_bytes = 4096, .cpu_ms = 7};
 
 	end.reason = reasons[dice_below(&s->dice, ARRAY_LEN(reasons))];

@@ -1,19 +1,10 @@
 """What others' programs do in a slice, one word each; the last line begins with "ok", or says what was wrong.
 
-usage: frameworks.py nvml | torch-memory | torch-train | torch-graph | cupy | jax | NAME-installed
+usage: frameworks.py torch-memory | torch-train | torch-graph | cupy | jax | NAME-installed
 """
-import ctypes
 import importlib.util
 import sys
 import time
-
-
-def nvml():
-    lib, device, memory = ctypes.CDLL("libnvidia-ml.so.1"), ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()
-    if lib.nvmlInit_v2() or lib.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)):
-        return "NVML does not answer"
-    lib.nvmlDeviceGetMemoryInfo(device, memory)
-    return f"{memory[0]} {memory[2]}"
 
 
 def torch_memory():
@@ -96,7 +87,7 @@ def main():
     if word.endswith("-installed"):
         print("installed" if importlib.util.find_spec(word[:-len("-installed")]) else "not installed")
         return 0
-    words = {"nvml": nvml, "torch-memory": torch_memory, "torch-train": torch_train, "torch-graph": torch_graph, "cupy": cupy, "jax": jax}
+    words = {"torch-memory": torch_memory, "torch-train": torch_train, "torch-graph": torch_graph, "cupy": cupy, "jax": jax}
     if word not in words:
         sys.exit(__doc__)
     print(words[word]())

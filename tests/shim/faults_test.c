@@ -1,82 +1,118 @@
-/* The n-th call of the driver fails, whichever it is: nothing stays charged that the card has not given, and nothing is given free. */
-#include "shim_box.h"
+/*
+ * Each wrapper while the driver fails: first in the call that it stands in front of, then in each one that it makes itself. Nothing
+ * stays charged that the card has not given, nothing is given free, and a program is told what the driver said.
+ */
+#include "every_call.h"
 
-/* What a program might do, without a look at what it is told; at its end all is given back, as far as it was had. */
-static void live(void)
+#define N_INNER 32 /* more than any wrapper makes */
+
+static size_t row;
+static bool was_met; /* the fault, by the call */
+
+/* A fault that was not met is met now. */
+static bool is_left(void)
 {
-	struct cu_ctx *ctx = NULL, *primary = NULL;
-	cu_ptr p[5] = {0};
-	size_t pitch, left;
-	cu_handle h = 0;
-	struct cu_pool *pool = NULL;
-	struct cu_array *array = NULL;
-	struct cu_array_desc desc = {.width = 1024, .height = 1024, .format = 0x20, .channels = 4};
-	struct cu_mem_prop prop = {.type = 1, .location = {CU_LOCATION_DEVICE, 0}};
-	cu.cuCtxCreate_v2(&ctx, 0, 0);
-	cu.cuDevicePrimaryCtxRetain(&primary, 0);
-	cu.cuMemAlloc_v2(&p[0], 10 * MIB);
-	cu.cuMemAlloc_v2(&p[1], 1000);
-	cu.cuMemAllocPitch_v2(&p[2], &pitch, 1000, 4000, 4);
-	cu.cuMemAllocManaged(&p[3], 6 * MIB, 1);
-	cu.cuMemCreate(&h, 8 * MIB, &prop, 0);
-	cu.cuArrayCreate_v2(&array, &desc);
-	cu.cuDeviceGetDefaultMemPool(&pool, 0);
-	cu.cuMemAllocAsync(&p[4], 12 * MIB, NULL);
-	cu.cuMemGetInfo_v2(&left, NULL);
-	/* Given back until the driver says so: a call that failed once does not fail twice. */
-	for (int turn = 0; turn < 2; turn++) {
-		for (int i = 0; i < 4; i++)
-			if (p[i] != 0 && cu.cuMemFree_v2(p[i]) == CU_SUCCESS)
-				p[i] = 0;
-		if (p[4] != 0 && cu.cuMemFreeAsync(p[4], NULL) == CU_SUCCESS)
-			p[4] = 0;
-		if (h != 0 && cu.cuMemRelease(h) == CU_SUCCESS)
-			h = 0;
-		if (array != NULL && cu.cuArrayDestroy(array) == CU_SUCCESS)
-			array = NULL;
-	}
-	cu.cuStreamSynchronize(NULL);
-	cu.cuStreamSynchronize(NULL);
-	if (primary != NULL && cu.cuDevicePrimaryCtxRelease_v2(0) != CU_SUCCESS)
-		cu.cuDevicePrimaryCtxRelease_v2(0);
-	if (ctx != NULL && cu.cuCtxDestroy_v2(ctx) != CU_SUCCESS)
-		cu.cuCtxDestroy_v2(ctx);
+	int n;
+	for (int i = 0; i < N_INNER; i++)
+		if (driver.cuDeviceGetCount(&n) != CU_SUCCESS)
+			return true;
+	return false;
 }
 
-#define N_FAULTS 200 /* more than a life has calls */
-
-/* One life with the n-th call failing, and one without: says whether there was such a call. */
-static int fail_at;
-
-PART(nth_call_fails, CARD)
+static void same(const char *when, int n)
 {
-	char line[64];
+	cu.cuCtxSynchronize();
+	if (used() != physical())
+		fail_msg("%s, %s %d: %llu MiB are charged, %llu given", every_call[row].name, when,
+		        n, (unsigned long long)(used() / MIB),
+		        (unsigned long long)(physical() / MIB));
+}
+
+/* One life, in which `fault` is what the driver is told before the call; what that answered. */
+static enum cu_result live(struct fixture *f, const char *fault, const char *when, int n)
+{
+	struct life l = {0};
+	life_begin(&l);
+	same("before", n);
+	if (strncmp(every_call[row].name, "cuStreamEndCapture", 18) == 0)
+		ok(cuStreamBeginCapture_v2(l.capture, 0));
+	fixture_do(f, fault);
+	enum cu_result rc = every_call[row].call(&l);
+	was_met = !is_left();
+	fixture_do(f, "clear");
+	if (strncmp(every_call[row].name, "cuStreamBeginCapture", 20) == 0)
+		cu.cuStreamEndCapture(l.stream, &l.made.graph);
+	same(when, n);
+	life_end(&l);
+	same("when it was over,", n);
+	life_end_contexts(&l);
+	assert_int_equal(used(), 0);
+	return rc;
+}
+
+static void the_call_fails(struct fixture *f)
+{
+	char fault[96];
+	shim_init(f);
+	/* The narrow one asks for the wide numbers. */
+	bool is_narrow = strcmp(every_call[row].name, "cuMemGetInfo") == 0;
+	snprintf(fault, sizeof fault, "fail %s%s 1 999", every_call[row].name,
+	        is_narrow ? "_v2" : "");
+	enum cu_result rc = live(f, fault, "failed", 0);
+	if (rc != CU_ERROR_UNKNOWN)
+		fail_msg("%s answered %d", every_call[row].name, (int)rc);
+	live(f, "clear", "not failed", 0);
+}
+
+static void what_it_calls_fails(struct fixture *f)
+{
+	char fault[32];
+	int n = 0;
+	shim_init(f);
+	do {
+		n++;
+		snprintf(fault, sizeof fault, "fail cu* %d %d", n, n % 2 == 0 ? 2 : 999);
+		live(f, fault, "at call", n);
+	} while (was_met && n < N_INNER);
+	assert_in_range(n, 2, N_INNER - 1);
+	/* And life goes on. */
 	struct cu_ctx *ctx;
 	cu_ptr p;
-	shim_init(f);
-	snprintf(line, sizeof line, "fail cu* %d %d", fail_at, fail_at % 2 == 0 ? 2 : 999);
-	fixture_do(f, line);
-	live();
-	fixture_do(f, "clear");
-	/* What is charged is what is there; a truth that needs a context of its own. */
-	assert_int_equal(driver.cuCtxCreate_v2(&ctx, 0, 0), CU_SUCCESS);
-	assert_int_equal(physical(), used() + CONTEXT);
-	assert_int_equal(used(), 0);
-	assert_int_equal(driver.cuCtxDestroy_v2(ctx), CU_SUCCESS);
-	/* And life goes on. */
 	ok(cuCtxCreate_v2(&ctx, 0, 0));
 	ok(cuMemAlloc_v2(&p, LIMIT - CONTEXT));
 	check(LIMIT);
 }
 
-static void test_every_call_fails_once(void **state)
+/* All of them, each with a driver of its own, before it is said that some were wrong. */
+static void each(void (*part)(struct fixture *f))
 {
-	for (fail_at = 1; fail_at <= N_FAULTS; fail_at++)
-		test_nth_call_fails(state);
+	int n_wrong = 0;
+	for (row = 0; row < N_CALLS; row++) {
+		struct fixture f;
+		fixture_new(&f, CARD);
+		n_wrong += fixture_wait(cuda_fork(part, &f)) != 0;
+		fixture_free(&f);
+	}
+	assert_int_equal(n_wrong, 0);
+}
+
+static void test_each_call(void **state)
+{
+	(void)state;
+	each(the_call_fails);
+}
+
+static void test_what_each_calls(void **state)
+{
+	(void)state;
+	each(what_it_calls_fails);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_call_fails_once)};
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_each_call),
+	        cmocka_unit_test(test_what_each_calls),
+	};
 	return cmocka_run_group_tests_name("shim/faults", tests, NULL, NULL);
 }

@@ -33,6 +33,8 @@ static inline struct ledger *opened(void)
 static inline void shut(struct ledger *ledger)
 {
 	munmap(ledger->map, sizeof(struct slice));
+	if (ledger->anchor != NULL)
+		munmap(ledger->anchor, SLICE_SLOTS_AT);
 	if (ledger->fd >= 0)
 		close(ledger->fd);
 }

@@ -1,6 +1,9 @@
 /* Memory in a slice, kind by kind, against what the card says it gave. */
 #include "shim_box.h"
 
+#include <pthread.h>
+#include <time.h>
+
 PART(a_card_of_that_size, CARD)
 {
 	size_t bytes = 0, left = 0;
@@ -177,6 +180,110 @@ PART(context_by_another_way, CARD)
 	assert_int_equal(used(), 0);
 }
 
+/* A green context makes the primary one, and the last of both lets go of it. */
+PART(green_contexts, CARD)
+{
+	struct cu_resource *some = (struct cu_resource *)f; /* what it is, is the driver's affair */
+	struct cu_green_ctx *green, *other;
+	struct cu_ctx *ctx, *primary;
+	cu_ptr p;
+	shim_init(f);
+	fails(INVALID_DEVICE, cuGreenCtxCreate(&green, some, 1, 1));
+	ok(cuGreenCtxCreate(&green, some, 0, 1));
+	assert_int_equal(used(), CONTEXT);
+	ok(cuGreenCtxCreate(&other, some, 0, 1));
+	ok(cuCtxFromGreenCtx(&ctx, green));
+	ok(cuCtxSetCurrent(ctx));
+	ok(cuMemAlloc_v2(&p, 10 * MIB));
+	check(CONTEXT + 10 * MIB);
+	ok(cuGreenCtxDestroy(green));
+	check(CONTEXT + 10 * MIB);
+	ok(cuDevicePrimaryCtxRetain(&primary, 0));
+	ok(cuGreenCtxDestroy(other));
+	check(CONTEXT + 10 * MIB);
+	ok(cuDevicePrimaryCtxRelease_v2(0));
+	assert_int_equal(used(), 0);
+	ok(cuGreenCtxCreate(&green, some, 0, 1));
+	ok(cuGreenCtxDestroy(green));
+	assert_int_equal(used(), 0);
+	slices[0]->watch.overhead_bytes = LIMIT - CONTEXT + 1;
+	fails(OUT_OF_MEMORY, cuGreenCtxCreate(&green, some, 0, 1));
+	assert_int_equal(used(), 0);
+}
+
+static void *retain(void *data)
+{
+	struct timespec while_it_goes = {.tv_nsec = 60000000};
+	nanosleep(&while_it_goes, NULL);
+	return cu.cuDevicePrimaryCtxRetain(data, 0) == CU_SUCCESS ? NULL : data;
+}
+
+/* One thread lets go of the primary context, and another takes it while the first asks whether it is gone. */
+PART(primary_context_between_threads, CARD)
+{
+	struct cu_ctx *primary;
+	pthread_t thread;
+	void *result;
+	cu_ptr p;
+	shim_init(f);
+	for (int i = 0; i < 3; i++) {
+		ok(cuDevicePrimaryCtxRetain(&primary, 0));
+		ok(cuCtxSetCurrent(primary));
+		ok(cuMemAlloc_v2(&p, 10 * MIB));
+		ok(cuMemAlloc_v2(&p, 1000));
+		check(CONTEXT + 12 * MIB);
+		fixture_do(f, "slow 200 cuDevicePrimaryCtxGetState");
+		assert_int_equal(pthread_create(&thread, NULL, retain, &primary), 0);
+		ok(cuDevicePrimaryCtxRelease_v2(0));
+		pthread_join(thread, &result);
+		assert_null(result);
+		fixture_do(f, "clear");
+		ok(cuCtxSetCurrent(primary));
+		check(CONTEXT);
+		ok(cuDevicePrimaryCtxRelease_v2(0));
+		assert_int_equal(used(), 0);
+	}
+}
+
+/* What one thread allocates in a context that has the handle of another thread's last one is not swept away with that. */
+static pthread_barrier_t barrier;
+
+static void *come_and_go(void *data)
+{
+	struct cu_ctx *ctx = NULL;
+	cu_ptr p;
+	for (int i = 0; i < 300; i++) {
+		enum cu_result rc = cu.cuCtxCreate_v2(&ctx, 0, 0);
+		if (rc == CU_SUCCESS)
+			rc = cu.cuMemAlloc_v2(&p, 4 * MIB);
+		*(bool *)data |= rc != CU_SUCCESS;
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier); /* all have, and are looked at */
+		*(bool *)data |= cu.cuCtxDestroy_v2(ctx) != CU_SUCCESS;
+	}
+	return NULL;
+}
+
+PART(handles_of_contexts_come_again, CARD)
+{
+	bool has_failed[2] = {false};
+	pthread_t threads[2];
+	shim_start(f);
+	pthread_barrier_init(&barrier, NULL, 3);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&threads[i], NULL, come_and_go, &has_failed[i]);
+	for (int i = 0; i < 300; i++) {
+		pthread_barrier_wait(&barrier);
+		check(3 * CONTEXT + 8 * MIB);
+		pthread_barrier_wait(&barrier);
+	}
+	for (int i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		assert_false(has_failed[i]);
+	}
+	check(CONTEXT);
+}
+
 /* A context that does not fit is refused as memory is, and what came by another way denies what comes after it. */
 PART(context_over_the_limit, CARD)
 {
@@ -346,6 +453,9 @@ int main(void)
 	        cmocka_unit_test(test_host_memory_is_free),
 	        cmocka_unit_test(test_contexts_take_their_memory_along),
 	        cmocka_unit_test(test_context_by_another_way),
+	        cmocka_unit_test(test_green_contexts),
+	        cmocka_unit_test(test_primary_context_between_threads),
+	        cmocka_unit_test(test_handles_of_contexts_come_again),
 	        cmocka_unit_test(test_context_over_the_limit),
 	        cmocka_unit_test(test_two_devices),
 	        cmocka_unit_test(test_device_without_a_slice),

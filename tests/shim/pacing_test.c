@@ -19,10 +19,14 @@ struct board {
 	bool has_no_graphs;               /* this driver does not simulate them */
 };
 
+/* How a capture ends without its own call. */
+enum lost_capture { NOT_LOST, STREAM_DESTROYED, CONTEXT_DESTROYED };
+
 struct job {
 	unsigned weight_milli, cap_milli;
-	const char *kernel; /* NULL: it only has a context */
-	bool is_graph;      /* of ten of that kernel */
+	enum lost_capture lost_capture; /* before it works */
+	const char *kernel;             /* NULL: it only has a context */
+	bool is_graph;                  /* of ten of that kernel */
 };
 
 static struct board *board;
@@ -81,6 +85,20 @@ static struct cu_graph_exec *graph_of(struct cu_func *fn, struct cu_stream *stre
 	return exec;
 }
 
+static void lose_capture(enum lost_capture how)
+{
+	struct cu_ctx *ctx;
+	struct cu_stream *stream;
+	if (how == NOT_LOST)
+		return;
+	ok(cuCtxCreate_v2(&ctx, 0, 0));
+	ok(cuStreamCreate(&stream, 1));
+	ok(cuStreamBeginCapture_v2(stream, 0));
+	if (how == STREAM_DESTROYED)
+		ok(cuStreamDestroy_v2(stream));
+	ok(cuCtxDestroy_v2(ctx));
+}
+
 static void work(const struct fixture *f, unsigned i)
 {
 	struct fixture own = job_place(f, i);
@@ -93,6 +111,7 @@ static void work(const struct fixture *f, unsigned i)
 	shim_load(&own);
 	*(void **)&driver.berthFakeClock = dlsym(driver.handle, "berthFakeClock");
 	ok(cuInit(0));
+	lose_capture(jobs[i].lost_capture);
 	ok(cuCtxCreate_v2(&ctx, 0, 0));
 	ok(cuStreamCreate(&stream, 1));
 	ok(cuModuleLoadData(&module, "image"));
@@ -182,7 +201,18 @@ static void check_parts(unsigned n)
 	munmap(board, sizeof *board);
 }
 
-static void two(const char *kernel, bool is_graph)
+/* Together they use so much of the device after the first second, of which each launch takes so long. */
+static void check_sum(unsigned n, double launch_us)
+{
+	double all = 0;
+	for (unsigned i = 0; i < n; i++)
+		all += (double)(board->counts[i][UNTIL] - board->counts[i][0]);
+	all *= launch_us / (UNTIL * 1e6) * 100;
+	if (all < 97)
+		fail_msg("together they had %.2f %%", all);
+}
+
+static void two(const char *kernel, bool is_graph, double launch_us)
 {
 	static const unsigned weights[] = {500, 300, 100};
 	for (unsigned i = 0; i < 3; i++) {
@@ -193,28 +223,30 @@ static void two(const char *kernel, bool is_graph)
 		run(2, with);
 		if (board->has_no_graphs)
 			skip();
+		if (weights[i] == 500)
+			check_sum(2, launch_us);
 		check_parts(2);
 	}
 }
 
 static void test_10_us(void **state)
 {
-	two("k_10us", false);
+	two("k_10us", false, 10);
 }
 
 static void test_1_ms(void **state)
 {
-	two("k_1ms", false);
+	two("k_1ms", false, 1000);
 }
 
 static void test_mixed(void **state)
 {
-	two("mixed", false);
+	two("mixed", false, 1230.0 / 6);
 }
 
 static void test_graphs(void **state)
 {
-	two("k_50us", true);
+	two("k_50us", true, 500);
 }
 
 static void test_three(void **state)
@@ -239,13 +271,55 @@ static void test_nothing_is_wasted(void **state)
 	munmap(board, sizeof *board);
 }
 
-static void test_a_cap_holds_alone(void **state)
+static void hold_cap_after(enum lost_capture how)
 {
-	const struct job with[] = {{.weight_milli = 300, .cap_milli = 300, .kernel = "k_100us"}};
+	const struct job with[] = {
+	        {.weight_milli = 300, .cap_milli = 300, .lost_capture = how, .kernel = "k_100us"}};
 	run(1, with);
 	for (unsigned second = 1; second <= UNTIL; second++)
 		assert_in_range((uint64_t)in_second(0, second), 2850, 3050);
 	munmap(board, sizeof *board);
+}
+
+static void test_a_cap_holds_alone(void **state)
+{
+	hold_cap_after(NOT_LOST);
+}
+
+/* Who destroys a stream, or its context, while it records, is held from then on. */
+static void test_captures_that_never_end(void **state)
+{
+	hold_cap_after(STREAM_DESTROYED);
+	hold_cap_after(CONTEXT_DESTROYED);
+}
+
+/* A call that was to end a capture and did not: what is launched meanwhile gets no marks, which would spoil it. */
+static void work_capturing(struct fixture *f)
+{
+	struct fixture own = job_place(f, 0);
+	struct cu_graph *graph;
+	struct cu_graph_exec *exec;
+	struct cu_stream *stream, *other;
+	struct cu_module *module;
+	struct cu_func *fn;
+	struct cu_ctx *ctx;
+	shim_load(&own);
+	ok(cuInit(0));
+	ok(cuCtxCreate_v2(&ctx, 0, 0));
+	ok(cuModuleLoadData(&module, "image"));
+	ok(cuModuleGetFunction(&fn, module, "k_1ms"));
+	ok(cuStreamCreate(&stream, 1));
+	ok(cuStreamCreate(&other, 1));
+	ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, other, NULL, NULL));
+	ok(cuStreamBeginCapture_v2(stream, 0));
+	ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
+	fails(INVALID_VALUE, cuStreamEndCapture(stream, NULL));
+	fails(ILLEGAL_STATE, cuStreamEndCapture(other, &graph));
+	fails(ILLEGAL_STATE, cuStreamBeginCapture_v2(stream, 0));
+	for (int i = 0; i < 100; i++)
+		ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, other, NULL, NULL));
+	ok(cuStreamEndCapture(stream, &graph));
+	ok(cuGraphInstantiateWithFlags(&exec, graph, 0));
 }
 
 /* The descriptor of the page was closed by the program, which then got its number for a file of its own. */
@@ -279,20 +353,31 @@ static void work_closed(struct fixture *f)
 	assert_int_equal(fixture_wait(pid), 0);
 }
 
-static void test_its_descriptor_is_closed(void **state)
+/* A part of a test that is one job on its own, with a cap. */
+static void run_alone(void (*part)(struct fixture *f))
 {
 	struct fixture f;
 	memset(jobs, 0, sizeof jobs);
-	jobs[0].weight_milli = 1000;
+	jobs[0] = (struct job){.weight_milli = 1000, .cap_milli = 900};
 	fixture_new(&f, CARDS);
 	page_new(&f);
 	setenv("BERTH_FAKE_PLAYERS", "1", 1);
 	setenv("BERTH_FAKE_SEAT", "0", 1);
-	pid_t pid = cuda_fork(work_closed, &f);
+	pid_t pid = cuda_fork(part, &f);
 	unsetenv("BERTH_FAKE_PLAYERS");
 	unsetenv("BERTH_FAKE_SEAT");
 	assert_int_equal(fixture_wait(pid), 0);
 	fixture_free(&f);
+}
+
+static void test_its_descriptor_is_closed(void **state)
+{
+	run_alone(work_closed);
+}
+
+static void test_no_marks_while_it_captures(void **state)
+{
+	run_alone(work_capturing);
 }
 
 int main(int argc, char **argv)
@@ -305,6 +390,8 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(test_three),
 	        cmocka_unit_test(test_nothing_is_wasted),
 	        cmocka_unit_test(test_a_cap_holds_alone),
+	        cmocka_unit_test(test_captures_that_never_end),
+	        cmocka_unit_test(test_no_marks_while_it_captures),
 	        cmocka_unit_test(test_its_descriptor_is_closed),
 	};
 

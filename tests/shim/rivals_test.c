@@ -206,43 +206,67 @@ PART(hami_core_181_all_sizes_agree, CARD)
 	assert_int_equal(left, all - used());
 }
 
-/* Outputs that a program does not want are NULL. Nothing that is wrapped crashes on NULL where the driver does not. */
-PART(hami_core_333_null_arguments, CARD)
-{
-	static const struct {
-		const char *name;
-		size_t at;
-	} guards[] = {
+/* Every wrapper, by its place in a struct cuda. */
+static const struct {
+	const char *name;
+	size_t at;
+} guards[] = {
 #define NAME_GUARD(symbol) {#symbol, offsetof(struct cuda, symbol)},
 #define NAME_PLAIN(symbol)
 #define CUDA(use, since, symbol, name, stream, params, args) NAME_##use(symbol)
 #include "../../tables/cuda.def"
 #undef CUDA
-	};
-	typedef int any(size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t,
-	        size_t, size_t, size_t, size_t, size_t);
-	shim_start(f);
-	for (size_t i = 0; i < sizeof guards / sizeof guards[0]; i++) {
-		pid_t pids[2];
-		for (int k = 0; k < 2; k++) {
-			struct cuda *c = k == 0 ? &driver : &cu;
-			pids[k] = fork();
-			if (pids[k] != 0)
-				continue;
-			/* In a fresh driver's life: the parent's is not the child's. */
-			any *call;
-			memcpy(&call, (char *)c + guards[i].at, sizeof call);
+};
+#define N_GUARDS (sizeof guards / sizeof guards[0])
+
+typedef int any(size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t, size_t,
+        size_t, size_t, size_t, size_t);
+
+static any *any_of(const struct cuda *c, size_t at)
+{
+	any *call;
+	memcpy(&call, (const char *)c + at, sizeof call);
+	return call;
+}
+
+/*
+ * Which of them end the process when all that they are given is 0, in children that have a driver of their own: one goes on where
+ * the last one ended.
+ */
+static void call_with_nothing(const struct cuda *c, int ends[])
+{
+	size_t *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	while (*at < N_GUARDS) {
+		pid_t pid = fork();
+		if (pid == 0) {
 			signal(SIGSEGV, SIG_DFL);
-			alarm(10);
-			if (call != NULL)
-				call(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+			for (; *at < N_GUARDS; ++*at) {
+				any *call = any_of(c, guards[*at].at);
+				alarm(10);
+				if (call != NULL)
+					call(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+			}
 			_exit(0);
 		}
-		int plainly = fixture_wait(pids[0]), guarded = fixture_wait(pids[1]);
-		if (guarded != plainly)
-			fail_msg("%s: %d, and %d without the interposer", guards[i].name, guarded,
-			        plainly);
+		int end = fixture_wait(pid);
+		if (end != 0)
+			ends[(*at)++] = end;
 	}
+	munmap(at, 4096);
+}
+
+/* Outputs that a program does not want are NULL. Nothing that is wrapped crashes on NULL where the driver does not. */
+PART(hami_core_333_null_arguments, CARD)
+{
+	int plainly[N_GUARDS] = {0}, guarded[N_GUARDS] = {0};
+	shim_start(f);
+	call_with_nothing(&driver, plainly);
+	call_with_nothing(&cu, guarded);
+	for (size_t i = 0; i < N_GUARDS; i++)
+		if (guarded[i] != plainly[i])
+			fail_msg("%s: %d, and %d without the interposer", guards[i].name,
+			        guarded[i], plainly[i]);
 	/* And with the driver at work. */
 	ok(cuMemGetInfo_v2(NULL, NULL));
 	static const size_t in_use[] = {offsetof(struct cuda, cuMemAlloc_v2),
@@ -257,9 +281,9 @@ PART(hami_core_333_null_arguments, CARD)
 	        offsetof(struct cuda, cuLaunchKernelEx),
 	        offsetof(struct cuda, cuDeviceTotalMem_v2)};
 	for (size_t i = 0; i < sizeof in_use / sizeof in_use[0]; i++) {
-		any *call;
-		memcpy(&call, (char *)&cu + in_use[i], sizeof call);
-		assert_int_not_equal(call(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), CU_SUCCESS);
+		assert_int_not_equal(
+		        any_of(&cu, in_use[i])(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		        CU_SUCCESS);
 	}
 	check(CONTEXT);
 }
@@ -335,7 +359,8 @@ PART(second_namespace, CARD)
 	char path[512];
 	shim_start(f);
 	snprintf(path, sizeof path, "%s/libcuda.so.1", f->dir);
-	if (IS_SANITIZED)
+	/* valgrind knows the functions of one C library. */
+	if (IS_SANITIZED || getenv("BERTH_SLOW") != NULL)
 		return;
 	void *other = dlmopen(LM_ID_NEWLM, path, RTLD_NOW);
 	assert_non_null(other);

@@ -1,5 +1,5 @@
 /* The way of a program to the driver's functions: which it is given, by name, version and flags, and by whatever means it asks. */
-#include "shim_box.h"
+#include "constructing.h"
 
 #include <limits.h>
 
@@ -158,12 +158,68 @@ PART(old_driver, "cuda 11.2\n" CARD)
 	fails(NOT_FOUND, cuGetProcAddress_v2("cuLaunchKernelEx", &got, 13000, 0, &found));
 	assert_null(got);
 	assert_int_equal(found, CU_PROC_UNKNOWN);
+	/* What a name means since then is not what it meant before. */
+	fails(NOT_FOUND, cuGetProcAddress_v2("cuCtxCreate", &got, 12050, 0, &found));
+	assert_null(got);
+	fails(NOT_FOUND, cuGetProcAddress_v2("cuStreamWriteValue32", &got, 13000, 0, &found));
+	assert_null(got);
+	ok(cuGetProcAddress_v2("cuCtxCreate", &got, 11020, 0, &found));
+	assert_ptr_equal(got, cu.cuCtxCreate_v2);
 	fails(NOT_SUPPORTED, cuLaunchKernelEx(NULL, NULL, NULL, NULL));
 	fails(NOT_SUPPORTED, cuGraphAddMemAllocNode(NULL, NULL, NULL, 0, NULL));
 	ok(cuInit(0));
 	ok(cuCtxCreate_v2(&ctx, 0, 0));
 	ok(cuMemAlloc_v2(&p, 2 * MIB));
 	check(CONTEXT + 2 * MIB);
+}
+
+/* CUDA 12.4: what came later is not there, though the driver knows an older function of the name. */
+PART(driver_that_answers_with_what_is_older, "cuda 12.4\n" CARD)
+{
+	void *got = NULL;
+	struct cu_ctx *ctx = NULL;
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	shim_load_as(f, "shim/libcuda.so.1", "fake/libcuda-1204.so.1");
+	assert_null(driver.cuCtxCreate_v4);
+	ok(cuInit(0));
+	fails(NOT_SUPPORTED, cuCtxCreate_v4(&ctx, NULL, 0, 0));
+	fails(NOT_SUPPORTED, cuCtxSynchronize_v2(NULL));
+	assert_int_equal(used(), 0);
+	ok(cuGetProcAddress_v2("cuCtxCreate", &got, 12040, 0, NULL));
+	assert_ptr_equal(got, cu.cuCtxCreate_v3);
+	assert_int_equal(cu.cuGetProcAddress_v2("cuCtxCreate", &got, 12050, 0, NULL),
+	        driver.cuGetProcAddress_v2("cuCtxCreate", &got, 12050, 0, NULL));
+	ok(cuCtxCreate_v3(&ctx, NULL, 0, 0, 0));
+	check(CONTEXT);
+}
+
+/* -- the loader's lock -- */
+
+static void first_init(void)
+{
+	if (cu.cuInit(0) != CU_SUCCESS)
+		abort();
+}
+
+static void first_look_up(void)
+{
+	void *got = NULL;
+	if (cu.cuGetProcAddress_v2("cuMemAlloc", &got, 12000, 0, NULL) != CU_SUCCESS ||
+	        got != (void *)cu.cuMemAlloc_v2)
+		abort();
+}
+
+PART(constructor_that_starts_us, CARD)
+{
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	shim_load(f);
+	call_while_constructing(first_init);
+}
+
+PART(constructor_that_looks_up, CARD)
+{
+	shim_init(f);
+	call_while_constructing(first_look_up);
 }
 
 /* -- by whatever means -- */
@@ -260,6 +316,9 @@ int main(void)
 	        cmocka_unit_test(test_before_any_slice),
 	        cmocka_unit_test(test_symbol_that_a_driver_lacks),
 	        cmocka_unit_test(test_old_driver),
+	        cmocka_unit_test(test_driver_that_answers_with_what_is_older),
+	        cmocka_unit_test(test_constructor_that_starts_us),
+	        cmocka_unit_test(test_constructor_that_looks_up),
 	        cmocka_unit_test(test_linked_opened_looked_up),
 	        cmocka_unit_test(test_no_slices),
 	        cmocka_unit_test(test_no_driver),

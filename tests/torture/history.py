@@ -9,7 +9,7 @@ from storm import FINAL, over_full
 
 # Attempts that were ended by the torture, not by their command; and ends that it never gives a reason for.
 DISTURBED = {"keeper_killed", "shutdown"}
-NEVER = {"rebooted", "device_lost", "memory_limit", "gpu_memory_limit"}
+NEVER = {"rebooted", "device_lost", "memory_limit", "gpu_memory_limit", "gpu_around"}
 MAY_FOLLOW = {
     None: {"PENDING"},
     "PENDING": {"PENDING", "STARTING", "CANCELLED"},

@@ -446,12 +446,16 @@ static void test_note(void **state)
 
 	start(1);
 	say(SPOOL_STARTED, 1);
-	attempts_note(t.attempts, attempts_find(t.attempts, 1), "used too much");
-	attempts_note(t.attempts, attempts_find(t.attempts, 1), "used too much");
+	attempts_note(t.attempts, attempts_find(t.attempts, 1), SPOOL_GPU_MEMORY, "used too much");
+	attempts_note(t.attempts, attempts_find(t.attempts, 1), SPOOL_GPU_MEMORY, "used too much");
 	assert_int_equal(told(LINK_NOTE, 1, NULL), 1);
+	attempts_note(t.attempts, attempts_find(t.attempts, 1), SPOOL_GPU_AROUND, "went around");
+	attempts_note(t.attempts, attempts_find(t.attempts, 1), SPOOL_GPU_MEMORY, "used too much");
+	attempts_note(t.attempts, attempts_find(t.attempts, 1), SPOOL_GPU_AROUND, "still does");
+	assert_int_equal(told(LINK_NOTE, 1, NULL), 2);
 	say(SPOOL_ENDED, 1);
 	assert_int_equal(told(LINK_ENDED, 1, &r), 1);
-	assert_string_equal(r.text, "used too much");
+	assert_string_equal(r.text, "still does");
 }
 
 static void test_cannot_be_prepared(void **state)

@@ -26,6 +26,8 @@ struct scene {
 static struct slice_record granted = {.device = "GPU-a", .mem_bytes = 1024 * M};
 static struct known_attempt attempt;
 static unsigned n_uses, n_notes, n_ends;
+static enum spool_cause last_cause; /* of a note or an end */
+static char last_note[512];
 static struct slice_record last_use;
 
 struct known_attempt *attempts_find(const struct attempts *at, uint64_t epoch)
@@ -49,14 +51,18 @@ void attempts_use(
 	last_use = *v;
 }
 
-void attempts_note(struct attempts *at, struct known_attempt *a, const char *text)
+void attempts_note(
+        struct attempts *at, struct known_attempt *a, enum spool_cause cause, const char *text)
 {
 	n_notes++;
+	last_cause = cause;
+	snprintf(last_note, sizeof(last_note), "%s", text);
 }
 
 void attempts_end(struct attempts *at, struct known_attempt *a, enum spool_cause cause, bool force)
 {
 	n_ends++;
+	assert_int_equal(cause, last_cause);
 }
 
 static int set_up(void **state)
@@ -74,8 +80,9 @@ static int set_up(void **state)
 	if (!mkdtemp(sc->data) || !mkdtemp(sc->memory))
 		return -1;
 	snprintf(path, sizeof(path), "%s/run", sc->data);
-	if (mkdir(path, 0700) < 0 || slices_open(sc->data, sc->memory, &sc->ledgers, &err) < 0 ||
-	        slices_make(sc->ledgers, 7, "u", &grant, 1, sc->path, &err) < 0)
+	if (mkdir(path, 0700) < 0 ||
+	        slices_open(sc->data, sc->memory, true, &sc->ledgers, &err) < 0 ||
+	        slices_make(sc->ledgers, 7, &grant, 1, sc->path, &err) < 0)
 		return -1;
 	sc->fd = ledger_file_open(sc->path);
 	if (sc->fd < 0)
@@ -209,6 +216,38 @@ static void test_around(void **state)
 	scan_of(sc, getppid(), 100 * M, true);
 	assert_int_equal(n_notes, 1);
 	assert_int_equal(n_ends, 1);
+	assert_int_equal(last_cause, SPOOL_GPU_AROUND);
+	assert_non_null(strstr(last_note, " has 100 MiB on GPU-a by NVML"));
+	assert_non_null(strstr(last_note, "ledger (0 B)"));
+	/* That it uses more than it may follows from that. */
+	scan_of(sc, getppid(), 4096 * M, true);
+	assert_int_equal(n_notes, 2);
+	assert_int_equal(last_cause, SPOOL_GPU_AROUND);
+	/* Who stands in the ledger and uses more than it may went around nothing. */
+	scan(sc, 4096 * M);
+	assert_int_equal(n_notes, 3);
+	assert_int_equal(last_cause, SPOOL_GPU_MEMORY);
+}
+
+/* A ledger that is cut short, or gone: in two scans in a row, whoever uses the device. */
+static void test_spoilt(void **state)
+{
+	struct scene *sc = *state;
+	char path[SLICES_PATH + 16];
+
+	use(sc, 100 * M);
+	assert_int_equal(ftruncate(sc->fd, 4096), 0);
+	scan_of(sc, getpid(), 100 * M, true);
+	assert_int_equal(n_notes, 0);
+	scan_of(sc, getpid(), 100 * M, true);
+	assert_int_equal(n_notes, 1);
+	assert_int_equal(last_cause, SPOOL_GPU_AROUND);
+	assert_non_null(strstr(last_note, "it is cut short"));
+	snprintf(path, sizeof(path), "%s/slice-0", sc->path);
+	assert_int_equal(unlink(path), 0);
+	scan_of(sc, getpid(), 0, true);
+	assert_int_equal(n_notes, 2);
+	assert_non_null(strstr(last_note, "is gone"));
 }
 
 int main(void)
@@ -217,6 +256,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_least_of_scans, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(test_use_is_told, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(test_around, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_spoilt, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@ static const struct ending endings[] = {
         {REASON_MEMORY_LIMIT, true, 137, REASON_NONE, JOB_OUT_OF_MEMORY, REASON_MEMORY_LIMIT, 137},
         {REASON_GPU_MEMORY_LIMIT, true, 143, REASON_NONE, JOB_OUT_OF_MEMORY,
                 REASON_GPU_MEMORY_LIMIT, 137},
+        {REASON_GPU_AROUND, true, 0, REASON_NONE, JOB_CANCELLED, REASON_GPU_AROUND, 143},
         {REASON_EXEC_FAILED, false, 0, REASON_NONE, JOB_FAILED, REASON_EXEC_FAILED, 125},
         {REASON_EXEC_FAILED, true, 127, REASON_NONE, JOB_FAILED, REASON_EXEC_FAILED, 127},
         {REASON_KEEPER_KILLED, false, 0, REASON_NONE, JOB_FAILED, REASON_KEEPER_KILLED, 125},
@@ -189,6 +190,10 @@ static void test_note(void **state)
 	box_apply(&b, e);
 	assert_int_equal(j->n_transitions, n + 1);
 	assert_int_equal(b.w->n_dirty, 0);
+	e.reason = REASON_GPU_AROUND;
+	box_apply(&b, e);
+	box_expect(j, JOB_RUNNING, REASON_GPU_AROUND);
+	assert_int_equal(j->n_transitions, n + 2);
 	box_exit(&b, j, 0);
 	box_expect(j, JOB_COMPLETED, REASON_EXITED);
 	n = j->n_transitions;
@@ -337,6 +342,7 @@ static void test_what_retry_is_for(void **state)
 	check_no_retry_of(REASON_TIME_LIMIT, JOB_TIMEOUT);
 	check_no_retry_of(REASON_MEMORY_LIMIT, JOB_OUT_OF_MEMORY);
 	check_no_retry_of(REASON_GPU_MEMORY_LIMIT, JOB_OUT_OF_MEMORY);
+	check_no_retry_of(REASON_GPU_AROUND, JOB_CANCELLED);
 	check_no_retry_of(REASON_CANCELLED, JOB_CANCELLED);
 }
 

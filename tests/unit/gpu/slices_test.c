@@ -1,104 +1,20 @@
 /* The files that hold attempts to their slices: made, read whatever is in them, removed. */
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "berth/pace.h"
-#include "berth/slice.h"
-#include "gpu/slices.h"
-
-struct scene {
-	char data[64], memory[64];
-	struct slices *s;
-};
-
-static int count_children(const char *dir)
-{
-	char command[200];
-	int n = -1;
-	FILE *f;
-
-	snprintf(command, sizeof(command), "ls -A %s | wc -l", dir);
-	f = popen(command, "r");
-	assert_non_null(f);
-	assert_int_equal(fscanf(f, "%d", &n), 1);
-	pclose(f);
-	return n;
-}
-
-static void open_again(struct scene *sc)
-{
-	struct err err;
-
-	slices_close(sc->s);
-	assert_int_equal(slices_open(sc->data, sc->memory, &sc->s, &err), 0);
-}
-
-static int set_up(void **state)
-{
-	struct scene *sc = calloc(1, sizeof(*sc));
-	char run[80];
-
-	strcpy(sc->data, "/tmp/slices-data-XXXXXX");
-	strcpy(sc->memory, "/dev/shm/slices-test-XXXXXX");
-	if (!mkdtemp(sc->data) || !mkdtemp(sc->memory))
-		return -1;
-	snprintf(run, sizeof(run), "%s/run", sc->data);
-	if (mkdir(run, 0700) < 0)
-		return -1;
-	open_again(sc);
-	*state = sc;
-	return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	return remove(path);
-}
-
-static int tear_down(void **state)
-{
-	struct scene *sc = *state;
-
-	slices_close(sc->s);
-	nftw(sc->memory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-	nftw(sc->data, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-	free(sc);
-	return 0;
-}
+#include "slices_box.h"
 
 static void make(struct scene *sc, uint64_t epoch, uint32_t n, char path[SLICES_PATH])
 {
 	struct slices_grant grants[2] = {{.uuid = "GPU-a", .limit_bytes = 1 << 30},
 	        {.uuid = "GPU-b", .limit_bytes = 2 << 20}};
 	struct err err;
-	int rc = slices_make(sc->s, epoch, "u", grants, n, path, &err);
+	int rc = slices_make(sc->s, epoch, grants, n, path, &err);
 
 	if (rc < 0)
 		fail_msg("%s", err.text);
-}
-
-static int open_slice(const char *dir, int place)
-{
-	char path[SLICES_PATH + 32];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/slice-%d", dir, place);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0);
-	return fd;
 }
 
 static void test_made(void **state)
@@ -307,7 +223,7 @@ static void test_another_directory(void **state)
 	memset(target, 0, sizeof(target));
 	assert_true(readlink(link, target, sizeof(target) - 1) > 0);
 	assert_int_equal(symlink(target, other_link), 0);
-	assert_int_equal(slices_open(other, sc->memory, &s, &err), 0);
+	assert_int_equal(slices_open(other, sc->memory, true, &s, &err), 0);
 	assert_int_equal(slices_count(s, 5), 0);
 	slices_close(s);
 	assert_int_equal(access(path, F_OK), 0);
@@ -322,147 +238,10 @@ static void test_not_memory(void **state)
 	struct slices *s;
 	struct err err;
 
-	assert_int_equal(slices_open(sc->data, "/proc", &s, &err), 0);
-	assert_int_equal(slices_make(s, 1, "u", &g, 1, path, &err), -ERR_UNSUPPORTED);
+	assert_int_equal(slices_open(sc->data, "/proc", true, &s, &err), 0);
+	assert_int_equal(slices_make(s, 1, &g, 1, path, &err), -ERR_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "'/proc' is not in memory"));
 	slices_close(s);
-}
-
-/* Of a device, by an account, with a share; its number among tenants, or -1. */
-static int join(struct scene *sc, uint64_t epoch, const char *account, uint32_t share,
-        bool is_capped, char path[SLICES_PATH])
-{
-	struct slices_grant g = {.uuid = "MIG-GPU-a/1/0",
-	        .limit_bytes = 1 << 30,
-	        .share_milli = share,
-	        .flags = SLICES_HOLDS_MEMORY | SLICES_HOLDS_COMPUTE |
-	                 (is_capped ? SLICES_IS_CAPPED : 0)};
-	struct slice_grant grant;
-	struct err err;
-	int fd;
-
-	assert_int_equal(slices_make(sc->s, epoch, account, &g, 1, path, &err), 0);
-	fd = open_slice(path, 0);
-	assert_int_equal(pread(fd, &grant, sizeof(grant), 0), sizeof(grant));
-	close(fd);
-	assert_int_equal(
-	        slices_holds_compute(sc->s, epoch, 0), !!(grant.flags & SLICE_HOLDS_COMPUTE));
-	return grant.flags & SLICE_HOLDS_COMPUTE ? (int)grant.tenant : -1;
-}
-
-/* The page beside an attempt's ledger; its inode. */
-static ino_t read_page(const char *path, struct pace_page *ret)
-{
-	char name[SLICES_PATH + 32];
-	struct stat st;
-	int fd;
-
-	snprintf(name, sizeof(name), "%s/pace-0", path);
-	fd = open(name, O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_int_equal(fstat(fd, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0666);
-	assert_int_equal(read(fd, ret, sizeof(*ret)), sizeof(*ret));
-	close(fd);
-	return st.st_ino;
-}
-
-static void test_turns(void **state)
-{
-	static struct pace_page page;
-	struct scene *sc = *state;
-	char a[SLICES_PATH], b[SLICES_PATH], c[SLICES_PATH];
-	ino_t inode;
-
-	assert_int_equal(join(sc, 1, "ann", 300, false, a), 0);
-	assert_int_equal(join(sc, 2, "ann", 700, true, b), 1);
-	assert_int_equal(join(sc, 3, "bob", 500, false, c), 0);
-	inode = read_page(a, &page);
-	assert_true(page.head.magic == PACE_MAGIC && page.head.abi == PACE_ABI);
-	assert_string_equal(page.head.uuid, "MIG-GPU-a/1/0");
-	assert_int_equal(page.head.quantum_ns, 6000000);
-	assert_int_equal(page.head.flags, 0);
-	assert_true(page.word == PACE_WORD(PACE_NOBODY, PACE_FREE, 0, 0));
-	assert_int_equal(page.tenants[0].weight_milli, 300);
-	assert_int_equal(page.tenants[0].cap_milli, 1000);
-	assert_int_equal(page.tenants[1].weight_milli, 700);
-	assert_int_equal(page.tenants[1].cap_milli, 700);
-	/* One page of an account, and another one of the other account. */
-	assert_true(read_page(b, &page) == inode);
-	assert_true(read_page(c, &page) != inode);
-	/* An agent that comes after: the same page, and the same lines are taken. */
-	open_again(sc);
-	assert_int_equal(join(sc, 4, "ann", 10, false, c), 2);
-	assert_true(read_page(c, &page) == inode);
-	slices_remove(sc->s, 2);
-	read_page(a, &page);
-	assert_int_equal(page.tenants[0].weight_milli, 300);
-	assert_int_equal(page.tenants[1].weight_milli, 0);
-	assert_int_equal(page.tenants[2].weight_milli, 10);
-	for (uint64_t epoch = 1; epoch <= 4; epoch++)
-		slices_remove(sc->s, epoch);
-	/* The last has taken the page with it. */
-	slices_close(sc->s);
-	assert_int_equal(count_children(sc->memory), 0);
-	sc->s = NULL;
-}
-
-static void test_more_than_lines(void **state)
-{
-	static struct pace_page page;
-	struct scene *sc = *state;
-	char path[SLICES_PATH], first[SLICES_PATH];
-	ino_t inode;
-
-	assert_int_equal(join(sc, 1, "ann", 10, false, first), 0);
-	for (uint64_t i = 1; i < PACE_TENANTS; i++)
-		assert_int_equal(join(sc, 1 + i, "ann", 10, false, path), i);
-	assert_int_equal(join(sc, 99, "ann", 10, false, path), -1);
-	/* The line of one who has ended is the next one's. */
-	slices_remove(sc->s, 5);
-	assert_int_equal(join(sc, 100, "ann", 20, false, path), 4);
-	/* A page that a job has spoilt is nobody's who comes later. */
-	inode = read_page(path, &page);
-	strcat(first, "/pace-0");
-	assert_int_equal(truncate(first, 100), 0);
-	assert_int_equal(join(sc, 101, "ann", 20, false, path), 0);
-	assert_true(read_page(path, &page) != inode);
-	assert_int_equal(page.tenants[0].weight_milli, 20);
-	/* An account of a name that no file can have is held by nothing. */
-	char long_name[200] = "";
-	memset(long_name, 'x', sizeof(long_name) - 1);
-	assert_int_equal(join(sc, 102, long_name, 20, false, path), -1);
-	for (uint64_t epoch = 1; epoch <= 102; epoch++)
-		slices_remove(sc->s, epoch);
-	slices_close(sc->s);
-	assert_int_equal(count_children(sc->memory), 0);
-	sc->s = NULL;
-}
-
-/* A page of nobody, and a line of an attempt that never began, are what a killed agent leaves. */
-static void test_turns_left_over(void **state)
-{
-	static struct pace_page page;
-	struct scene *sc = *state;
-	char path[SLICES_PATH], name[SLICES_PATH + 32], stray[SLICES_PATH + 64];
-	uint32_t weight = 77;
-	int fd;
-
-	assert_int_equal(join(sc, 1, "ann", 300, false, path), 0);
-	snprintf(name, sizeof(name), "%s/pace-0", path);
-	fd = open(name, O_RDWR | O_CLOEXEC);
-	assert_int_equal(pwrite(fd, &weight, 4, PACE_TENANTS_AT + 7 * 64), 4);
-	close(fd);
-	*strrchr(path, '/') = '\0';
-	snprintf(stray, sizeof(stray), "%s/page-%032d-GPU-b,ann", path, 7);
-	assert_int_equal(mknod(stray, S_IFREG | 0600, 0), 0);
-	open_again(sc);
-	assert_int_equal(access(stray, F_OK), -1);
-	assert_true(slices_path(sc->s, 1, path));
-	read_page(path, &page);
-	assert_int_equal(page.tenants[0].weight_milli, 300);
-	assert_int_equal(page.tenants[7].weight_milli, 0);
-	slices_remove(sc->s, 1);
 }
 
 /* A full memory is an error at the start, never a signal in the job. */
@@ -479,15 +258,15 @@ static void test_full(void **state)
 	assert_int_equal(mkdir(small, 0700), 0);
 	if (mount("small", small, "tmpfs", 0, size) < 0)
 		skip();
-	assert_int_equal(slices_open(sc->data, small, &s, &err), 0);
-	assert_int_equal(slices_make(s, 1, "u", &g, 1, path, &err), 0);
+	assert_int_equal(slices_open(sc->data, small, true, &s, &err), 0);
+	assert_int_equal(slices_make(s, 1, &g, 1, path, &err), 0);
 	/* There is room for one and a half. */
-	assert_int_equal(slices_make(s, 3, "u", &g, 1, path, &err), -ERR_NO_SPACE);
+	assert_int_equal(slices_make(s, 3, &g, 1, path, &err), -ERR_NO_SPACE);
 	assert_non_null(strstr(err.text, "the memory that holds its slice"));
 	/* Nothing of the attempt that failed is left, and there is room again when another goes. */
 	assert_int_equal(slices_count(s, 3), 0);
 	slices_remove(s, 1);
-	assert_int_equal(slices_make(s, 3, "u", &g, 1, path, &err), 0);
+	assert_int_equal(slices_make(s, 3, &g, 1, path, &err), 0);
 	slices_remove(s, 3);
 	slices_close(s);
 	assert_int_equal(umount(small), 0);
@@ -499,9 +278,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        TEST(test_made),
 	        TEST(test_swept),
-	        TEST(test_turns),
-	        TEST(test_more_than_lines),
-	        TEST(test_turns_left_over),
 	        TEST(test_the_living_are_told),
 	        TEST(test_watch_is_written),
 	        TEST(test_spoilt),

@@ -65,6 +65,7 @@ static void test_ends(void **state)
 	        {SPOOL_TIMEOUT, 15, "TIMEOUT", "time_limit"},
 	        {SPOOL_OOM, 9, "OUT_OF_MEMORY", "memory_limit"},
 	        {SPOOL_GPU_MEMORY, 9, "OUT_OF_MEMORY", "gpu_memory_limit"},
+	        {SPOOL_GPU_AROUND, 0, "CANCELLED", "gpu_around"},
 	        {SPOOL_EXEC_FAILED, 127 << 8, "FAILED", "exec_failed"},
 	        {SPOOL_SETUP_FAILED, 125 << 8, "FAILED", "exec_failed"},
 	        {SPOOL_KEEPER_KILLED, 0, "FAILED", "keeper_killed"},

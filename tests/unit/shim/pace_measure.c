@@ -59,6 +59,11 @@ uint64_t model_collectives(const struct model *m, unsigned proc)
 	return m->procs[proc]->n_peers;
 }
 
+uint64_t model_judge_looks(const struct model *m)
+{
+	return m->gpus[0].n_looks;
+}
+
 uint64_t model_marks(const struct model *m, unsigned proc)
 {
 	return m->procs[proc]->n_marks;

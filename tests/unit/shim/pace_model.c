@@ -27,7 +27,7 @@ static bool is_before(const struct event *a, const struct event *b)
 	return a->at != b->at ? a->at < b->at : a->order < b->order;
 }
 
-static void push(struct model *m, uint64_t at, enum kind kind, unsigned who, uint32_t gen)
+void model_push(struct model *m, uint64_t at, enum kind kind, unsigned who, uint32_t gen)
 {
 	struct event e = {.at = at, .order = m->order++, .kind = kind, .who = who, .gen = gen};
 	unsigned i = m->n_events++;
@@ -61,7 +61,7 @@ void model_schedule(struct model *m, struct proc *p, bool is_helper, uint64_t at
 	struct actor *a = is_helper ? &p->helper : &p->host;
 
 	a->is_asleep = false;
-	push(m, at, is_helper ? ON_HELPER : ON_HOST, p->id, ++a->gen);
+	model_push(m, at, is_helper ? ON_HELPER : ON_HOST, p->id, ++a->gen);
 }
 
 static void rest(struct model *m, struct proc *p, bool is_helper, const struct pace_wait *w)
@@ -86,10 +86,8 @@ static void rest(struct model *m, struct proc *p, bool is_helper, const struct p
 	a->value = w->value;
 }
 
-static void hook_wake(void *arg, uint32_t *word)
+void model_wake(struct model *m, uint32_t *word)
 {
-	struct model *m = arg;
-
 	for (unsigned i = 0; i < m->n_procs; i++) {
 		struct proc *p = m->procs[i];
 		uint64_t after = model_draw(m, m->params.wake_min_ns, m->params.wake_max_ns);
@@ -116,14 +114,14 @@ static uint64_t on_now(void *arg)
 
 static void on_wake(void *arg, uint32_t *word)
 {
-	hook_wake(((struct arg *)arg)->m, word);
+	model_wake(((struct arg *)arg)->m, word);
 }
 
 static void on_kick(void *arg)
 {
 	struct arg *a = arg;
 
-	hook_wake(a->m, &a->p->pace.me->kick);
+	model_wake(a->m, &a->p->pace.me->kick);
 }
 
 static bool on_seize(void *arg, unsigned slot)
@@ -135,6 +133,13 @@ static bool on_seize(void *arg, unsigned slot)
 
 static void on_let_go(void *arg, unsigned slot)
 {
+}
+
+static void on_ask(void *arg)
+{
+	struct arg *a = arg;
+
+	model_judge_ask(a->m, &a->m->gpus[a->p->gpu]);
 }
 
 static void device_look(struct model *m, unsigned g);
@@ -342,7 +347,7 @@ static void device_plan(struct model *m, unsigned id)
 			at = slice > m->now ? slice : m->now;
 	}
 	if (at != PACE_NEVER && (g->next_at != at || true))
-		push(m, at, ON_DEVICE, id, ++g->gen);
+		model_push(m, at, ON_DEVICE, id, ++g->gen);
 }
 
 static void device_look(struct model *m, unsigned id)
@@ -428,8 +433,13 @@ static void die(struct model *m, struct proc *p)
 
 static void handle(struct model *m, const struct event *e)
 {
-	struct proc *p = e->kind != ON_DEVICE ? m->procs[e->who] : NULL;
+	struct proc *p = e->kind < ON_DEVICE ? m->procs[e->who] : NULL;
 
+	if (e->kind == ON_JUDGE) {
+		if (e->gen == m->gpus[e->who].judge_gen)
+			model_judge_step(m, &m->gpus[e->who]);
+		return;
+	}
 	if (!p) {
 		if (e->gen == m->gpus[e->who].gen)
 			device_look(m, e->who);
@@ -471,7 +481,7 @@ void model_run(struct model *m, uint64_t until_ns)
 void model_kill(struct model *m, unsigned id)
 {
 	m->procs[id]->is_dead = true;
-	push(m, m->now + model_draw(m, 200 * US, MS), ON_HOST, id, 0);
+	model_push(m, m->now + model_draw(m, 200 * US, MS), ON_HOST, id, 0);
 }
 
 void model_stop(struct model *m, unsigned id, bool is_stopped)
@@ -497,6 +507,7 @@ struct model *model_new(const struct model_params *params)
 		*head = (struct pace_head){.magic = PACE_MAGIC, .abi = PACE_ABI};
 		pace_parameters(head, (uint32_t)params->switch_ns);
 		m->gpus[g].page.word = PACE_WORD(PACE_NOBODY, PACE_FREE, 0, 0);
+		model_judge_new(m, &m->gpus[g]);
 	}
 	return m;
 }
@@ -507,8 +518,10 @@ void model_free(struct model *m)
 		free(m->procs[i]->latencies);
 		free(m->procs[i]);
 	}
-	for (unsigned g = 0; g < MODEL_GPUS; g++)
+	for (unsigned g = 0; g < MODEL_GPUS; g++) {
+		model_judge_free(&m->gpus[g]);
 		free(m->gpus[g].bins);
+	}
 	free(m);
 }
 
@@ -517,6 +530,8 @@ unsigned model_tenant(struct model *m, uint32_t weight_milli, uint32_t cap_milli
 	for (unsigned g = 0; g < MODEL_GPUS; g++)
 		m->gpus[g].page.tenants[m->n_tenants] = (struct pace_tenant){
 		        .weight_milli = weight_milli, .cap_milli = cap_milli, .flags = flags};
+	for (unsigned g = 0; m->params.is_judged && g < MODEL_GPUS; g++)
+		judge_seat(&m->gpus[g].judge, m->n_tenants);
 	return m->n_tenants++;
 }
 
@@ -532,7 +547,9 @@ unsigned model_proc(
 	        .let_go = on_let_go,
 	        .record = on_record,
 	        .query = on_query,
+	        .ask = m->params.is_judged ? on_ask : NULL,
 	        .arg = &args[id]};
+	struct gpu *g = &m->gpus[gpu];
 
 	args[id] = (struct arg){m, p};
 	*p = (struct proc){.id = id,
@@ -547,7 +564,8 @@ unsigned model_proc(
 	p->latencies = calloc(LATENCIES, sizeof(*p->latencies));
 	m->procs[m->n_procs++] = p;
 	if (!m->params.is_unpaced)
-		pace_join(&p->pace, &m->gpus[gpu].page, id, tenant, &hooks);
+		pace_join(&p->pace, &g->page, g->own ? &g->own[tenant] : &g->page, id, tenant,
+		        &hooks);
 	model_schedule(m, p, false, m->now + model_draw(m, 0, MS));
 	if (!m->params.is_unpaced)
 		model_schedule(m, p, true, m->now);

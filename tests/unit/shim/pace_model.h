@@ -41,6 +41,7 @@ struct model_params {
 	uint64_t wake_min_ns, wake_max_ns; /* of a futex */
 	uint64_t early_ns;                 /* marks are passed so long too early: the mutant */
 	bool is_unpaced, is_futex_only;
+	bool is_judged; /* by the agent, whose processes are of no tenant */
 };
 
 struct model_params model_defaults(uint64_t seed);
@@ -61,6 +62,13 @@ struct pace_page *model_page(struct model *m, unsigned gpu);
 void model_run(struct model *m, uint64_t until_ns);
 void model_kill(struct model *m, unsigned proc);
 void model_stop(struct model *m, unsigned proc, bool is_stopped);
+
+/* Of is_judged: the agent is killed, or there is another one; it knows nothing but the pages. */
+void model_judge_absent(struct model *m, bool is_absent);
+/* How often it was awake. */
+uint64_t model_judge_looks(const struct model *m);
+/* A tenant's own page. */
+struct pace_page *model_own(struct model *m, unsigned tenant, unsigned gpu);
 
 uint64_t model_now(const struct model *m);
 /* Kernel time of a tenant on a device, from..to in ms. */

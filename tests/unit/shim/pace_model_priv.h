@@ -1,11 +1,12 @@
-/* The inside of a model, for pace_model.c, pace_loads.c and pace_measure.c. As pace_model.h says. */
+/* The inside of a model, for pace_model.c, pace_model_judge.c, pace_loads.c and pace_measure.c. As pace_model.h says. */
 #pragma once
 
+#include "gpu/judge.h"
 #include "pace_model.h"
 
 enum { BINS = 32000, EVENTS = 1 << 14, LATENCIES = 8192 };
 
-enum kind { ON_HOST, ON_HELPER, ON_DEVICE };
+enum kind { ON_HOST, ON_HELPER, ON_DEVICE, ON_JUDGE };
 enum op_type { OP_KERNEL, OP_MARK, OP_PEER };
 
 struct op {
@@ -60,6 +61,13 @@ struct gpu {
 	uint32_t gen;
 	uint32_t (*bins)[BINS]; /* ns in each ms, by tenant */
 	struct pace_page page;
+	/* Where the agent judges. */
+	struct pace_page *own; /* of each tenant */
+	struct judge judge;
+	struct model *model;
+	bool is_asked, is_absent;
+	uint32_t judge_gen;
+	uint64_t judge_at, n_looks;
 };
 
 struct event {
@@ -79,5 +87,12 @@ struct model {
 
 uint64_t model_draw(struct model *m, uint64_t low, uint64_t high);
 void model_schedule(struct model *m, struct proc *p, bool is_helper, uint64_t at);
+void model_push(struct model *m, uint64_t at, enum kind kind, unsigned who, uint32_t gen);
+void model_wake(struct model *m, uint32_t *word);
+void model_judge_new(struct model *m, struct gpu *g);
+void model_judge_free(struct gpu *g);
+void model_judge_step(struct model *m, struct gpu *g);
+/* Who asks wakes it; a judge that is awake sees that at its next look. */
+void model_judge_ask(struct model *m, struct gpu *g);
 /* The next thing that a process does: its stage is TRY, or something is scheduled. */
 void model_ask(struct model *m, struct proc *p);

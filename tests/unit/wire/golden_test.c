@@ -319,6 +319,10 @@ static void test_slices(void **state)
 	check("link-slices", &link, link_again);
 	link_put_use(&use, &(struct link_use){{17, 3}, 99, used, 2});
 	check("link-use", &use, link_again);
+	buf_reset(&use);
+	link_put_note(&use, &(struct link_note){{17, 3}, 99, w_text, SPOOL_GPU_AROUND});
+	link_put_empty(&use, LINK_BYE);
+	check("link-note", &use, link_again);
 }
 
 static void test_launch(void **state)
@@ -390,6 +394,10 @@ static void test_spool(void **state)
 	r.no_disk = true;
 	spool_encode(&r, &b);
 	check("spool-no-disk", &b, spool_again);
+	buf_reset(&b);
+	r = ended(SPOOL_GPU_AROUND);
+	spool_encode(&r, &b);
+	check("spool-gpu-around", &b, spool_again);
 }
 
 /* Host order: an index never leaves its machine, and the golden one is of a little-endian one. */

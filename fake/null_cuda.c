@@ -1,10 +1,10 @@
 /* A driver that does nothing, at once: what is measured in front of it is the interposer alone. */
-#include "../../tables/cuda_abi.h"
+#include "../tables/cuda_abi.h"
 
 #include <string.h>
 
 #define CUDA(use, since, symbol, name, stream, params, args) enum cu_result symbol params;
-#include "../../tables/cuda.def"
+#include "../tables/cuda.def"
 #undef CUDA
 
 enum cu_result cuInit(unsigned flags)
