@@ -499,13 +499,13 @@ int verb_bench(struct cli *cli, int argc, char **argv)
 	struct args args = {.options = options,
 	        .parse = parse,
 	        .input = &b,
-	        .doc = "Measures Berth on this machine beside what is bare: a server of its own, or with --data one that runs and has nothing to do. `berth bench slice` measures slices of a GPU.",
+	        .doc = "Measures Berth on this machine beside what is bare: a server of its own, or with --data one that runs and has nothing to do. `berth bench slice` measures slices of a GPU, `berth bench place` the placement on the nodes of a trace.",
 	        .is_listing = true};
-	static const struct args_sub slice[] = {{"slice", bench_slice}, {0}};
+	static const struct args_sub subs[] = {{"place", bench_place}, {"slice", bench_slice}, {0}};
 	struct err err;
 
-	if (argc > 1 && strcmp(argv[1], slice[0].name) == 0)
-		return args_run_sub(cli, slice, argc, argv);
+	if (argc > 1 && argv[1][0] != '-')
+		return args_run_sub(cli, subs, argc, argv);
 	int rc = args_parse(cli, &args, argc, argv, &err);
 	if (rc)
 		return cli_fail(cli, &err);

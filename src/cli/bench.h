@@ -1,5 +1,5 @@
 /*
- * What the two measurements of `berth bench` share: a directory of their own, and programs that they start; and the second of them.
+ * What the measurements of `berth bench` share: a directory of their own, and programs that they start; and those with a name.
  * A directory is its maker's until it is swept. One thread.
  */
 #pragma once
@@ -17,4 +17,5 @@ void bench_sweep(char *scratch);
 MUST_CHECK int bench_spawn(const char *path, const char *const argv[], const char *out,
         pid_t *ret_pid, struct err *err);
 
+int bench_place(struct cli *cli, int argc, char **argv);
 int bench_slice(struct cli *cli, int argc, char **argv);

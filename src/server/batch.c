@@ -10,6 +10,7 @@
 
 #define BATCH_BYTES_FULL (64 * MIB)
 #define PLAN_MAX         256
+#define LEARN_AFTER      500 /* placements: a mix shifts slowly */
 #define BLOB_AHEAD_MS    (60 * 60 * 1000)
 #define RETRY_MS         500
 #define PACE_MS          3 /* between commits, when there were many */
@@ -503,8 +504,13 @@ static void plan(struct server *s)
 			        (unsigned long long)p.v[i].id.num, err.text);
 	}
 	s->world->plan_wanted = p.n == PLAN_MAX;
-	if (s->world->plan_wanted)
+	s->n_placed += p.n;
+	if (s->world->plan_wanted) {
 		loop_wake(s->loop);
+	} else if (s->n_placed >= LEARN_AFTER) {
+		sched_learn(s->sched, s->world);
+		s->n_placed = 0;
+	}
 	sched_plan_done(&p);
 }
 

@@ -31,6 +31,7 @@ struct server {
 	struct conf *conf;
 	struct world *world;
 	struct sched *sched;
+	uint64_t n_placed; /* since it learned the mix */
 	struct store *store;
 	struct worker *worker; /* the store thread */
 	struct net_server *net;

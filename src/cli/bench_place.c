@@ -1,0 +1,334 @@
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "cli/args.h"
+#include "cli/bench.h"
+#include "cli/client.h"
+#include "cli/output.h"
+#include "cli/trace.h"
+#include "sched/sched.h"
+#include "plat/clock.h"
+
+#define DEMAND_USUAL 1300
+#define DEMAND_MOST  10000
+#define SEED_USUAL   42
+#define SEEDS_MOST   1000
+
+/*
+ * DESIGN. The protocol of the published comparison: all tasks of the list arrive in a random order, then single ones drawn from
+ * it, until the next would pass the demand. Each is placed at once where the policy says, or dropped; nothing leaves. The
+ * placement is the scheduler's own.
+ */
+enum task_class { CPU_ONLY, PART_SMALL, PART_LARGE, ONE, SEVERAL, EIGHT, CLASSES };
+static const char *const class_names[CLASSES] = {
+        "cpu", "fraction_to_half", "fraction_above_half", "gpu_1", "gpu_2_to_7", "gpu_8_and_more"};
+
+struct tally {
+	double share, share_squared; /* of all devices allocated, summed over the runs */
+	uint64_t arrived[CLASSES], rejected[CLASSES];
+	uint64_t decisions, took_ns, runs;
+};
+
+struct place_bench {
+	const char *nodes, *tasks, *policy;
+	uint32_t demand; /* in thousandths of the devices */
+	uint64_t first_seed, last_seed;
+};
+
+enum { KEY_NODES = 0x1000, KEY_TASKS, KEY_DEMAND, KEY_SEED, KEY_POLICY };
+
+static const struct argp_option options[] = {
+        {"nodes", KEY_NODES, "FILE", 0, "CSV with sn, cpu_milli, memory_mib, gpu, model", 1},
+        {"tasks", KEY_TASKS, "FILE", 0,
+                "CSV with cpu_milli, memory_mib, num_gpu, gpu_milli, and gpu_spec if there", 1},
+        {"demand", KEY_DEMAND, "TIMES", 0, "how much arrives, in all devices; 1.3", 1},
+        {"seed", KEY_SEED, "N|N-M", 0, "of the order of arrivals; several are averaged; 42", 1},
+        {"policy", KEY_POLICY, "NAME", 0, "fragment, pack, spread, fgd or random", 1},
+        {0},
+};
+
+static int parse_seeds(char *text, struct place_bench *b, struct err *err)
+{
+	char *dash = strchr(text, '-');
+	int rc;
+
+	if (dash)
+		*dash = '\0';
+	rc = num_parse_u64(text, UINT32_MAX, &b->first_seed, err);
+	b->last_seed = b->first_seed;
+	if (rc == 0 && dash)
+		rc = num_parse_u64(dash + 1, UINT32_MAX, &b->last_seed, err);
+	if (rc)
+		return err_wrap(err, "--seed");
+	if (b->last_seed < b->first_seed || b->last_seed - b->first_seed >= SEEDS_MOST)
+		return err_set(
+		        err, ERR_INVALID, "--seed: N-M is a range of at most %d seeds", SEEDS_MOST);
+	return 0;
+}
+
+static int parse_demand(const char *text, uint32_t *ret, struct err *err)
+{
+	char *end;
+	double d = strtod(text, &end);
+
+	if (end == text || *end || !(d >= 0.001) || d > DEMAND_MOST / 1000.0)
+		return err_set(err, ERR_INVALID, "--demand: '%s' is not from 0.001 to %d", text,
+		        DEMAND_MOST / 1000);
+	*ret = (uint32_t)lround(d * 1000);
+	return 0;
+}
+
+static int parse(int key, char *arg, struct argp_state *state, void *input, struct err *err)
+{
+	struct place_bench *b = input;
+
+	(void)state;
+	switch (key) {
+	case KEY_NODES:
+		b->nodes = arg;
+		return 0;
+	case KEY_TASKS:
+		b->tasks = arg;
+		return 0;
+	case KEY_DEMAND:
+		return parse_demand(arg, &b->demand, err);
+	case KEY_SEED:
+		return parse_seeds(arg, b, err);
+	case KEY_POLICY:
+		b->policy = arg;
+		return 0;
+	case ARGP_KEY_END:
+		return b->nodes && b->tasks
+		               ? 0
+		               : err_set(err, ERR_INVALID, "--nodes and --tasks are needed");
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static enum task_class class_of(const struct trace_task *k)
+{
+	if (k->n_devices == 0)
+		return CPU_ONLY;
+	if (k->n_devices > 1)
+		return k->n_devices >= 8 ? EIGHT : SEVERAL;
+	return k->milli == 1000 ? ONE : k->milli > 500 ? PART_LARGE : PART_SMALL;
+}
+
+/* Arrivals */
+
+struct arrivals {
+	const struct trace *t;
+	uint32_t *order; /* all tasks, shuffled */
+	uint64_t n;      /* so far */
+	unsigned short dice[3];
+};
+
+static uint32_t throw_below(struct arrivals *a, uint32_t n)
+{
+	return (uint32_t)(erand48(a->dice) * n);
+}
+
+static void shuffle(struct arrivals *a, const struct trace *t, uint64_t seed)
+{
+	*a = (struct arrivals){.t = t,
+	        .order = mem_realloc(NULL, t->n_tasks, sizeof(*a->order)),
+	        .dice = {0x330e, (unsigned short)seed, (unsigned short)(seed >> 16)}};
+	for (uint32_t i = 0; i < t->n_tasks; i++)
+		a->order[i] = i;
+	for (uint32_t i = t->n_tasks; i > 1; i--) {
+		uint32_t k = throw_below(a, i), kept = a->order[i - 1];
+		a->order[i - 1] = a->order[k];
+		a->order[k] = kept;
+	}
+}
+
+static const struct trace_task *next_arrival(struct arrivals *a)
+{
+	uint64_t i = a->n++;
+
+	return &a->t->tasks[i < a->t->n_tasks ? a->order[i] : throw_below(a, a->t->n_tasks)];
+}
+
+/* One run */
+
+/* Any node that has room, each as likely. */
+static bool find_anywhere(struct place *p, const struct trace *t, uint32_t type, struct arrivals *a,
+        struct place_found *ret)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->n_nodes; i++)
+		if (place_has_room(p, type, i) && throw_below(a, ++n) == 0)
+			ret->node = i;
+	return n && place_try(p, type, place_look(p, ret->node), ret);
+}
+
+static void run(const struct place_bench *b, struct place *p, const struct trace *t, uint64_t seed,
+        struct tally *sum)
+{
+	bool is_random = strcmp(b->policy, "random") == 0;
+	uint64_t most = (uint64_t)b->demand * t->n_devices, arrived = 0, allocated = 0;
+	struct arrivals a;
+	const struct trace_task *k;
+	uint64_t from_ns;
+	double share;
+
+	shuffle(&a, t, seed);
+	from_ns = clock_mono_ns();
+	while (k = next_arrival(&a), arrived + task_milli(k) <= most) {
+		struct place_found at;
+		bool found = is_random ? find_anywhere(p, t, k->type, &a, &at)
+		                       : place_find(p, k->type, NULL, NULL, &at);
+		arrived += task_milli(k);
+		sum->arrived[class_of(k)]++;
+		sum->decisions++;
+		if (found) {
+			place_take(p, k->type, &at);
+			allocated += task_milli(k);
+		} else {
+			sum->rejected[class_of(k)]++;
+		}
+	}
+	sum->took_ns += clock_mono_ns() - from_ns;
+	free(a.order);
+	share = (double)allocated / ((double)t->n_devices * 1000);
+	sum->share += share;
+	sum->share_squared += share * share;
+	sum->runs++;
+}
+
+static int run_all(const struct place_bench *b, struct trace *t, struct tally *sum, struct err *err)
+{
+	const char *policy = strcmp(b->policy, "random") == 0 ? "pack" : b->policy;
+
+	for (uint64_t seed = b->first_seed; seed <= b->last_seed; seed++) {
+		struct place *p = trace_place(t, policy);
+		if (!p)
+			return err_set(err, ERR_INVALID,
+			        "--policy: '%s' is not fragment, pack, spread, fgd or random",
+			        b->policy);
+		run(b, p, t, seed, sum);
+		place_free(p);
+	}
+	return 0;
+}
+
+/* Answer */
+
+static json_t *by_class(const uint64_t counts[CLASSES])
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < CLASSES; i++)
+		json_object_set_new(o, class_names[i], json_integer((json_int_t)counts[i]));
+	return o;
+}
+
+static json_t *rows_of(const struct tally *sum)
+{
+	json_t *rows = json_array();
+
+	for (int i = 0; i < CLASSES; i++)
+		json_array_append_new(rows, json_pack("{s:s, s:I, s:I}", "class", class_names[i],
+		                                    "arrived", (json_int_t)sum->arrived[i],
+		                                    "rejected", (json_int_t)sum->rejected[i]));
+	return rows;
+}
+
+static json_t *answer_of(const struct place_bench *b, const struct tally *sum)
+{
+	double n = (double)sum->runs, mean = sum->share / n;
+	double spread = n > 1 ? sqrt(fmax(0, (sum->share_squared - n * mean * mean) / (n - 1))) : 0;
+
+	return json_pack("{s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:o, s:o, s:f, s:o}", "schema", 1,
+	        "policy", b->policy, "seed", (json_int_t)b->first_seed, "runs",
+	        (json_int_t)sum->runs, "demand", b->demand / 1000.0, "allocated_share", mean,
+	        "allocated_share_deviation", spread, "arrived", by_class(sum->arrived), "rejected",
+	        by_class(sum->rejected), "decisions_per_s",
+	        (double)sum->decisions * 1e9 / (double)MAX(sum->took_ns, 1), "rows", rows_of(sum));
+}
+
+static void cell_class(const json_t *row, bool plain, struct buf *out)
+{
+	output_cell_string(json_object_get(row, "class"), plain, out);
+}
+
+static void cell_arrived(const json_t *row, bool plain, struct buf *out)
+{
+	(void)plain;
+	buf_addf(out, "%lld", (long long)json_integer_value(json_object_get(row, "arrived")));
+}
+
+static void cell_rejected(const json_t *row, bool plain, struct buf *out)
+{
+	json_int_t n = json_integer_value(json_object_get(row, "rejected"));
+	json_int_t of = json_integer_value(json_object_get(row, "arrived"));
+
+	if (plain)
+		buf_addf(out, "%lld", (long long)n);
+	else
+		buf_addf(out, "%.2f %%", 100.0 * (double)n / (double)MAX(of, 1));
+}
+
+static const struct output_column columns[] = {
+        {"CLASS", cell_class},
+        {"ARRIVED", cell_arrived, .right = true},
+        {"REJECTED", cell_rejected, .right = true},
+};
+static const struct output_listing listing = {.array_key = "rows",
+        .name_key = "class",
+        .columns = columns,
+        .n_columns = ARRAY_LEN(columns)};
+
+static void print_head(const struct cli *cli, const struct trace *t, const json_t *answer)
+{
+	CLEANUP_BUF struct buf head = BUF_INIT(4 * KIB);
+
+	if (cli->format != OUTPUT_TABLE && cli->format != OUTPUT_WIDE)
+		return;
+	buf_addf(&head,
+	        "%s: %.2f %% of %llu devices of %u nodes allocated (deviation %.2f, runs %lld), %.0f decisions a second",
+	        json_string_value(json_object_get(answer, "policy")),
+	        100 * json_number_value(json_object_get(answer, "allocated_share")),
+	        (unsigned long long)t->n_devices, t->n_nodes,
+	        100 * json_number_value(json_object_get(answer, "allocated_share_deviation")),
+	        json_integer_value(json_object_get(answer, "runs")),
+	        json_number_value(json_object_get(answer, "decisions_per_s")));
+	output_line(buf_str(&head));
+}
+
+int bench_place(struct cli *cli, int argc, char **argv)
+{
+	struct place_bench b = {.policy = SCHED_POLICY_USUAL,
+	        .demand = DEMAND_USUAL,
+	        .first_seed = SEED_USUAL,
+	        .last_seed = SEED_USUAL};
+	struct args args = {.options = options,
+	        .parse = parse,
+	        .input = &b,
+	        .doc = "Places the tasks of a trace on its nodes as the server would, and says how much of the devices was given out, and whom it turned away.",
+	        .is_listing = true};
+	struct trace t = {0};
+	struct tally sum = {0};
+	struct err err;
+	int rc = args_parse(cli, &args, argc, argv, &err);
+
+	if (rc == 0)
+		rc = trace_read_nodes(b.nodes, &t, &err);
+	if (rc == 0)
+		rc = trace_read_tasks(b.tasks, &t, &err);
+	if (rc == 0)
+		rc = run_all(&b, &t, &sum, &err);
+	if (rc == 0) {
+		CLEANUP_JSON json_t *answer = answer_of(&b, &sum);
+		print_head(cli, &t, answer);
+		output_listing(cli, &listing, answer);
+	}
+	trace_done(&t);
+	return rc ? cli_fail(cli, &err) : 0;
+}
