@@ -48,7 +48,7 @@ static bool is_whole(const struct room_node *v, uint32_t i)
 {
 	const struct device *d = &v->node->devices[i];
 
-	return device_is_usable(d) && !v->used_bytes[i] && !v->used_milli[i] &&
+	return device_is_usable(d) && d->info.mem_bytes && !v->used_bytes[i] && !v->used_milli[i] &&
 	       !d->info.withheld_bytes;
 }
 
@@ -71,15 +71,15 @@ static bool fit_whole(
 		const struct device *d = &v->node->devices[i];
 		if (!is_whole(v, i))
 			continue;
-		whole++;
+		whole += !d->info.card_milli;
 		if (p->n_slices < g->count && slice_resolve(g, d, &p->slices[p->n_slices]))
 			p->slices[p->n_slices++].device = i;
 	}
-	*ret_left = whole - p->n_slices;
+	*ret_left = whole - MIN(whole, p->n_slices);
 	return p->n_slices == g->count;
 }
 
-/* A fraction: the device on which least memory stays free. */
+/* A fraction: the device on which least memory stays free, or unused with it. */
 static bool fit_fraction(
         const struct room_node *v, const struct gpu_ask *g, struct placement *p, uint64_t *ret_left)
 {
@@ -88,14 +88,16 @@ static bool fit_fraction(
 	p->n_slices = 0;
 	for (uint32_t i = 0; i < v->node->n_devices; i++) {
 		struct slice s;
+		uint64_t left;
 		const struct device *d = &v->node->devices[i];
 		if (!device_is_usable(d) || !slice_resolve(g, d, &s))
 			continue;
 		if (s.mem_bytes > free_bytes(v, i) || v->used_milli[i] + s.share_milli > 1000)
 			continue;
-		if (free_bytes(v, i) - s.mem_bytes >= best)
+		left = free_bytes(v, i) - s.mem_bytes + slice_surplus_bytes(g, d);
+		if (left >= best)
 			continue;
-		best = free_bytes(v, i) - s.mem_bytes;
+		best = left;
 		s.device = i;
 		p->slices[0] = s;
 		p->n_slices = 1;

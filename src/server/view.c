@@ -46,6 +46,8 @@ static const char *held_by_name(enum held_by by)
 /* The interposer's memory is exact on any device; that its shares are was not seen on any real one yet (doc/slice.md). */
 static const char *held_by_text(const char *held_by, const struct device *d)
 {
+	if (strcmp(held_by, "mig") == 0)
+		return "mig (not yet run on hardware)";
 	return d && !d->info.simulated && strcmp(held_by, "interposer") == 0
 	               ? "interposer (pacing not yet confirmed on this model)"
 	               : held_by;
@@ -63,6 +65,9 @@ static const struct device *find_device(const struct node *n, const char *uuid)
 static const char *slice_held_by(
         const struct attempt *a, const struct slice_record *r, const struct device *d)
 {
+	/* A MIG instance, also one that is not there any more: it is a part of a card. */
+	if (strncmp(r->device, "MIG-", 4) == 0)
+		return held_by_name(HELD_BY_MIG);
 	if (r->share_milli == 1000 && (!d || r->mem_bytes >= d->info.mem_bytes))
 		return "whole";
 	if (!a->started_ms && d)
