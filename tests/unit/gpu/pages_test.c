@@ -98,6 +98,31 @@ static void test_turns(void **state)
 	sc->s = NULL;
 }
 
+/* A job of several devices is one whose kernels may wait for each other: each of its rows says so. */
+static void test_several_devices(void **state)
+{
+	static struct pace_page page;
+	struct scene *sc = *state;
+	struct slices_grant grants[2] = {
+	        {.uuid = "GPU-a", .share_milli = 250, .flags = SLICES_HOLDS_COMPUTE},
+	        {.uuid = "GPU-b", .share_milli = 500, .flags = SLICES_HOLDS_COMPUTE}};
+	char path[SLICES_PATH], alone[SLICES_PATH];
+	struct err err;
+
+	assert_int_equal(slices_make(sc->s, 1, grants, 2, path, &err), 0);
+	read_page(path, &page);
+	assert_int_equal(page.tenants[0].weight_milli, 250);
+	assert_int_equal(page.tenants[0].flags, PACE_MULTI);
+	assert_int_equal(join_device(sc, 2, "GPU-b", 100, false, alone), 1);
+	read_page(alone, &page);
+	assert_int_equal(page.tenants[0].weight_milli, 500);
+	assert_int_equal(page.tenants[0].flags, PACE_MULTI);
+	assert_int_equal(page.tenants[0].place, 1);
+	assert_int_equal(page.tenants[1].flags, 0);
+	slices_remove(sc->s, 1);
+	slices_remove(sc->s, 2);
+}
+
 static void test_more_than_lines(void **state)
 {
 	static struct pace_page page;
@@ -271,6 +296,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 	        TEST(test_turns),
+	        TEST(test_several_devices),
 	        TEST(test_more_than_lines),
 	        TEST(test_turns_left_over),
 	        TEST(test_turns_of_several_accounts),
