@@ -408,20 +408,30 @@ json_t *view_job_whole(const struct world *w, const struct job *j, bool with_env
 	return o;
 }
 
-static json_t *device_slices(const struct node *n, uint32_t place)
+static json_t *device_slice(const struct job *j, const struct slice *s, const struct device *d)
+{
+	static const struct slice_record none;
+	const struct attempt *a = job_attempt(j);
+	const struct slice_record *r = &none;
+	char id[48];
+
+	for (uint32_t i = 0; i < a->n_slices; i++)
+		if (strcmp(a->slices[i].device, d->info.uuid) == 0)
+			r = &a->slices[i];
+	return json_pack("{s:s, s:I, s:i, s:o, s:o}", "job", job_id_format(j->id, id), "mem_bytes",
+	        (json_int_t)s->mem_bytes, "share_milli", (int)s->share_milli, "used_bytes",
+	        seen_bytes(a, r, r->used_bytes), "driver_bytes", seen_bytes(a, r, r->driver_bytes));
+}
+
+static json_t *device_slices(const struct node *n, const struct device *d, uint32_t place)
 {
 	json_t *list = json_array();
 	const struct job *j;
-	char id[48];
 
 	LIST_FOREACH (j, &n->jobs, on_node)
 		for (uint32_t i = 0; i < j->n_slices; i++)
 			if (j->slices[i].device == place)
-				json_array_append_new(list,
-				        json_pack("{s:s, s:I, s:i}", "job",
-				                job_id_format(j->id, id), "mem_bytes",
-				                (json_int_t)j->slices[i].mem_bytes, "share_milli",
-				                (int)j->slices[i].share_milli));
+				json_array_append_new(list, device_slice(j, &j->slices[i], d));
 	return list;
 }
 
@@ -452,7 +462,7 @@ json_t *view_device(const struct node *n, const struct device *d, uint32_t place
 	json_object_set_new(o, "held_by", json_string(held_by_name(d->info.held_by)));
 	json_object_set_new(
 	        o, "held_by_text", json_string(held_by_text(held_by_name(d->info.held_by), d)));
-	json_object_set_new(o, "slices", device_slices(n, place));
+	json_object_set_new(o, "slices", device_slices(n, d, place));
 	return o;
 }
 
