@@ -15,7 +15,7 @@
  * asks for a scan, which then follows on the heels of the one that is under way.
  */
 
-#define RESCAN_MS      30000 /* the whole list again, while something is lost */
+#define RESCAN_MS      30000 /* the whole list again, while something is lost or in MIG mode */
 #define NONE_RESCAN_MS 60000 /* and while there is nothing: a driver may be loaded late */
 #define SILENT_MS      10000 /* a driver that has not answered for so long is broken */
 #define PROCESSES_MAX  1024  /* of one device */
@@ -134,6 +134,9 @@ static struct device_info info_of(const struct gpu_device *g)
 	        .index = g->index,
 	        .minor = g->minor,
 	        .mig = g->mig,
+	        .card_milli = g->card_milli,
+	        .gi_minor = g->gi_minor,
+	        .ci_minor = g->ci_minor,
 	        .context_bytes = g->context_bytes,
 	        .mem_bytes = g->mem_bytes,
 	        .cc = (uint32_t)(g->cc_major * 10 + g->cc_minor),
@@ -153,13 +156,30 @@ static struct device_info info_of(const struct gpu_device *g)
 	return d;
 }
 
-static bool take_list(struct inventory *inv, const struct scan_job *j)
+/* A card has become its instances, or a card again. */
+static void take_mode(struct device_info *d, const struct gpu_device *g, bool *changed)
+{
+	if (d->mig == g->mig && d->mem_bytes == g->mem_bytes)
+		return;
+	d->mig = g->mig;
+	d->mem_bytes = g->mem_bytes;
+	*changed = true;
+	log_info("device.memory", "device=%s mig=%d bytes=%llu", d->uuid, d->mig,
+	        (unsigned long long)d->mem_bytes);
+}
+
+static bool take_list(struct inventory *inv, const struct scan_job *j, bool *changed)
 {
 	uint32_t before = inv->n_devices;
 
-	for (size_t i = 0; i < j->n_devices; i++)
-		if (!find_device(inv, j->devices[i].uuid) && inv->n_devices < NODE_DEVICES_MAX)
+	for (size_t i = 0; i < j->n_devices; i++) {
+		struct device_info *d = find_device(inv, j->devices[i].uuid);
+
+		if (d)
+			take_mode(d, &j->devices[i], &changed[d - inv->devices]);
+		else if (inv->n_devices < NODE_DEVICES_MAX)
 			inv->devices[inv->n_devices++] = info_of(&j->devices[i]);
+	}
 	return inv->n_devices != before;
 }
 
@@ -244,7 +264,7 @@ void inventory_refresh(struct inventory *inv)
 static void take_scan(struct inventory *inv, struct scan_job *j)
 {
 	struct inventory_scan scan = {.number = j->number, .devices = inv->devices};
-	bool changed[NODE_DEVICES_MAX] = {0}, is_longer = take_list(inv, j);
+	bool changed[NODE_DEVICES_MAX] = {0}, is_longer = take_list(inv, j, changed);
 
 	inv->o.before_scan(inv->o.data);
 	for (size_t i = 0; i < j->n_processes; i++)
@@ -300,10 +320,12 @@ static void on_scanned(void *data)
 	set_timer(inv);
 }
 
-static bool has_lost(const struct inventory *inv)
+/* What is lost may be back; of a card in MIG mode instances may have been made. */
+static bool may_change(const struct inventory *inv)
 {
 	for (uint32_t i = 0; i < inv->n_devices; i++)
-		if (inv->devices[i].health == DEVICE_LOST)
+		if (inv->devices[i].health == DEVICE_LOST || inv->devices[i].mig ||
+		        inv->devices[i].card_milli)
 			return true;
 	return inv->n_devices == 0;
 }
@@ -315,7 +337,7 @@ static void begin_scan(struct inventory *inv)
 
 	j->inv = inv;
 	j->number = ++inv->number;
-	j->is_full = !inv->was_listed || (has_lost(inv) && now_ms - inv->full_ms >= RESCAN_MS);
+	j->is_full = !inv->was_listed || (may_change(inv) && now_ms - inv->full_ms >= RESCAN_MS);
 	if (j->is_full)
 		inv->full_ms = now_ms;
 	for (uint32_t i = 0; i < inv->n_devices; i++)

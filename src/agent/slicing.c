@@ -104,8 +104,8 @@ enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)
 	if (!find_in_use(s, d, &by))
 		by = mechanism_choose(d, wish_of(s, d->model), &s->o.parts, &why);
 	if (c && (!c->why || c->by != by))
-		log_info("device.mechanism", "device=%s interposer=%d why=\"%s\"", d->uuid,
-		        by == HELD_BY_INTERPOSER, why);
+		log_info("device.mechanism", "device=%s interposer=%d mig=%d why=\"%s\"", d->uuid,
+		        by == HELD_BY_INTERPOSER, by == HELD_BY_MIG, why);
 	if (c) {
 		c->by = by;
 		c->why = why;

@@ -186,6 +186,7 @@ struct sight {
 	const struct inventory_process *around; /* does not stand in the ledger; NULL: none */
 };
 
+/* ledger: NULL when it cannot be read */
 static struct sight see(const struct inventory_scan *s, uint64_t epoch, uint32_t device,
         const struct slices_state *ledger)
 {
@@ -198,7 +199,7 @@ static struct sight see(const struct inventory_scan *s, uint64_t epoch, uint32_t
 			continue;
 		seen.bytes += p->bytes;
 		seen.is_known &= p->is_known;
-		if (!seen.around && !stands_in(ledger, (pid_t)p->pid))
+		if (ledger && !seen.around && !stands_in(ledger, (pid_t)p->pid))
 			seen.around = p;
 	}
 	return seen;
@@ -238,8 +239,8 @@ static void describe_around(
 		num_format_size(p->bytes, used);
 	num_format_size(ledger->living_bytes, written);
 	snprintf(text, TEXT_SIZE,
-	        "process %d has %s on %s by NVML and does not stand in the job's ledger (%s): it does "
-	        "not load the interposer. Open libcuda.so.1 by that name, with the job's "
+	        "process %d has %s on %s by NVML and does not stand in the job's ledger (%s): it goes "
+	        "around the interposer. Open libcuda.so.1 by that name, with the job's "
 	        "LD_LIBRARY_PATH, or ask for whole devices",
 	        p->pid, used, ledger->grant.uuid, written);
 }
@@ -265,9 +266,9 @@ static void write_beyond(struct watchdog *w, struct spoken *seen, uint64_t epoch
 }
 
 static void tell(struct watchdog *w, const struct known_attempt *a, struct spoken *seen,
-        const struct slices_state *ledger, const struct sight *sight)
+        const char *uuid, uint64_t used_bytes, const struct sight *sight)
 {
-	struct slice_record r = {.used_bytes = ledger->living_bytes, .driver_bytes = sight->bytes};
+	struct slice_record r = {.used_bytes = used_bytes, .driver_bytes = sight->bytes};
 
 	if (!sight->is_known || (seen->is_said && seen->said_used == r.used_bytes &&
 	                                seen->said_driver == r.driver_bytes))
@@ -275,8 +276,7 @@ static void tell(struct watchdog *w, const struct known_attempt *a, struct spoke
 	seen->is_said = true;
 	seen->said_used = r.used_bytes;
 	seen->said_driver = r.driver_bytes;
-	_Static_assert(sizeof(r.device) == sizeof(ledger->grant.uuid), "names of devices");
-	memcpy(r.device, ledger->grant.uuid, sizeof(r.device));
+	snprintf(r.device, sizeof(r.device), "%s", uuid);
 	attempts_use(w->attempts, a, &r, 1);
 }
 
@@ -286,34 +286,45 @@ void watchdog_say_again(struct watchdog *w)
 		s->is_said = false;
 }
 
+/* Nothing of it counts any more. */
+static void on_spoilt(struct watchdog *w, struct known_attempt *a, struct spoken *seen,
+        const char *why, uint64_t now_ms)
+{
+	char text[TEXT_SIZE];
+
+	seen->n_around++;
+	snprintf(text, sizeof(text),
+	        "it has spoilt what holds its slice (%.100s): programs must not write to the files in "
+	        "BERTH_SLICES",
+	        why);
+	go_around(w, a, seen, text, now_ms);
+}
+
 static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t place,
         const struct inventory_scan *s, uint64_t now_ms)
 {
 	static struct slices_state ledger; /* one thread; it is large */
+	const char *uuid = slices_device(w->ledgers, a->epoch, place);
 	struct spoken *seen = get_spoken(w, a->epoch);
 	struct sight sight;
 	char text[TEXT_SIZE];
 	uint32_t device;
 	struct err err;
+	bool is_spoilt = slices_read(w->ledgers, a->epoch, place, &ledger, &err) < 0;
 
-	if (slices_read(w->ledgers, a->epoch, place, &ledger, &err) < 0) {
-		seen->n_around++;
-		snprintf(text, sizeof(text),
-		        "it has spoilt what holds its slice (%.100s): programs must not write to the "
-		        "files in BERTH_SLICES",
-		        err.text);
-		go_around(w, a, seen, text, now_ms);
+	if (is_spoilt)
+		on_spoilt(w, a, seen, err.text, now_ms);
+	if (!find_place(s, uuid, &device))
 		return;
-	}
-	if (!find_place(s, ledger.grant.uuid, &device))
+	sight = see(s, a->epoch, device, is_spoilt ? NULL : &ledger);
+	tell(w, a, seen, uuid, is_spoilt ? 0 : ledger.living_bytes, &sight);
+	if (is_spoilt)
 		return;
-	sight = see(s, a->epoch, device, &ledger);
 	seen->n_around = sight.around ? seen->n_around + 1 : 0;
 	if (sight.around) {
 		describe_around(sight.around, &ledger, text);
 		go_around(w, a, seen, text, now_ms);
 	}
-	tell(w, a, seen, &ledger, &sight);
 	write_beyond(w, seen, a->epoch, place, &ledger, &sight, now_ms);
 }
 

@@ -4,12 +4,16 @@
 #include "bench/series.h"
 #include "bench/tenants.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ROUNDS 3
+
+static double larger(double a, double b)
+{
+	return a > b ? a : b;
+}
 
 /* -- tenants that work at the same time -- */
 
@@ -65,6 +69,11 @@ static bool not_long_enough(struct bench *b)
 
 /* -- shares -- */
 
+static double off(double is, double should_be)
+{
+	return larger(is - should_be, should_be - is);
+}
+
 /* In percentage points, of any second. */
 static bool worst_error(struct bench *b, const unsigned *weights, const char *kind, double *ret)
 {
@@ -77,8 +86,8 @@ static bool worst_error(struct bench *b, const unsigned *weights, const char *ki
 		return false;
 	for (k = 0; series_window(all, 2, k, parts); k++)
 		for (int i = 0; i < 2; i++)
-			worst = fmax(worst,
-			        fabs(100 * parts[i] / (parts[0] + parts[1]) - weights[i] / 10.0));
+			worst = larger(worst,
+			        off(100 * parts[i] / (parts[0] + parts[1]), weights[i] / 10.0));
 	series_done_all(all, 2);
 	*ret = worst;
 	return k > 0 || not_long_enough(b);
@@ -122,7 +131,7 @@ static bool take_rate(struct bench *b, struct series *all, unsigned n, double *b
 
 	series_done_all(all, n);
 	if (ok)
-		*best = fmax(*best, rate);
+		*best = larger(*best, rate);
 	return ok;
 }
 
@@ -135,7 +144,7 @@ static bool take_sum(struct bench *b, struct series *all, double *best)
 		sum += (parts[0] + parts[1]) / 1e6;
 	series_done_all(all, 2);
 	if (k)
-		*best = fmax(*best, sum / (double)k);
+		*best = larger(*best, sum / (double)k);
 	return k > 0 || not_long_enough(b);
 }
 

@@ -4,7 +4,6 @@
 #include "bench/series.h"
 #include "bench/tenants.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +49,8 @@ static bool take_launch(struct bench *b, const char *ledgers, double *least)
 
 	if (!tenant_run(b, &seat, WORDS("launch"), &text))
 		return false;
-	*least = fmin(*least, tenant_number(text, "launch"));
+	double ns = tenant_number(text, "launch");
+	*least = ns < *least ? ns : *least;
 	free(text);
 	return true;
 }

@@ -1,6 +1,5 @@
 #include "bench/bench.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,6 +68,12 @@ static bool is_met(const struct seen *s)
 	}
 }
 
+/* Three digits behind the point: more would be noise, and bytes have none. */
+static double rounded(double value)
+{
+	return (double)(int64_t)(value * 1000 + (value < 0 ? -0.5 : 0.5)) / 1000;
+}
+
 void bench_row(struct bench *b, struct seen seen, const char *fmt, ...)
 {
 	static const char *const bounds[] = {
@@ -81,8 +86,7 @@ void bench_row(struct bench *b, struct seen seen, const char *fmt, ...)
 	vsnprintf(figure, sizeof figure, fmt, ap);
 	va_end(ap);
 	put_row(b, figure);
-	/* Three digits behind the point: more would be noise, and bytes have none. */
-	printf(", \"value\": %.15g", round(seen.value * 1000) / 1000);
+	printf(", \"value\": %.15g", rounded(seen.value));
 	put_pair("unit", seen.unit);
 	snprintf(wanted, sizeof wanted, "%s%.15g%s%s", bounds[seen.bound], seen.limit,
 	        *seen.unit ? " " : "", seen.unit);

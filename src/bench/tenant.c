@@ -30,7 +30,7 @@
 #undef NVML
 
 struct cuda cu;
-const struct fake_clock *simulated;
+static void *libcuda;
 
 static const struct {
 	void **to;
@@ -65,20 +65,24 @@ uint64_t tenant_machine_ns(void)
 
 static void begin(void)
 {
-	void *handle = dlopen("libcuda.so.1", RTLD_NOW), *driver;
-	const struct fake_clock *(*clock_of)(void) = NULL;
-
-	if (!handle)
+	libcuda = dlopen("libcuda.so.1", RTLD_NOW);
+	if (!libcuda)
 		fail(dlerror());
 	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-		*calls[i].to = dlsym(handle, calls[i].name);
+		*calls[i].to = dlsym(libcuda, calls[i].name);
 		if (!*calls[i].to)
 			tenant_must(CU_ERROR_NOT_FOUND, calls[i].name);
 	}
 	MUST(cuInit(0));
-	driver = dlopen("libcuda.real.so.1", RTLD_NOW | RTLD_NOLOAD);
-	*(void **)&clock_of = dlsym(driver ? driver : handle, "berthFakeClock");
-	simulated = clock_of ? clock_of() : NULL;
+}
+
+/* Of the library itself, or of what it stands in front of. */
+const struct fake_clock *tenant_clock(void)
+{
+	const struct fake_clock *(*clock_of)(void) = NULL;
+
+	*(void **)&clock_of = dlsym(libcuda, "berthFakeClock");
+	return clock_of ? clock_of() : NULL;
 }
 
 void tenant_begin_context(void)

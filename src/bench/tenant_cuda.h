@@ -44,13 +44,12 @@ struct cuda {
 #undef CALL
 };
 extern struct cuda cu;
-/* Of a simulated device: the clock that it lives by; else NULL. */
-extern const struct fake_clock *simulated;
 
 void tenant_must(enum cu_result rc, const char *what);
 #define MUST(call) tenant_must(cu.call, #call)
 
-void tenant_begin_context(void); /* all calls are there, and a context is current */
+void tenant_begin_context(void);             /* all calls are there, and a context is current */
+const struct fake_clock *tenant_clock(void); /* that a simulated device lives by; else NULL */
 uint64_t tenant_machine_ns(void);
 
 /* -- with kernels: tenant_work.c -- */

@@ -11,6 +11,7 @@
 #define AHEAD     4    /* pieces that the device may have before it */
 #define REPORT_NS 20000000
 
+static const struct fake_clock *simulated;
 static struct cu_stream *stream;
 static struct cu_func *k_10us, *k_100us, *k_1ms;
 static double count_per_us = 100;
@@ -26,6 +27,7 @@ static void begin_kernels(void)
 	struct cu_module *module;
 
 	tenant_begin_context();
+	simulated = tenant_clock();
 	if (count)
 		count_per_us = strtod(count, NULL);
 	MUST(cuStreamCreate(&stream, 1));

@@ -212,18 +212,43 @@ static void check_driver(struct doctor *d, bool has_devices)
 		        "the driver is loaded, but no device was found");
 }
 
-/* What holds a fraction of a device inside its job. */
-static void find_slices(struct doctor *d, unsigned n, unsigned n_unheld, unsigned n_unsure)
+/* What holds fractions of so many devices. */
+struct holds {
+	unsigned n, n_none, n_mig, n_unsure;
+};
+
+static void add_hold(struct holds *h, const json_t *device)
 {
-	if (n_unheld)
+	const char *by = json_string_value(json_object_get(device, "held_by"));
+
+	/* A card in MIG mode has nothing to hold. */
+	if (!by || !json_integer_value(json_object_get(device, "mem_bytes")))
+		return;
+	h->n++;
+	h->n_none += strcmp(by, "none") == 0;
+	h->n_mig += strcmp(by, "mig") == 0;
+	h->n_unsure += strcmp(by, "interposer") == 0 &&
+	               !json_is_true(json_object_get(device, "simulated"));
+}
+
+/* What holds a fraction of a device inside its job. */
+static void find_slices(struct doctor *d, const struct holds *h)
+{
+	unsigned n_interposer = h->n - h->n_none - h->n_mig;
+
+	if (h->n_none)
 		find(d, NOTE, "slices", "berth gpus -o wide; logs/agent.log says why",
 		        "%u of %u: a fraction is kept in the books, but not held inside the process (held_by: none)",
-		        n_unheld, n);
-	if (n > n_unheld)
-		find(d, n_unsure ? NOTE : OK, "slices", NULL,
+		        h->n_none, h->n);
+	if (h->n_mig)
+		find(d, NOTE, "slices", NULL,
+		        "%u of %u: MIG instances, each granted whole to a fraction; not yet run on hardware",
+		        h->n_mig, h->n);
+	if (n_interposer)
+		find(d, h->n_unsure ? NOTE : OK, "slices", NULL,
 		        "%u of %u: a fraction is held by the interposer, its compute among jobs of one account%s",
-		        n - n_unheld, n,
-		        n_unsure
+		        n_interposer, h->n,
+		        h->n_unsure
 		                ? ", which was not yet run on hardware; its pacing is not confirmed on these models"
 		                : "");
 }
@@ -232,7 +257,8 @@ static void check_devices(struct doctor *d, struct client *c)
 {
 	CLEANUP_JSON json_t *answer = NULL;
 	const json_t *one;
-	unsigned n = 0, n_simulated = 0, n_unheld = 0, n_unsure = 0;
+	unsigned n = 0, n_simulated = 0;
+	struct holds holds = {0};
 	struct err err;
 	size_t i;
 
@@ -242,22 +268,19 @@ static void check_devices(struct doctor *d, struct client *c)
 	}
 	json_array_foreach(json_object_get(answer, "devices"), i, one)
 	{
-		const char *held = json_string_value(json_object_get(one, "held_by"));
 		const char *health = json_string_value(json_object_get(one, "health"));
 		const char *text = json_string_value(json_object_get(one, "health_text"));
 		const char *device = json_string_value(json_object_get(one, "device"));
 		n++;
 		n_simulated += json_is_true(json_object_get(one, "simulated"));
-		n_unheld += held && strcmp(held, "none") == 0;
-		n_unsure += held && strcmp(held, "interposer") == 0 &&
-		            !json_is_true(json_object_get(one, "simulated"));
+		add_hold(&holds, one);
 		if (health && strcmp(health, "ok") != 0)
 			find(d, WARN, "GPUs", NULL, "%s is %s: %s", device ? device : "?", health,
 			        text ? text : "");
 	}
 	if (n)
 		find(d, OK, "GPUs", NULL, "%u, of them %u simulated", n, n_simulated);
-	find_slices(d, n, n_unheld, n_unsure);
+	find_slices(d, &holds);
 	check_driver(d, n > 0);
 }
 

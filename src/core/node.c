@@ -67,32 +67,71 @@ static uint32_t ask_milli(const struct gpu_ask *ask, const struct device *d)
 	return 0;
 }
 
-bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct slice *ret)
+/* Whether the model that is asked for says more than the card's: "1g.10gb" or "MIG", not "h100". */
+static bool names_instance(const struct gpu_ask *ask, const struct device *d)
 {
-	struct slice s = {0};
-	uint32_t milli;
+	const char *mig = strstr(d->info.model, " MIG");
+	char card[sizeof(d->info.model)];
 
-	if (!device_matches(ask, d))
+	if (!ask->model || !mig)
 		return false;
-	if (ask->count) {
-		s.mem_bytes = d->info.mem_bytes;
-		s.share_milli = 1000;
-		*ret = s;
-		return true;
-	}
-	milli = ask_milli(ask, d);
+	memcpy(card, d->info.model, sizeof(card));
+	card[mig - d->info.model] = '\0';
+	return !is_one_of(card, ask->model);
+}
+
+/* Fractions are of its card, bytes are bytes. */
+static bool is_enough(const struct gpu_ask *ask, const struct device *d)
+{
+	uint32_t milli = ask_milli(ask, d);
+
+	if (ask->count)
+		return names_instance(ask, d);
+	if (ask->fgpu_milli && milli == 0)
+		return false;
+	return MAX(ask->mem_bytes ? 0 : milli, ask->share_milli ? ask->share_milli : milli) <=
+	               d->info.card_milli &&
+	       ask->mem_bytes <= d->info.mem_bytes;
+}
+
+uint64_t slice_surplus_bytes(const struct gpu_ask *ask, const struct device *d)
+{
+	uint64_t bytes = ask->mem_bytes;
+
+	if (!d->info.card_milli || ask->count)
+		return 0;
+	if (!bytes)
+		bytes = d->info.mem_bytes / d->info.card_milli *
+		        MAX(ask_milli(ask, d), ask->share_milli);
+	return d->info.mem_bytes - MIN(bytes, d->info.mem_bytes);
+}
+
+/* False when a device of this size has not so much. */
+static bool resolve_part(const struct gpu_ask *ask, const struct device *d, struct slice *s)
+{
+	uint32_t milli = ask_milli(ask, d);
+
 	if (ask->fgpu_milli && (milli == 0 || milli > 1000))
 		return false;
-	s.mem_bytes = ask->mem_bytes ? ask->mem_bytes : num_milli_of(d->info.mem_bytes, milli);
-	s.share_milli = ask->share_milli ? ask->share_milli : milli;
+	s->mem_bytes = ask->mem_bytes ? ask->mem_bytes : num_milli_of(d->info.mem_bytes, milli);
+	s->share_milli = ask->share_milli ? ask->share_milli : milli;
 	/* Only one of the two was named: the other follows in proportion. */
-	if (!s.mem_bytes)
-		s.mem_bytes = num_milli_of(d->info.mem_bytes, s.share_milli);
-	if (!s.share_milli) {
-		unsigned __int128 m = (unsigned __int128)s.mem_bytes * 1000;
-		s.share_milli = (uint32_t)MAX(m / MAX(d->info.mem_bytes, 1), 1);
+	if (!s->mem_bytes)
+		s->mem_bytes = num_milli_of(d->info.mem_bytes, s->share_milli);
+	if (!s->share_milli) {
+		unsigned __int128 m = (unsigned __int128)s->mem_bytes * 1000;
+		s->share_milli = (uint32_t)MAX(m / MAX(d->info.mem_bytes, 1), 1);
 	}
-	if (s.mem_bytes == 0 || s.mem_bytes > d->info.mem_bytes || s.share_milli > 1000)
+	return s->mem_bytes != 0 && s->mem_bytes <= d->info.mem_bytes && s->share_milli <= 1000;
+}
+
+bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct slice *ret)
+{
+	struct slice s = {.mem_bytes = d->info.mem_bytes, .share_milli = 1000};
+
+	if (!device_matches(ask, d) || !d->info.mem_bytes)
+		return false;
+	if (d->info.card_milli ? !is_enough(ask, d) : !ask->count && !resolve_part(ask, d, &s))
 		return false;
 	*ret = s;
 	return true;

@@ -27,9 +27,9 @@ struct device_info {
 	char uuid[96];
 	char model[96];
 	uint32_t index;
-	uint64_t mem_bytes;
-	uint32_t cc;   /* compute capability times ten */
-	uint32_t cuda; /* 12040 */
+	uint64_t mem_bytes; /* 0: nobody can have anything of it */
+	uint32_t cc;        /* compute capability times ten */
+	uint32_t cuda;      /* 12040 */
 	char driver[32];
 	int32_t numa_node;   /* -1: unknown */
 	struct cpu_set cpus; /* near it; all zero: unknown */
@@ -38,9 +38,13 @@ struct device_info {
 	char health_text[120];
 	uint64_t withheld_bytes; /* used by processes that Berth did not start */
 	enum held_by held_by;    /* fractions that begin now */
+	uint32_t
+	        card_milli; /* of a MIG instance, which is granted whole: its part of a card; 0: it is a card */
 	/* The node's own affair, and not told: */
-	int32_t minor;          /* of /dev/nvidiaN, -1: unknown */
-	bool mig;               /* in MIG mode */
+	int32_t minor; /* of /dev/nvidiaN, -1: unknown */
+	bool mig;      /* a card in MIG mode */
+	int32_t gi_minor,
+	        ci_minor;       /* of a MIG instance's /dev/nvidia-caps/nvidia-capN, -1: unknown */
 	uint64_t context_bytes; /* that a CUDA context takes; 0: unknown */
 };
 
@@ -90,8 +94,11 @@ struct node {
 /*
  * What an ask comes to on this device: bytes and share. False when it could never be had there:
  * wrong model or capability, or larger than the device. *ret is the amount for one device.
+ * A MIG instance is granted whole to a fraction that it is enough for; as a whole device only to who asks for it by name.
  */
 bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct slice *ret);
+/* Bytes of what it then has that it did not ask for. */
+uint64_t slice_surplus_bytes(const struct gpu_ask *ask, const struct device *d);
 bool device_matches(const struct gpu_ask *ask, const struct device *d);
 uint64_t device_free_bytes(const struct device *d); /* not granted, not withheld */
 uint32_t device_free_milli(const struct device *d);

@@ -12,7 +12,7 @@
 #define MINOR_MAX    ((1u << 20) - 1) /* of a device node */
 
 /* What programs can have. Without the newer call the driver's own share cannot be told from the rest. */
-static enum nvml_return read_memory(struct gpu *g, struct nvml_device *handle, uint64_t *ret_bytes)
+enum nvml_return gpu_memory_read(struct gpu *g, struct nvml_device *handle, uint64_t *ret_bytes)
 {
 	struct nvml_memory_v2 v2 = {.version = NVML_STRUCT_VERSION(struct nvml_memory_v2, 2)};
 	struct nvml_memory v1 = {0};
@@ -114,7 +114,7 @@ enum nvml_return gpu_device_read(
 	unsigned minor = 0, mig = 0, mig_pending = 0;
 	unsigned long long context_bytes = 0;
 	int mode = NVML_COMPUTE_SHARED;
-	enum nvml_return code = read_memory(g, handle, &shown->mem_bytes);
+	enum nvml_return code = gpu_memory_read(g, handle, &shown->mem_bytes);
 
 	if (code == NVML_SUCCESS)
 		code = g->nvml.nvmlDeviceGetName(handle, shown->model, sizeof(shown->model));
@@ -146,6 +146,7 @@ enum nvml_return gpu_device_read(
 		shown->mig = mig != 0;
 	if (NVML_TRY(&g->nvml, nvmlDeviceGetComputeMode, handle, &mode) == NVML_SUCCESS)
 		shown->exclusive = mode != NVML_COMPUTE_SHARED;
+	shown->gi_minor = shown->ci_minor = -1;
 	shown->simulated = gpu_is_simulated(g);
 	if (NVML_TRY(&g->nvml, berthFakeContext, handle, &context_bytes) == NVML_SUCCESS)
 		shown->context_bytes = context_bytes;

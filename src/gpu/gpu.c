@@ -37,7 +37,7 @@ void gpu_take_text(char *text, size_t size)
 	text[used] = '\0';
 }
 
-__attribute__((format(printf, 2, 3))) static void note(struct gpu *g, const char *fmt, ...)
+void gpu_say(struct gpu *g, const char *fmt, ...)
 {
 	size_t len = strlen(g->note);
 	va_list ap;
@@ -84,6 +84,7 @@ int gpu_open(const struct gpu_options *o, struct gpu **ret, struct err *err)
 	g->library = copy_text(o->library);
 	g->simulate = copy_text(o->simulate);
 	g->sysfs = copy_text(o->sysfs);
+	g->proc = copy_text(o->proc);
 	g->allowed = calloc(o->n_allowed + 1, sizeof(*g->allowed));
 	BUG_IF(!g->allowed);
 	for (size_t i = 0; i < o->n_allowed; i++)
@@ -129,6 +130,7 @@ void gpu_close(struct gpu *g)
 	free(g->library);
 	free(g->simulate);
 	free(g->sysfs);
+	free(g->proc);
 	free(g->allowed);
 	free(g->processes);
 	free(g);
@@ -162,11 +164,15 @@ void gpu_took_code(struct gpu *g, struct dev *d, enum nvml_return code)
 	}
 }
 
+/* Of which a fresh NVML may know more. */
 static bool anything_lost(const struct gpu *g)
 {
-	for (size_t i = 0; i < g->n_devs; i++)
-		if (!g->devs[i].handle || g->devs[i].shown.health == GPU_LOST)
+	for (size_t i = 0; i < g->n_devs; i++) {
+		const struct dev *d = &g->devs[i];
+
+		if (!d->removed && !d->mode_changed && (!d->handle || d->shown.health == GPU_LOST))
 			return true;
+	}
 	return g->stale;
 }
 
@@ -179,16 +185,16 @@ static int start(struct gpu *g, struct err *err)
 
 	if (!g->nvml.library && load(g, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND)
-			note(g, "no NVIDIA driver here (%.200s)", why.text);
+			gpu_say(g, "no NVIDIA driver here (%.200s)", why.text);
 		else
-			note(g, "the NVIDIA driver here cannot be used: %.200s", why.text);
+			gpu_say(g, "the NVIDIA driver here cannot be used: %.200s", why.text);
 		return 0;
 	}
 	if (g->simulate && select_simulated(g, err) < 0)
 		return -(int)err->kind;
 	code = g->nvml.nvmlInit_v2();
 	if (code != NVML_SUCCESS) {
-		note(g, "the NVIDIA driver does not answer: %s (NVML %d)",
+		gpu_say(g, "the NVIDIA driver does not answer: %s (NVML %d)",
 		        nvml_text(&g->nvml, code, text), (int)code);
 		if (!g->library)
 			nvml_unload(&g->nvml); /* a driver that comes later brings its own */
@@ -199,8 +205,7 @@ static int start(struct gpu *g, struct err *err)
 	return 0;
 }
 
-/* Is this device one that may be used? Binds a name to the first device that it fits. */
-static bool is_allowed(struct gpu *g, unsigned index, const char *uuid)
+bool gpu_is_allowed(struct gpu *g, unsigned index, const char *uuid)
 {
 	char number[16];
 
@@ -220,6 +225,48 @@ static bool is_allowed(struct gpu *g, unsigned index, const char *uuid)
 	return false;
 }
 
+/* --gpus names a MIG instance, which may be one of any card. */
+static bool names_instance(const struct gpu *g)
+{
+	for (size_t i = 0; i < g->n_allowed; i++)
+		if (strncmp(g->allowed[i].name, "MIG-", 4) == 0)
+			return true;
+	return false;
+}
+
+struct dev *gpu_take(struct gpu *g, struct nvml_device *handle, const struct gpu_device *shown)
+{
+	bool has_none = shown->mig || shown->card_milli;
+	struct dev *d;
+
+	/* So that no card is ever taken for an instance of another. */
+	if ((strncmp(shown->uuid, "MIG-", 4) == 0) != (shown->card_milli != 0)) {
+		gpu_say(g, "device %u: UUID '%s' is no name for it", shown->index, shown->uuid);
+		return NULL;
+	}
+	if (!*shown->uuid || (!shown->mem_bytes && !has_none) || shown->mem_bytes > GPU_MEM_MAX) {
+		gpu_say(g, "device %u: UUID '%s' with %llu bytes of memory is no device",
+		        shown->index, shown->uuid, (unsigned long long)shown->mem_bytes);
+		return NULL;
+	}
+	d = gpu_dev_find(g, shown->uuid);
+	if (!d) {
+		if (g->n_devs == GPU_DEVICES_MAX) {
+			gpu_say(g, "device %u: more than %d devices", shown->index,
+			        GPU_DEVICES_MAX);
+			return NULL;
+		}
+		d = &g->devs[g->n_devs++];
+		*d = (struct dev){0};
+	}
+	d->shown = *shown;
+	d->removed = d->mode_changed = false;
+	if (!d->handle)
+		gpu_health_returned(d);
+	d->handle = handle;
+	return d;
+}
+
 /* One device of NVML's list: into devs, or into the note. */
 static void take_device(struct gpu *g, unsigned index)
 {
@@ -227,38 +274,21 @@ static void take_device(struct gpu *g, unsigned index)
 	struct gpu_device shown = {.index = index};
 	enum nvml_return code = g->nvml.nvmlDeviceGetHandleByIndex_v2(index, &handle);
 	char text[TEXT_SHOW_SIZE];
-	struct dev *d;
+	bool is_allowed;
 
 	if (code == NVML_SUCCESS)
 		code = g->nvml.nvmlDeviceGetUUID(handle, shown.uuid, sizeof(shown.uuid));
 	gpu_take_text(shown.uuid, sizeof(shown.uuid));
-	if (code == NVML_SUCCESS && !is_allowed(g, index, shown.uuid))
+	is_allowed = code == NVML_SUCCESS && gpu_is_allowed(g, index, shown.uuid);
+	if (code == NVML_SUCCESS && !is_allowed && !names_instance(g))
 		return;
 	if (code == NVML_SUCCESS)
 		code = gpu_device_read(g, handle, &shown);
-	if (code != NVML_SUCCESS) {
-		note(g, "device %u: %s (NVML %d)", index, nvml_text(&g->nvml, code, text),
+	if (code != NVML_SUCCESS)
+		gpu_say(g, "device %u: %s (NVML %d)", index, nvml_text(&g->nvml, code, text),
 		        (int)code);
-		return;
-	}
-	if (!*shown.uuid || !shown.mem_bytes || shown.mem_bytes > GPU_MEM_MAX) {
-		note(g, "device %u: UUID '%s' with %llu bytes of memory is no device", index,
-		        shown.uuid, (unsigned long long)shown.mem_bytes);
-		return;
-	}
-	d = gpu_dev_find(g, shown.uuid);
-	if (!d) {
-		if (g->n_devs == GPU_DEVICES_MAX) {
-			note(g, "device %u: more than %d devices", index, GPU_DEVICES_MAX);
-			return;
-		}
-		d = &g->devs[g->n_devs++];
-		*d = (struct dev){0};
-	}
-	d->shown = shown;
-	if (!d->handle)
-		gpu_health_returned(d);
-	d->handle = handle;
+	else
+		gpu_mig_take(g, handle, &shown, is_allowed);
 }
 
 static void take_devices(struct gpu *g)
@@ -268,24 +298,25 @@ static void take_devices(struct gpu *g)
 	enum nvml_return code = g->nvml.nvmlDeviceGetCount_v2(&count);
 
 	if (code != NVML_SUCCESS) {
-		note(g, "the NVIDIA driver does not count its devices: %s (NVML %d)",
+		gpu_say(g, "the NVIDIA driver does not count its devices: %s (NVML %d)",
 		        nvml_text(&g->nvml, code, text), (int)code);
 		g->stale = true;
 		return;
 	}
 	if (count == 0)
-		note(g, "the NVIDIA driver has no devices");
+		gpu_say(g, "the NVIDIA driver has no devices");
 	if (count > GPU_DEVICES_MAX)
-		note(g, "of %u devices the first %d are looked at", count, GPU_DEVICES_MAX);
+		gpu_say(g, "of %u devices the first %d are looked at", count, GPU_DEVICES_MAX);
 	for (unsigned i = 0; i < MIN(count, GPU_DEVICES_MAX); i++)
 		take_device(g, i);
 	for (size_t i = 0; i < g->n_allowed; i++)
 		if (!*g->allowed[i].uuid)
-			note(g, "device %s is not here (%u found)", g->allowed[i].name, count);
+			gpu_say(g, "device %s is not here (%u found)", g->allowed[i].name, count);
 }
 
 int gpu_scan(struct gpu *g, struct gpu_device *out, size_t max, size_t *ret_n, struct err *err)
 {
+	size_t n = 0;
 	int rc = 0;
 
 	g->note[0] = '\0';
@@ -308,10 +339,12 @@ int gpu_scan(struct gpu *g, struct gpu_device *out, size_t max, size_t *ret_n, s
 		else if (d->gone == NVML_SUCCESS)
 			d->gone = NVML_ERROR_GPU_IS_LOST;
 		gpu_health_judge(d);
-		if (i < max)
-			out[i] = d->shown;
+		if (gpu_is_hidden(d) || n == max)
+			continue;
+		d->was_listed = true;
+		out[n++] = d->shown;
 	}
-	*ret_n = MIN(g->n_devs, max);
+	*ret_n = n;
 	return 0;
 }
 

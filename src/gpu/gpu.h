@@ -22,21 +22,26 @@ enum gpu_health {
 struct gpu_device {
 	char uuid[96]; /* what it is known by, over restarts */
 	char model[96];
-	unsigned index;     /* NVML's; may change over restarts of the driver */
-	int minor;          /* of /dev/nvidiaN; -1: unknown */
-	char pci[32];       /* "00000000:01:00.0", or "" */
-	uint64_t mem_bytes; /* what programs can have: without what the driver keeps for itself */
+	unsigned index; /* NVML's; may change over restarts of the driver */
+	int minor;      /* of /dev/nvidiaN; -1: unknown */
+	char pci[32];   /* "00000000:01:00.0", or "" */
+	uint64_t
+	        mem_bytes; /* what programs can have: without what the driver keeps for itself; 0: nothing */
 	int cc_major, cc_minor;
 	char driver[32];
 	int cuda;      /* highest CUDA version of the driver, 12040; 0: unknown */
 	int numa_node; /* near it; -1: unknown */
 	uint64_t cpus[GPU_CPUS_MAX / 64]; /* near it; all zero: unknown */
-	bool mig;                         /* in MIG mode: programs only see its instances */
-	bool exclusive;                   /* compute mode allows at most one process */
+	bool mig; /* in MIG mode: its instances are devices of their own, mem_bytes is 0; listed while it has none, and from then on */
+	uint32_t
+	        card_milli; /* of a MIG instance: its part of its card, whose index and minor it has; 0: it is none */
+	unsigned gi, ci;        /* its numbers */
+	int gi_minor, ci_minor; /* of its /dev/nvidia-caps/nvidia-capN; -1: unknown */
+	bool exclusive;         /* compute mode allows at most one process */
 	bool simulated;
 	uint64_t context_bytes; /* what a CUDA context takes of it; 0: the driver does not tell */
 	enum gpu_health health;
-	char health_text[120]; /* "" when it is ok */
+	char health_text[120]; /* "" when nothing is to be said */
 };
 
 struct gpu_state {
@@ -68,9 +73,10 @@ struct gpu_options {
 	const char *
 	        simulate; /* description of simulated devices; library must then be the fake NVML. NULL: none */
 	const char *const *
-	        allowed; /* use only these: "0" by index, "GPU-7f3..." by the beginning of a UUID */
+	        allowed; /* use only these: "0" by index, "GPU-7f3...", "MIG-..." by the beginning of a UUID */
 	size_t n_allowed;  /* 0: all */
 	const char *sysfs; /* where to look for what NVML does not tell; NULL: /sys */
+	const char *proc;  /* the same; NULL: /proc */
 };
 
 /* -- life cycle -- */
@@ -83,7 +89,7 @@ void gpu_close(struct gpu *g); /* NULL is fine */
  * All devices, lost ones too: a device that was seen once stays in the list. When the driver or a device was lost, this
  * starts NVML anew, which may take seconds; so once at start, then every half minute or so while something is lost,
  * or now and then. A device that answers again is ok again, unless an XID says that it needs a reset and the driver
- * does not say that it had one.
+ * does not say that it had one. MIG instances that were made or removed are found by a scan; a removed one is lost.
  */
 MUST_CHECK int gpu_scan(
         struct gpu *g, struct gpu_device *out, size_t max, size_t *ret_n, struct err *err);

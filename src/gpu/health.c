@@ -3,6 +3,7 @@
  * is, and on newer drivers the recovery action is the driver's own verdict. A device is lost when it does not answer,
  * when the driver asks for a reset, or when an XID did. The first two end by themselves and are believed when a fresh
  * NVML says so; the third ends when the driver says that nothing is to be done, or an administrator does.
+ * A MIG instance has its own XIDs and answers for itself; all else is as its card has it.
  */
 #include "gpu/priv.h"
 
@@ -59,7 +60,7 @@ void gpu_health_listen(struct gpu *g)
 		struct dev *d = &g->devs[i];
 		unsigned long long types = NVML_EVENT_XID | NVML_EVENT_DOUBLE_BIT_ECC, supported;
 
-		if (!d->handle || d->listening)
+		if (!d->handle || d->listening || d->card)
 			continue;
 		if (NVML_TRY(n, nvmlDeviceGetSupportedEventTypes, d->handle, &supported) ==
 		        NVML_SUCCESS)
@@ -90,12 +91,25 @@ static void took_xid(struct dev *d, unsigned xid)
 	}
 }
 
-static struct dev *dev_of_handle(struct gpu *g, const struct nvml_device *handle)
+/* Events of MIG instances come by the handle of their card, with their numbers; else they are of the card, and so of all of them. */
+static struct dev *dev_of_event(struct gpu *g, const struct nvml_event *e)
 {
-	for (size_t i = 0; i < g->n_devs; i++)
-		if (g->devs[i].handle && g->devs[i].handle == handle)
-			return &g->devs[i];
-	return NULL;
+	struct dev *card = NULL;
+
+	for (size_t i = 0; i < g->n_devs && !card; i++)
+		if (g->devs[i].handle && g->devs[i].handle == e->device)
+			card = &g->devs[i];
+	if (!card || !card->shown.mig || e->gpu_instance == NVML_NO_INSTANCE)
+		return card;
+	for (size_t i = 0; i < g->n_devs; i++) {
+		struct dev *d = &g->devs[i];
+
+		if (d->card == card && !d->removed && d->shown.gi == e->gpu_instance &&
+		        (e->compute_instance == NVML_NO_INSTANCE ||
+		                d->shown.ci == e->compute_instance))
+			return d;
+	}
+	return card;
 }
 
 /* Counters are read by the check that follows, so only XIDs matter here. */
@@ -108,9 +122,39 @@ static void take_events(struct gpu *g, unsigned wait_ms)
 		if (g->nvml.nvmlEventSetWait_v2(g->events, &e, wait_ms) != NVML_SUCCESS)
 			return;
 		wait_ms = 0;
-		d = dev_of_handle(g, e.device);
+		d = dev_of_event(g, &e);
 		if (d && (e.type & NVML_EVENT_XID))
 			took_xid(d, (unsigned)MIN(e.data, UINT32_MAX));
+	}
+}
+
+static void took_failure(struct gpu *g, struct dev *d, enum nvml_return code)
+{
+	d->failing = code;
+	d->n_failing++;
+	gpu_took_code(g, d, code);
+	if (d->n_failing >= FAILING_MAX && d->gone == NVML_SUCCESS)
+		d->gone = code;
+}
+
+/* An instance is gone when it does not answer although its card does; errors are counted for the card. */
+static void check_instance(struct gpu *g, struct dev *d)
+{
+	struct nvml_memory memory;
+	enum nvml_return code = g->nvml.nvmlDeviceGetMemoryInfo(d->handle, &memory);
+
+	if (code == NVML_SUCCESS) {
+		d->n_failing = 0;
+		d->failing = NVML_SUCCESS;
+		d->recovery_known = d->card->recovery_known;
+		if (d->returned && d->recovery_known && d->card->recovery == NVML_RECOVERY_NONE)
+			d->reset_xid = 0;
+		d->returned = false;
+	} else if (code == NVML_ERROR_NOT_FOUND || code == NVML_ERROR_INVALID_ARGUMENT) {
+		d->removed = true;
+		d->handle = NULL;
+	} else {
+		took_failure(g, d, code);
 	}
 }
 
@@ -124,21 +168,19 @@ static void read_recovery(struct gpu *g, struct dev *d)
 	d->recovery = d->recovery_known ? f.value.u : NVML_RECOVERY_NONE;
 }
 
-void gpu_health_check(struct gpu *g, struct dev *d)
+static void check_card(struct gpu *g, struct dev *d)
 {
-	unsigned corrected, uncorrected, pending = 0, failed = 0;
+	unsigned corrected, uncorrected, pending = 0, failed = 0, mig, mig_pending;
 	unsigned long long errors = 0;
 	struct nvml_memory memory;
 	enum nvml_return code = g->nvml.nvmlDeviceGetMemoryInfo(d->handle, &memory);
 
 	if (code != NVML_SUCCESS) {
-		d->failing = code;
-		d->n_failing++;
-		gpu_took_code(g, d, code);
-		if (d->n_failing >= FAILING_MAX && d->gone == NVML_SUCCESS)
-			d->gone = code;
+		took_failure(g, d, code);
 		return;
 	}
+	if (NVML_TRY(&g->nvml, nvmlDeviceGetMigMode, d->handle, &mig, &mig_pending) == NVML_SUCCESS)
+		d->mode_changed = (mig != 0) != d->shown.mig;
 	d->n_failing = 0;
 	d->failing = NVML_SUCCESS;
 	if (NVML_TRY(&g->nvml, nvmlDeviceGetTotalEccErrors, d->handle, NVML_ECC_UNCORRECTED,
@@ -153,6 +195,14 @@ void gpu_health_check(struct gpu *g, struct dev *d)
 	if (d->returned && d->recovery_known && d->recovery == NVML_RECOVERY_NONE)
 		d->reset_xid = 0;
 	d->returned = false;
+}
+
+void gpu_health_check(struct gpu *g, struct dev *d)
+{
+	if (d->card)
+		check_instance(g, d);
+	else
+		check_card(g, d);
 }
 
 void gpu_health_returned(struct dev *d)
@@ -175,7 +225,11 @@ static bool recovery_is_loss(unsigned action)
 
 static bool judge_loss(struct dev *d, char *text, size_t size)
 {
-	if (d->gone == NVML_ERROR_RESET_REQUIRED)
+	if (d->removed)
+		snprintf(text, size, "this MIG instance was removed");
+	else if (d->mode_changed)
+		snprintf(text, size, "its MIG mode was changed");
+	else if (d->gone == NVML_ERROR_RESET_REQUIRED)
 		snprintf(text, size, "the GPU must be reset");
 	else if (d->gone == NVML_ERROR_LIB_RM_VERSION_MISMATCH)
 		snprintf(text, size, "the driver was replaced");
@@ -210,28 +264,43 @@ static bool judge_wear(struct dev *d, char *text, size_t size)
 		snprintf(text, size, "XID %u: %s", d->worn_xid, xid_text(d->worn_xid));
 	else if (d->rows_pending)
 		snprintf(text, size, "a memory row waits for a reset to be replaced");
+	else if (d->shown.mig && !d->n_instances)
+		snprintf(text, size, "in MIG mode, and nobody has made instances");
+	else if (d->card && !d->shown.mem_bytes)
+		snprintf(text, size, "shares its memory with another compute instance");
 	else
 		return false;
 	return true;
 }
 
+/* A card's trouble is that of its instances. */
+static enum gpu_health judge(struct dev *d, char *text, size_t size)
+{
+	if (judge_loss(d, text, size))
+		return GPU_LOST;
+	if (d->card && d->card->shown.health == GPU_LOST)
+		return judge(d->card, text, size);
+	if (judge_wear(d, text, size))
+		return GPU_DEGRADED;
+	return d->card ? judge(d->card, text, size) : GPU_OK;
+}
+
 void gpu_health_judge(struct dev *d)
 {
 	char *text = d->shown.health_text;
-	size_t size = sizeof(d->shown.health_text);
 
 	text[0] = '\0';
-	if (judge_loss(d, text, size))
-		d->shown.health = GPU_LOST;
-	else if (judge_wear(d, text, size))
-		d->shown.health = GPU_DEGRADED;
-	else
-		d->shown.health = GPU_OK;
+	d->shown.health = judge(d, text, sizeof(d->shown.health_text));
+	if (d->shown.mig && d->shown.health == GPU_OK)
+		snprintf(text, sizeof(d->shown.health_text),
+		        "in MIG mode: its instances are devices of their own");
 }
 
 int gpu_poll(struct gpu *g, unsigned wait_ms, struct gpu_state *out, size_t max, size_t *ret_n,
         struct err *err)
 {
+	size_t n = 0;
+
 	if (g->started)
 		take_events(g, wait_ms);
 	for (size_t i = 0; i < g->n_devs; i++) {
@@ -240,18 +309,19 @@ int gpu_poll(struct gpu *g, unsigned wait_ms, struct gpu_state *out, size_t max,
 		if (d->handle && !d->gone)
 			gpu_health_check(g, d);
 		gpu_health_judge(d);
-		if (i >= max)
+		if (gpu_is_hidden(d) || n == max)
 			continue;
-		out[i] = (struct gpu_state){
+		out[n] = (struct gpu_state){
 		        .health = d->shown.health,
 		        .ecc_uncorrected = d->ecc_uncorrected,
 		        .last_xid = d->last_xid,
 		        .n_xids = d->n_xids,
 		};
-		memcpy(out[i].uuid, d->shown.uuid, sizeof(out[i].uuid));
-		memcpy(out[i].health_text, d->shown.health_text, sizeof(out[i].health_text));
+		memcpy(out[n].uuid, d->shown.uuid, sizeof(out[n].uuid));
+		memcpy(out[n].health_text, d->shown.health_text, sizeof(out[n].health_text));
+		n++;
 	}
-	*ret_n = MIN(g->n_devs, max);
+	*ret_n = n;
 	return 0;
 }
 

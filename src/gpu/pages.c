@@ -409,6 +409,15 @@ void pages_give(struct pages *p, int root_fd, uint64_t inode, uint32_t tenant)
 
 /* Queries */
 
+bool pages_is_linked(int root_fd, const char *dir, uint32_t place, uint64_t page)
+{
+	char path[PAGES_NAME];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/pace-%u", dir, place);
+	return page && fstatat(root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == page;
+}
+
 bool pages_is_name(const char *name)
 {
 	size_t len = strlen(name);

@@ -49,3 +49,5 @@ void pages_give(struct pages *p, int root_fd, uint64_t page, uint32_t tenant);
 
 /* -- queries -- */
 bool pages_is_name(const char *name); /* of a page's file */
+/* Whether dir/pace-`place` still is the page that was told; root_fd is the directory of dir. */
+bool pages_is_linked(int root_fd, const char *dir, uint32_t place, uint64_t page);

@@ -557,6 +557,9 @@ int slices_read(
 	memcpy(ret->grant.uuid, g->uuid, sizeof(g->uuid));
 	rc = read_file(fd, g, ret, err);
 	close(fd);
+	if (rc == 0 && g->flags & SLICE_HOLDS_COMPUTE &&
+	        !pages_is_linked(s->root_fd, e->name, place, e->pages[place]))
+		rc = err_set(err, ERR_CORRUPT, "its page of turns is gone");
 	return rc < 0 ? err_wrap(err, "ledger %u", place) : 0;
 }
 

@@ -147,6 +147,11 @@ int gpu_usage(struct gpu *g, const char *uuid, struct gpu_usage *ret, struct gpu
 		return err_set(err, ERR_NOT_FOUND, "no device %.100s", uuid);
 	if (!d->handle || d->gone)
 		return err_set(err, ERR_UNAVAILABLE, "device %s is lost", d->shown.uuid);
+	if (d->shown.mig) { /* what is used there is of its instances */
+		*ret = usage;
+		*ret_n = 0;
+		return 0;
+	}
 	code = read_memory(g, d->handle, &usage);
 	for (int list = 0; list < LISTS && code == NVML_SUCCESS; list++) {
 		unsigned count;

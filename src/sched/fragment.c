@@ -221,7 +221,7 @@ static double cost_of_fraction(struct place *p, struct place_node *n, struct pla
 		b.free -= gap - left;
 		b.sale += value_of(p, d, left) - value_of(p, d, gap);
 		b.n_whole -= d->is_whole;
-		c = cost(p, n, &b) + p->gaps->params.left * left / 1000;
+		c = cost(p, n, &b) + p->gaps->params.left * (left + device_surplus(p, d, t)) / 1000;
 		if (c >= least)
 			continue;
 		least = c;

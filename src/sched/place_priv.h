@@ -79,6 +79,9 @@ const struct slice *type_share(struct place *p, struct place_type *t, uint32_t k
 
 /* What of a device can still be given away, in thousandths, when `less` (or NULL) is taken: the scarcer of memory and compute. */
 uint32_t device_gap(const struct place *p, const struct place_device *d, const struct slice *less);
+/* What the type would hold of the device, one that is given whole only, and have no use for; in thousandths. */
+uint32_t device_surplus(
+        const struct place *p, const struct place_device *d, const struct place_type *t);
 /* A device that takes one slice of a fraction. */
 static inline bool device_takes(const struct place_device *d, const struct slice *s)
 {

@@ -10,7 +10,8 @@
 static bool is_like(const struct device *a, const struct device *b)
 {
 	return a->info.mem_bytes == b->info.mem_bytes && a->info.cc == b->info.cc &&
-	       a->info.cuda == b->info.cuda && a->fgpu_per_device == b->fgpu_per_device &&
+	       a->info.cuda == b->info.cuda && a->info.card_milli == b->info.card_milli &&
+	       a->fgpu_per_device == b->fgpu_per_device &&
 	       strcmp(a->info.model, b->info.model) == 0 &&
 	       strcmp(a->info.driver, b->info.driver) == 0;
 }
@@ -88,6 +89,15 @@ uint32_t device_gap(const struct place *p, const struct place_device *d, const s
 	if (bytes < all && (double)bytes * 1000 < (double)milli * (double)all)
 		milli = (uint64_t)((double)bytes * 1000 / (double)all);
 	return (uint32_t)milli;
+}
+
+uint32_t device_surplus(
+        const struct place *p, const struct place_device *d, const struct place_type *t)
+{
+	const struct device *like = &p->kinds[d->kind].like;
+	uint64_t bytes = slice_surplus_bytes(&t->gpu, like);
+
+	return bytes ? (uint32_t)((double)bytes * 1000 / (double)like->info.mem_bytes) : 0;
 }
 
 uint32_t node_whole(struct place *p, const struct place_node *n, struct place_type *t,

@@ -8,52 +8,52 @@ static float left(const struct place_node *n, const struct place_type *t, uint32
 	       (float)(n->room.free_cpu_milli - t->ask.cpu_milli) / 128000;
 }
 
-/* The device that has the smallest gap, or the largest. */
-static uint32_t choose_device(
-        struct place *p, const struct place_node *n, struct place_type *t, bool is_largest)
+/* The device of which least stays free after it, or most; what it has no use for counts as free. */
+static uint32_t choose_device(struct place *p, const struct place_node *n, struct place_type *t,
+        bool is_most, uint32_t *ret_device)
 {
-	uint32_t best = PLACE_NONE, best_gap = 0;
+	uint32_t best = 0;
 
+	*ret_device = PLACE_NONE;
 	for (uint32_t i = 0; i < n->room.n_devices; i++) {
 		const struct place_device *d = &n->devices[i];
-		uint32_t gap = device_gap(p, d, NULL);
-		if (!device_takes(d, type_share(p, t, d->kind)))
+		const struct slice *s = type_share(p, t, d->kind);
+		uint32_t unused;
+		if (!device_takes(d, s))
 			continue;
-		if (best != PLACE_NONE && (is_largest ? gap <= best_gap : gap >= best_gap))
+		unused = device_gap(p, d, s) + device_surplus(p, d, t);
+		if (*ret_device != PLACE_NONE && (is_most ? unused <= best : unused >= best))
 			continue;
-		best = i;
-		best_gap = gap;
+		*ret_device = i;
+		best = unused;
 	}
 	return best;
 }
 
-/* Thousandths of devices that the type takes there. */
-static uint32_t amount(struct place *p, const struct place_node *n, struct place_type *t,
-        bool is_largest, uint32_t *ret_device)
+/* Of a fraction what stays free on its device counts before all else. */
+static float rate(struct place *p, const struct place_node *n, struct place_type *t, bool is_most,
+        uint32_t *ret_device)
 {
 	const struct place_device *d;
+	uint32_t unused;
 
 	if (t->gpu.count || !gpu_ask_any(&t->gpu))
-		return t->gpu.count * 1000;
-	*ret_device = choose_device(p, n, t, is_largest);
+		return left(n, t, t->gpu.count * 1000);
+	unused = choose_device(p, n, t, is_most, ret_device);
 	d = &n->devices[*ret_device];
-	return device_gap(p, d, NULL) - device_gap(p, d, type_share(p, t, d->kind));
+	return (float)unused / 1000 * NODE_DEVICES_MAX +
+	       left(n, t, device_gap(p, d, NULL) - device_gap(p, d, type_share(p, t, d->kind)));
 }
 
-/* Of a fraction what stays free on its device counts before all else. */
 static float pack(struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device)
 {
-	uint32_t milli = amount(p, n, t, false, ret_device), gap = 0;
-
-	if (*ret_device != PLACE_NONE)
-		gap = device_gap(p, &n->devices[*ret_device], NULL) - milli;
-	return left(n, t, milli) + (float)gap / 1000 * NODE_DEVICES_MAX;
+	return rate(p, n, t, false, ret_device);
 }
 
 static float spread(
         struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device)
 {
-	return -left(n, t, amount(p, n, t, true, ret_device));
+	return -rate(p, n, t, true, ret_device);
 }
 
 const struct place_policy place_pack = {"pack", NULL, pack};

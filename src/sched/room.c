@@ -38,7 +38,8 @@ static struct place_device device_now(struct room *r, const struct device *d)
 	v.kind = place_kind(r->place, d);
 	v.free_milli = device_free_milli(d);
 	v.free_bytes = device_free_bytes(d);
-	v.is_whole = !d->used_bytes && !d->used_milli && !d->info.withheld_bytes;
+	v.is_whole =
+	        d->info.mem_bytes && !d->used_bytes && !d->used_milli && !d->info.withheld_bytes;
 	return v;
 }
 

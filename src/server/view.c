@@ -46,6 +46,8 @@ static const char *held_by_name(enum held_by by)
 /* The interposer's memory is exact on any device; that its shares are was not seen on any real one yet (doc/slice.md). */
 static const char *held_by_text(const char *held_by, const struct device *d)
 {
+	if (strcmp(held_by, "mig") == 0)
+		return "mig (not yet run on hardware)";
 	return d && !d->info.simulated && strcmp(held_by, "interposer") == 0
 	               ? "interposer (pacing not yet confirmed on this model)"
 	               : held_by;
@@ -63,6 +65,9 @@ static const struct device *find_device(const struct node *n, const char *uuid)
 static const char *slice_held_by(
         const struct attempt *a, const struct slice_record *r, const struct device *d)
 {
+	/* A MIG instance, also one that is not there any more: it is a part of a card. */
+	if (strncmp(r->device, "MIG-", 4) == 0)
+		return held_by_name(HELD_BY_MIG);
 	if (r->share_milli == 1000 && (!d || r->mem_bytes >= d->info.mem_bytes))
 		return "whole";
 	if (!a->started_ms && d)
@@ -404,20 +409,30 @@ json_t *view_job_whole(
 	return o;
 }
 
-static json_t *device_slices(const struct node *n, uint32_t place)
+static json_t *device_slice(const struct job *j, const struct slice *s, const struct device *d)
+{
+	static const struct slice_record none;
+	const struct attempt *a = job_attempt(j);
+	const struct slice_record *r = &none;
+	char id[48];
+
+	for (uint32_t i = 0; i < a->n_slices; i++)
+		if (strcmp(a->slices[i].device, d->info.uuid) == 0)
+			r = &a->slices[i];
+	return json_pack("{s:s, s:I, s:i, s:o, s:o}", "job", job_id_format(j->id, id), "mem_bytes",
+	        (json_int_t)s->mem_bytes, "share_milli", (int)s->share_milli, "used_bytes",
+	        seen_bytes(a, r, r->used_bytes), "driver_bytes", seen_bytes(a, r, r->driver_bytes));
+}
+
+static json_t *device_slices(const struct node *n, const struct device *d, uint32_t place)
 {
 	json_t *list = json_array();
 	const struct job *j;
-	char id[48];
 
 	LIST_FOREACH (j, &n->jobs, on_node)
 		for (uint32_t i = 0; i < j->n_slices; i++)
 			if (j->slices[i].device == place)
-				json_array_append_new(list,
-				        json_pack("{s:s, s:I, s:i}", "job",
-				                job_id_format(j->id, id), "mem_bytes",
-				                (json_int_t)j->slices[i].mem_bytes, "share_milli",
-				                (int)j->slices[i].share_milli));
+				json_array_append_new(list, device_slice(j, &j->slices[i], d));
 	return list;
 }
 
@@ -448,7 +463,7 @@ json_t *view_device(const struct node *n, const struct device *d, uint32_t place
 	json_object_set_new(o, "held_by", json_string(held_by_name(d->info.held_by)));
 	json_object_set_new(
 	        o, "held_by_text", json_string(held_by_text(held_by_name(d->info.held_by), d)));
-	json_object_set_new(o, "slices", device_slices(n, place));
+	json_object_set_new(o, "slices", device_slices(n, d, place));
 	return o;
 }
 

@@ -16,7 +16,7 @@
  * which this one depends on as libnvidia-ml.real.so.1. Handles are the driver's own.
  * The ledgers are opened anew for each question and read with pread: a program may close what it likes, and a file that was
  * cut short is a driver's error here, never a signal. Without ledgers nothing is hidden, and setters are refused all the same.
- * One mutex around what is found by nvmlInit; no call of the driver is made under it but those of nvmlInit and nvmlShutdown.
+ * One mutex around what is found by nvmlInit; neither the driver nor the loader is called under it.
  */
 #define EXPORT __attribute__((visibility("default")))
 
@@ -54,11 +54,13 @@ enum nvml_return nvmlDeviceGetDeviceHandleFromMigDeviceHandle(
 #define PROCESSES_MAX 1024
 
 /* The driver; a symbol that it does not have is NULL. */
-#define NVML(need, since, ret, name, params) ret(*name) params;
-static struct {
+struct real {
 	void *library;
+#define NVML(need, since, ret, name, params) ret(*name) params;
 #include "../../tables/nvml.def"
-} real;
+};
+static struct real real; /* filled in before has_driver is set, and never changed */
+static bool has_driver;
 
 struct granted {
 	struct slice_grant grant;   /* as it was when it was first looked at */
@@ -100,13 +102,13 @@ static bool read_at(int fd, void *to, size_t len, off_t at)
 	return pread(fd, to, len, at) == (ssize_t)len;
 }
 
+/* Under the mutex. A child that was forked meanwhile seeks anew. */
 static void find_ledgers(void)
 {
-	int fd;
+	int fd, n = 0;
 
-	shim.was_sought = true;
-	while (shim.n < SLICE_MAX && (fd = open_ledger(shim.n)) >= 0) {
-		struct slice_grant *g = &shim.granted[shim.n].grant;
+	while (n < SLICE_MAX && (fd = open_ledger(n)) >= 0) {
+		struct slice_grant *g = &shim.granted[n].grant;
 		bool is_one = read_at(fd, g, sizeof(*g), 0) && g->magic == SLICE_MAGIC &&
 		              g->abi == SLICE_ABI && g->granule_bytes;
 
@@ -114,8 +116,10 @@ static void find_ledgers(void)
 		if (!is_one)
 			break;
 		g->uuid[sizeof(g->uuid) - 1] = '\0';
-		shim.n++;
+		n++;
 	}
+	__atomic_store_n(&shim.n, n, __ATOMIC_RELEASE);
+	shim.was_sought = true;
 }
 
 static bool is_living(int fd, uint32_t slot)
@@ -178,25 +182,46 @@ static bool read_ledger(int place, struct reading *r)
 
 /* Devices */
 
-static void find_handles(void)
+struct shown {
+	struct nvml_device *handles[SLICE_MAX];
+	char uuids[SLICE_MAX][NVML_UUID_SIZE];
+	unsigned n;
+};
+
+/* What the driver shows, as far as there is room. */
+static void ask_driver(struct shown *shown)
 {
 	unsigned n = 0;
 
-	for (int k = 0; k < shim.n; k++)
-		shim.granted[k].handle = NULL;
+	shown->n = 0;
 	if (CALL(nvmlDeviceGetCount_v2, &n) != NVML_SUCCESS)
 		return;
-	for (unsigned i = 0; i < n; i++) {
-		char uuid[NVML_UUID_SIZE] = "";
+	for (unsigned i = 0; i < n && shown->n < SLICE_MAX; i++) {
+		struct nvml_device **handle = &shown->handles[shown->n];
+		char *uuid = shown->uuids[shown->n];
+
+		if (CALL(nvmlDeviceGetHandleByIndex_v2, i, handle) == NVML_SUCCESS &&
+		        CALL(nvmlDeviceGetUUID, *handle, uuid, NVML_UUID_SIZE) == NVML_SUCCESS)
+			shown->n++;
+	}
+}
+
+/* Under the mutex. */
+static void find_handles(const struct shown *shown)
+{
+	for (int k = 0; k < shim.n; k++) {
 		struct nvml_device *handle = NULL;
 
-		if (CALL(nvmlDeviceGetHandleByIndex_v2, i, &handle) != NVML_SUCCESS ||
-		        CALL(nvmlDeviceGetUUID, handle, uuid, sizeof(uuid)) != NVML_SUCCESS)
-			continue;
-		for (int k = 0; k < shim.n; k++)
-			if (strcmp(shim.granted[k].grant.uuid, uuid) == 0)
-				shim.granted[k].handle = handle;
+		for (unsigned i = 0; i < shown->n; i++)
+			if (strcmp(shim.granted[k].grant.uuid, shown->uuids[i]) == 0)
+				handle = shown->handles[i];
+		__atomic_store_n(&shim.granted[k].handle, handle, __ATOMIC_RELEASE);
 	}
+}
+
+static bool is_up(void)
+{
+	return __atomic_load_n(&shim.n_inits, __ATOMIC_ACQUIRE) != 0;
 }
 
 /* Whether this job has slices; what it has does not change between nvmlInit and nvmlShutdown. */
@@ -208,7 +233,7 @@ static bool is_sliced(void)
 static int place_of(const struct nvml_device *handle)
 {
 	for (int i = 0; handle && i < shim.n; i++)
-		if (shim.granted[i].handle == handle)
+		if (__atomic_load_n(&shim.granted[i].handle, __ATOMIC_ACQUIRE) == handle)
 			return i;
 	return -1;
 }
@@ -217,7 +242,7 @@ static int place_of(const struct nvml_device *handle)
 static enum nvml_return enter(const struct nvml_device *handle, int *ret_place)
 {
 	*ret_place = -1;
-	if (!shim.n_inits)
+	if (!is_up())
 		return NVML_ERROR_UNINITIALIZED;
 	if (!is_sliced())
 		return NVML_SUCCESS;
@@ -227,37 +252,59 @@ static enum nvml_return enter(const struct nvml_device *handle, int *ret_place)
 
 /* Life */
 
+static void after_fork(void)
+{
+	pthread_mutex_init(&shim.mutex, NULL);
+}
+
+/* Several threads may be here, and find the same: the loader has a lock of its own, with which it may call us. */
 static bool find_driver(void)
 {
-	if (real.library)
+	struct real found = {.library = NULL};
+
+	if (__atomic_load_n(&has_driver, __ATOMIC_ACQUIRE))
 		return true;
-	real.library = dlopen("libnvidia-ml.real.so.1", RTLD_LAZY | RTLD_LOCAL);
-	if (!real.library)
+	found.library = dlopen("libnvidia-ml.real.so.1", RTLD_LAZY | RTLD_LOCAL);
+	if (!found.library)
 		return false;
-#define NVML(need, since, ret, name, params) *(void **)&real.name = dlsym(real.library, #name);
+#define NVML(need, since, ret, name, params) *(void **)&found.name = dlsym(found.library, #name);
 #include "../../tables/nvml.def"
-	/* Somebody has put us into the driver's place. */
-	if (real.nvmlInit_v2 == nvmlInit_v2)
-		memset(&real, 0, sizeof(real));
-	return real.nvmlInit_v2 != NULL;
+	/* Or somebody has put us into the driver's place. */
+	if (!found.nvmlInit_v2 || found.nvmlInit_v2 == nvmlInit_v2)
+		return false;
+	pthread_mutex_lock(&shim.mutex);
+	if (!has_driver) {
+		pthread_atfork(NULL, NULL, after_fork);
+		real = found;
+		__atomic_store_n(&has_driver, true, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&shim.mutex);
+	return true;
 }
 
 /* flags: of nvmlInitWithFlags, or -1. */
 static enum nvml_return init(long flags)
 {
-	enum nvml_return code = NVML_ERROR_LIBRARY_NOT_FOUND;
+	enum nvml_return code;
+	struct shown shown = {.n = 0};
+	bool is_first;
 
+	if (!find_driver())
+		return NVML_ERROR_LIBRARY_NOT_FOUND;
+	code = flags < 0 ? CALL(nvmlInit_v2) : CALL(nvmlInitWithFlags, (unsigned)flags);
+	if (code != NVML_SUCCESS)
+		return code;
+	is_first = !is_up();
+	if (is_first)
+		ask_driver(&shown);
 	pthread_mutex_lock(&shim.mutex);
-	if (find_driver()) {
-		code = flags < 0 ? CALL(nvmlInit_v2) : CALL(nvmlInitWithFlags, (unsigned)flags);
-		if (code == NVML_SUCCESS && !shim.n_inits++) {
-			if (!shim.was_sought)
-				find_ledgers();
-			find_handles();
-		}
-	}
+	if (!shim.was_sought)
+		find_ledgers();
+	if (is_first)
+		find_handles(&shown);
+	__atomic_add_fetch(&shim.n_inits, 1, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&shim.mutex);
-	return code;
+	return NVML_SUCCESS;
 }
 
 enum nvml_return nvmlInit_v2(void)
@@ -277,14 +324,14 @@ enum nvml_return nvmlInitWithFlags(unsigned flags)
 
 enum nvml_return nvmlShutdown(void)
 {
-	enum nvml_return code = NVML_ERROR_UNINITIALIZED;
+	enum nvml_return code;
 
+	if (!is_up())
+		return NVML_ERROR_UNINITIALIZED;
+	code = CALL(nvmlShutdown);
 	pthread_mutex_lock(&shim.mutex);
-	if (shim.n_inits) {
-		code = CALL(nvmlShutdown);
-		if (code == NVML_SUCCESS)
-			shim.n_inits--;
-	}
+	if (code == NVML_SUCCESS && shim.n_inits)
+		__atomic_sub_fetch(&shim.n_inits, 1, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&shim.mutex);
 	return code;
 }
@@ -293,7 +340,7 @@ enum nvml_return nvmlShutdown(void)
 
 enum nvml_return nvmlDeviceGetCount_v2(unsigned *count)
 {
-	if (!shim.n_inits)
+	if (!is_up())
 		return NVML_ERROR_UNINITIALIZED;
 	if (!is_sliced())
 		return CALL(nvmlDeviceGetCount_v2, count);
@@ -310,15 +357,16 @@ enum nvml_return nvmlDeviceGetCount(unsigned *count)
 
 enum nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned index, struct nvml_device **device)
 {
-	if (!shim.n_inits)
+	if (!is_up())
 		return NVML_ERROR_UNINITIALIZED;
 	if (!is_sliced())
 		return CALL(nvmlDeviceGetHandleByIndex_v2, index, device);
 	if (!device || index >= (unsigned)shim.n)
 		return NVML_ERROR_INVALID_ARGUMENT;
-	if (!shim.granted[index].handle)
+	struct nvml_device *handle = __atomic_load_n(&shim.granted[index].handle, __ATOMIC_ACQUIRE);
+	if (!handle)
 		return NVML_ERROR_GPU_IS_LOST;
-	*device = shim.granted[index].handle;
+	*device = handle;
 	return NVML_SUCCESS;
 }
 

@@ -13,7 +13,9 @@ enum {
 	ROUND_NS = 1000000,
 	SPUN_NS = 1000000,
 	LATE_NS = 1000000,
-	MEND_NS = 200000000
+	MEND_NS = 200000000,
+	ALONE_LAUNCHES = 64,
+	ALONE_NS = 50000000
 };
 
 uint64_t pace_ahead(const struct pace *p)
@@ -126,6 +128,7 @@ static void wait_turn(struct pace *p, struct pace_launch *l, struct pace_wait *r
 
 	note_late(p, l, now);
 	pace_mend(p);
+	pace_balance(p, now);
 	ret->value = LOAD_SC(ret->word);
 	word = LOAD_SC(&p->page->word);
 	if (is_mine(p, word, PACE_CLOSING) || is_mine(p, word, PACE_OPEN)) {
@@ -199,12 +202,30 @@ void pace_abandon(struct pace *p, struct pace_launch *l)
 		stop_waiting(p, l);
 }
 
+/* Nobody need be held, says the page; whether that is still true is looked at once in a while, since anybody may write there. */
+static bool is_alone(struct pace *p)
+{
+	uint32_t n;
+
+	if (LOAD(&p->page->is_shared))
+		return false;
+	if (p->hooks.ask)
+		return true;
+	n = LOAD(&p->n_alone) + 1;
+	STORE(&p->n_alone, n);
+	if (n % ALONE_LAUNCHES || now_of(p) - LOAD(&p->alone_ns) < ALONE_NS)
+		return true;
+	STORE(&p->alone_ns, now_of(p));
+	pace_judge(p);
+	return !LOAD(&p->page->is_shared);
+}
+
 bool pace_try(struct pace *p, struct pace_launch *l, struct pace_wait *ret)
 {
 	uint32_t *turn;
 	int verdict = OVER;
 
-	if (!p->page || (!LOAD(&p->page->is_shared) && !l->is_waiting))
+	if (!p->page || (!l->is_waiting && is_alone(p)))
 		return true;
 	if (pace_is_unjudged(p)) {
 		stop_waiting(p, l);
@@ -362,6 +383,7 @@ void pace_serve(struct pace *p, struct pace_wait *ret)
 
 	*ret = (struct pace_wait){.word = turn, .value = turn_value};
 	pace_mend(p);
+	pace_balance(p, now_of(p));
 	if (is_quiet || !is_mine(p, LOAD_SC(&p->page->word), PACE_OPEN))
 		pace_mark(p);
 	pace_reap(p);

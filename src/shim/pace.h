@@ -75,6 +75,11 @@ struct pace {
 	uint32_t n_waiting, n_syncing;
 	uint32_t is_parked; /* the helper sleeps until it is kicked */
 	uint32_t n_launched, n_done;
+	uint64_t balanced_ns; /* when it was last compared with the line, and since then: */
+	int64_t over_ns;      /* the least that the line had more */
+	uint32_t n_balanced;
+	uint32_t n_alone;  /* launches while nobody was held */
+	uint64_t alone_ns; /* when it was last looked whether that is right */
 	uint64_t given_ns; /* what the device has of us, but for calls that are on their way */
 	uint32_t n_served; /* launches as the helper last saw them */
 	uint64_t quiet_ns; /* since when it had nothing to do with what it has not */

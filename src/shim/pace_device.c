@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { PROBES = 8, NAP_NS = 100000 };
+enum { PROBES = 8, NAP_NS = 100000, BALANCE_NS = 200000000, BALANCE_LOOKS = 16 };
 
 struct pace_cost *pace_cost_of(struct pace *p, uint64_t key)
 {
@@ -161,13 +161,33 @@ static void finish(struct pace *p, const struct pace_piece *m, uint64_t stamp_ns
 	take(p);
 	learn(p, m, done > began ? done - began : 0);
 	p->given_ns -= m->est_ns;
+	__atomic_add_fetch(&p->me->completed_ns, m->est_ns, __ATOMIC_SEQ_CST);
 	if (p->marks_head - p->marks_tail > 1)
 		oldest = p->marks[(p->marks_tail + 1) % PACE_MARKS].est_ns;
 	drop(p);
 	STORE(&p->me->oldest_ns, oldest < UINT32_MAX ? (uint32_t)oldest : UINT32_MAX);
 	STORE(&p->me->done_ns, done);
 	__atomic_add_fetch(&p->n_done, m->n_launches, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&p->me->completed_ns, m->est_ns, __ATOMIC_SEQ_CST);
+}
+
+void pace_balance(struct pace *p, uint64_t now_ns)
+{
+	uint64_t ahead;
+	int64_t over;
+
+	take(p);
+	ahead = LOAD_SC(&p->me->submitted_ns) - LOAD_SC(&p->me->completed_ns);
+	over = (int64_t)(ahead - p->given_ns);
+	if (!p->n_balanced++ || over < p->over_ns)
+		p->over_ns = over;
+	if (now_ns - p->balanced_ns > BALANCE_NS && p->n_balanced >= BALANCE_LOOKS) {
+		if (p->over_ns)
+			__atomic_add_fetch(
+			        &p->me->completed_ns, (uint64_t)p->over_ns, __ATOMIC_SEQ_CST);
+		p->balanced_ns = now_ns;
+		p->n_balanced = 0;
+	}
+	drop(p);
 }
 
 void pace_reap(struct pace *p)

@@ -45,5 +45,10 @@ struct pace_cost *pace_cost_of(struct pace *p, uint64_t key);
 bool pace_add(struct pace *p, const struct pace_launch *l, void *stream);
 /* Sees what the device has done. */
 void pace_reap(struct pace *p);
+/*
+ * What our line says of our work is what the device was given and what calls on their way have added, which is soon gone again. So
+ * what is there at every look of a while, or lacks then, was written by somebody else, and is taken out.
+ */
+void pace_balance(struct pace *p, uint64_t now_ns);
 /* A call has waited for all that is in the open piece: it needs no mark. */
 void pace_finish_open(struct pace *p, const struct pace_sync *s);

@@ -23,6 +23,7 @@ static const struct field device_fields[] = {
 	FIELD_OF_FIXED(device_info, 12, health_text),
 	FIELD(device_info, 13, FIELD_U64, withheld_bytes),
 	FIELD_OF_ENUM(device_info, 14, held_by, HELD_BY_NONE, HELD_BY_MIG),
+	FIELD(device_info, 15, FIELD_U32, card_milli),
 };
 static const struct field_table device_table = FIELD_TABLE(device_info, device_fields);
 

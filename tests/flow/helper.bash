@@ -133,6 +133,9 @@ ledgers_left() {
   [ ! -e "$D" ] || find /dev/shm -maxdepth 1 -name "berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*" 2>/dev/null
 }
 
+# Whether this Berth makes mounts for its jobs.
+has_mounts() { [ "$(id -u)" -eq 0 ] && [ -z "$FLOW_USER" ] || [ -n "${FLOW_ADMIN:-}" ] && unshare -m true 2>/dev/null; }
+
 # Directories of its control groups.
 groups_left() {
   find /sys/fs/cgroup -type d -name "berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")" 2>/dev/null

@@ -8,9 +8,6 @@ flow_setup() {
   chmod 755 "$T/cuda"
 }
 
-# Whether this Berth makes mounts for its jobs.
-has_mounts() { [ "$(id -u)" -eq 0 ] && [ -z "$FLOW_USER" ] || [ -n "${FLOW_ADMIN:-}" ] && unshare -m true 2>/dev/null; }
-
 # Directories of ledgers of this data directory.
 ledgers() { find /dev/shm -maxdepth 2 -type d -path "/dev/shm/berth-$(stat -c %D "$D").$(printf %x "$(stat -c %i "$D")")-*/*" 2>/dev/null; }
 none() { [ -z "$("$@")" ]; }
@@ -129,27 +126,6 @@ END
   grep -q " /${name#/dev/shm/} /run/berth/slices " <(as_stranger cat "/proc/$(pgrep -fxn './cuda info hold')/mountinfo")
   run ! as_stranger dd if="$name/slice-0" of=/dev/null count=1
   run ! as_stranger dd if=/dev/zero of="$name/slice-0" count=1 conv=notrunc
-}
-
-@test "who goes around the interposer is seen" {
-  up
-  b submit --gpu 0.5 -- sh -c "exec '$BERTH_BUILD/fake/fake-gpu' - use \$CUDA_VISIBLE_DEVICES 1GiB -- sleep 60"
-  b submit --gpu 0.25 -- ./cuda exact hold
-  eventually is gpu_around job 1 '.reasons[0].code // empty'
-  has "$(b show 1)" "has 1 GiB on $(job 1 '.slices[0].device') by NVML and does not stand in the job's ledger (0 B)"
-  [ "$(state 1)" = RUNNING ]
-  [ "$(job 2 '.reasons | length')" = 0 ]
-  eventually eval "b show 1 | grep -q 'uses 0 B (by the driver 1 GiB more)'"
-}
-
-@test "with gpu.watchdog: end who goes around it is ended" {
-  export BERTH_CONF_GPU_WATCHDOG=end
-  up
-  b submit --gpu 0.5 -- sh -c "exec '$BERTH_BUILD/fake/fake-gpu' - use \$CUDA_VISIBLE_DEVICES 1GiB -- sleep 60"
-  run -143 b wait 1
-  [ "$(state 1)" = CANCELLED ]
-  [ "$(job 1 '.reasons[0].code')" = gpu_around ]
-  has "$(b show 1)" "does not load the interposer"
 }
 
 @test "gpu.mechanism: none, of all or of a model: nothing holds it, and that is said" {

@@ -4,7 +4,7 @@
 load helper
 
 # fake-gpu is no CUDA program: the interposer would not see it.
-flow_setup() { export BERTH_CONF_GPU_WATCHDOG_INTERVAL=100ms BERTH_CONF_GPU_MECHANISM=none; }
+flow_setup() { export BERTH_CONF_GPU_MECHANISM=none; }
 
 # greedy SIZE OPTION...: a job on half a device that uses SIZE of it.
 greedy() {

@@ -21,6 +21,7 @@ static size_t size, n_calls;
 static bool is_started, has_events;
 static char handles[HANDLES]; /* their addresses are what is handed out, since the last start */
 static bool is_handed_out[HANDLES];
+static bool is_instance[HANDLES]; /* some of them MIG ones */
 
 static uint8_t byte(void)
 {
@@ -104,6 +105,7 @@ enum nvml_return nvmlShutdown(void)
 	FUZZ_MUST(is_started && !has_events);
 	is_started = false;
 	memset(is_handed_out, 0, sizeof(is_handed_out));
+	memset(is_instance, 0, sizeof(is_instance));
 	return code();
 }
 
@@ -144,7 +146,11 @@ enum nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned index, struct nvml_devic
 
 enum nvml_return nvmlDeviceGetUUID(struct nvml_device *device, char *uuid, unsigned length)
 {
+	size_t i = (size_t)((const char *)device - handles);
+
 	put_text(uuid, length);
+	if (i < HANDLES && is_instance[i])
+		memcpy(uuid, "MIG-", 4);
 	return device_code(device);
 }
 
@@ -310,6 +316,45 @@ enum nvml_return nvmlDeviceGetMigMode(
 	return device_code(device);
 }
 
+enum nvml_return nvmlDeviceGetMaxMigDeviceCount(struct nvml_device *device, unsigned *count)
+{
+	*count = (unsigned)number();
+	return device_code(device);
+}
+
+enum nvml_return nvmlDeviceGetMigDeviceHandleByIndex(
+        struct nvml_device *device, unsigned index, struct nvml_device **mig)
+{
+	enum nvml_return c = device_code(device);
+	size_t i = byte() % HANDLES;
+
+	if (c != NVML_SUCCESS)
+		return c;
+	is_handed_out[i] = is_instance[i] = true;
+	*mig = (struct nvml_device *)(void *)&handles[i];
+	return c;
+}
+
+enum nvml_return nvmlDeviceGetGpuInstanceId(struct nvml_device *mig, unsigned *id)
+{
+	*id = (unsigned)number();
+	return device_code(mig);
+}
+
+enum nvml_return nvmlDeviceGetComputeInstanceId(struct nvml_device *mig, unsigned *id)
+{
+	return nvmlDeviceGetGpuInstanceId(mig, id);
+}
+
+enum nvml_return nvmlDeviceGetAttributes_v2(
+        struct nvml_device *mig, struct nvml_attributes *attributes)
+{
+	*attributes = (struct nvml_attributes){.gpu_instance_slices = (unsigned)number(),
+	        .compute_instance_slices = (unsigned)number(),
+	        .memory_mib = number()};
+	return device_code(mig);
+}
+
 enum nvml_return nvmlDeviceGetRemappedRows(struct nvml_device *device, unsigned *corrected,
         unsigned *uncorrected, unsigned *pending, unsigned *failed)
 {
@@ -330,6 +375,8 @@ enum nvml_return nvmlEventSetWait_v2(
 	        byte() % 4 ? (struct nvml_device *)(void *)&handles[byte() % HANDLES] : NULL;
 	event->type = number();
 	event->data = number();
+	event->gpu_instance = byte() % 4 ? NVML_NO_INSTANCE : byte();
+	event->compute_instance = byte();
 	return code();
 }
 
@@ -356,7 +403,7 @@ static void check_health(enum gpu_health health, const char *text, size_t room)
 {
 	FUZZ_MUST(health >= GPU_OK && health <= GPU_LOST);
 	check_text(text, room);
-	FUZZ_MUST((health == GPU_OK) == !*text);
+	FUZZ_MUST(health == GPU_OK || *text);
 }
 
 static void check_device(const struct gpu_device *d)
@@ -369,7 +416,10 @@ static void check_device(const struct gpu_device *d)
 	FUZZ_MUST(*d->uuid);
 	FUZZ_MUST(d->minor >= -1 && d->numa_node >= -1 && d->cuda >= 0);
 	FUZZ_MUST(d->cc_major >= 0 && d->cc_minor >= 0 && d->cc_major < 1000 && d->cc_minor < 10);
-	FUZZ_MUST(d->mem_bytes > 0 && d->mem_bytes <= GPU_MEM_MAX);
+	FUZZ_MUST(d->mem_bytes > 0 || d->mig || d->card_milli);
+	FUZZ_MUST(d->mem_bytes <= GPU_MEM_MAX && d->card_milli <= 1000);
+	FUZZ_MUST(!d->mig || !d->mem_bytes);
+	FUZZ_MUST((strncmp(d->uuid, "MIG-", 4) == 0) == (d->card_milli != 0));
 	FUZZ_MUST(!d->simulated);
 }
 

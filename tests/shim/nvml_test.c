@@ -1,5 +1,5 @@
 /* NVML as a job with slices sees it: through the interposer, in front of the fake one. */
-#include "shim_box.h"
+#include "constructing.h"
 
 #include "../../tables/nvml_abi.h"
 
@@ -253,6 +253,60 @@ PART(without_slices, TWO)
 	remove_links(f);
 }
 
+/* -- threads -- */
+
+static void first_init(void)
+{
+	if (nvml.nvmlInit_v2() != NVML_SUCCESS)
+		abort();
+}
+
+PART(constructor_that_starts_us, CARD)
+{
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	load_nvml(f);
+	call_while_constructing(first_init);
+	assert_non_null(device_at(0));
+	fine(nvmlShutdown());
+	fine(nvmlShutdown());
+	refuses(UNINITIALIZED, nvmlShutdown());
+	remove_links(f);
+}
+
+static void *start_slowly(void *data)
+{
+	__atomic_store_n((bool *)data, true, __ATOMIC_RELEASE);
+	first_init();
+	return NULL;
+}
+
+/* A child that is forked while another thread starts is not left with that thread's lock. */
+PART(forked_while_it_starts, "slow 400 nvmlInit_v2\n" CARD)
+{
+	struct timespec while_it_starts = {.tv_nsec = 150000000};
+	bool is_starting = false;
+	pthread_t thread;
+
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	load_nvml(f);
+	assert_int_equal(pthread_create(&thread, NULL, start_slowly, &is_starting), 0);
+	wait_for(&is_starting);
+	nanosleep(&while_it_starts, NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		unsigned n = 0;
+
+		alarm(10);
+		first_init();
+		fine(nvmlDeviceGetCount_v2(&n));
+		_exit(n == 1 && nvml.nvmlShutdown() == NVML_SUCCESS ? 0 : 1);
+	}
+	assert_int_equal(fixture_wait(pid), 0);
+	pthread_join(thread, NULL);
+	assert_non_null(device_at(0));
+	remove_links(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +316,8 @@ int main(void)
 	        cmocka_unit_test(test_nothing_is_set),
 	        cmocka_unit_test(test_spoilt_ledger),
 	        cmocka_unit_test(test_without_slices),
+	        cmocka_unit_test(test_constructor_that_starts_us),
+	        cmocka_unit_test(test_forked_while_it_starts),
 	};
 
 	return cmocka_run_group_tests_name("shim/nvml", tests, NULL, NULL);

@@ -22,11 +22,19 @@ struct board {
 /* How a capture ends without its own call. */
 enum lost_capture { NOT_LOST, STREAM_DESTROYED, CONTEXT_DESTROYED };
 
+enum load {
+	PLAIN,
+	GRAPHS,   /* of ten of that kernel */
+	SYNCED,   /* waits after each launch */
+	BURSTS,   /* fifty, a wait, and 10 ms in which the host is busy elsewhere */
+	CAPTURES, /* a new graph of ten each time, recorded while others run */
+};
+
 struct job {
 	unsigned weight_milli, cap_milli;
 	enum lost_capture lost_capture; /* before it works */
 	const char *kernel;             /* NULL: it only has a context */
-	bool is_graph;                  /* of ten of that kernel */
+	enum load load;
 };
 
 static struct board *board;
@@ -71,18 +79,59 @@ static struct fixture job_place(const struct fixture *f, unsigned i)
 	return own;
 }
 
-static struct cu_graph_exec *graph_of(struct cu_func *fn, struct cu_stream *stream)
+/* What one process works with. */
+struct worker {
+	enum load load;
+	struct cu_func *fn;
+	struct cu_stream *stream;
+	struct cu_graph_exec *exec;
+};
+
+static void launch(const struct worker *w)
+{
+	ok(cuLaunchKernel(w->fn, 1, 1, 1, 1, 1, 1, 0, w->stream, NULL, NULL));
+}
+
+/* In the mode in which what another thread does can spoil it. */
+static struct cu_graph_exec *graph_of(const struct worker *w)
 {
 	struct cu_graph *graph;
 	struct cu_graph_exec *exec;
-	board->has_no_graphs = cu.cuStreamBeginCapture_v2(stream, 0) == CU_ERROR_NOT_SUPPORTED;
+	board->has_no_graphs = cu.cuStreamBeginCapture_v2(w->stream, 0) == CU_ERROR_NOT_SUPPORTED;
 	if (board->has_no_graphs)
 		exit(0);
 	for (int i = 0; i < 10; i++)
-		ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
-	ok(cuStreamEndCapture(stream, &graph));
+		launch(w);
+	ok(cuStreamEndCapture(w->stream, &graph));
 	ok(cuGraphInstantiateWithFlags(&exec, graph, 0));
+	ok(cuGraphDestroy(graph));
 	return exec;
+}
+
+static void wait_until(uint64_t ns)
+{
+	uint32_t never = 0;
+	while (now() < ns)
+		driver.berthFakeClock()->wait(&never, 0, ns);
+}
+
+/* Returns how many launches that was. */
+static unsigned work_once(struct worker *w)
+{
+	unsigned n = w->load == BURSTS ? 50 : 1;
+	if (w->load == CAPTURES)
+		w->exec = graph_of(w);
+	if (w->exec != NULL)
+		ok(cuGraphLaunch(w->exec, w->stream));
+	for (unsigned i = 0; w->exec == NULL && i < n; i++)
+		launch(w);
+	if (w->load == SYNCED || w->load == BURSTS)
+		ok(cuStreamSynchronize(w->stream));
+	if (w->load == BURSTS)
+		wait_until(now() + 10 * MS);
+	if (w->load == CAPTURES)
+		ok(cuGraphExecDestroy(w->exec));
+	return n;
 }
 
 static void lose_capture(enum lost_capture how)
@@ -102,10 +151,8 @@ static void lose_capture(enum lost_capture how)
 static void work(const struct fixture *f, unsigned i)
 {
 	struct fixture own = job_place(f, i);
-	struct cu_graph_exec *exec = NULL;
-	struct cu_stream *stream;
+	struct worker w = {.load = jobs[i].load};
 	struct cu_module *module;
-	struct cu_func *fn;
 	struct cu_ctx *ctx;
 	uint64_t n = 0;
 	shim_load(&own);
@@ -113,25 +160,21 @@ static void work(const struct fixture *f, unsigned i)
 	ok(cuInit(0));
 	lose_capture(jobs[i].lost_capture);
 	ok(cuCtxCreate_v2(&ctx, 0, 0));
-	ok(cuStreamCreate(&stream, 1));
+	ok(cuStreamCreate(&w.stream, 1));
 	ok(cuModuleLoadData(&module, "image"));
-	ok(cuModuleGetFunction(&fn, module, jobs[i].kernel ? jobs[i].kernel : "k_10us"));
-	if (jobs[i].is_graph)
-		exec = graph_of(fn, stream);
+	ok(cuModuleGetFunction(&w.fn, module, jobs[i].kernel ? jobs[i].kernel : "k_10us"));
+	if (w.load == GRAPHS)
+		w.exec = graph_of(&w);
 	/* Without a launch nobody counts as there. */
 	if (jobs[i].kernel == NULL) {
-		ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
-		ok(cuStreamSynchronize(stream));
+		launch(&w);
+		ok(cuStreamSynchronize(w.stream));
 	}
 	for (unsigned second = 0; second <= UNTIL; second++) {
-		uint32_t never = 0;
-		while (now() < (second + 1) * S && jobs[i].kernel == NULL)
-			driver.berthFakeClock()->wait(&never, 0, (second + 1) * S);
-		for (; now() < (second + 1) * S; n++)
-			if (exec != NULL)
-				ok(cuGraphLaunch(exec, stream));
-			else
-				ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, stream, NULL, NULL));
+		if (jobs[i].kernel == NULL)
+			wait_until((second + 1) * S);
+		while (now() < (second + 1) * S)
+			n += work_once(&w);
 		board->counts[i][second] = n;
 	}
 }
@@ -201,52 +244,96 @@ static void check_parts(unsigned n)
 	munmap(board, sizeof *board);
 }
 
+static double in_all(unsigned job)
+{
+	return (double)(board->counts[job][UNTIL] - board->counts[job][0]);
+}
+
 /* Together they use so much of the device after the first second, of which each launch takes so long. */
 static void check_sum(unsigned n, double launch_us)
 {
 	double all = 0;
 	for (unsigned i = 0; i < n; i++)
-		all += (double)(board->counts[i][UNTIL] - board->counts[i][0]);
+		all += in_all(i);
 	all *= launch_us / (UNTIL * 1e6) * 100;
 	if (all < 97)
 		fail_msg("together they had %.2f %%", all);
 }
 
-static void two(const char *kernel, bool is_graph, double launch_us)
+/* launch_us: how long the device is busy with one of them, where that is to add up. */
+static void pair(unsigned weight_milli, const char *kernel, enum load load, double launch_us)
 {
-	static const unsigned weights[] = {500, 300, 100};
-	for (unsigned i = 0; i < 3; i++) {
-		const struct job with[] = {
-		        {.weight_milli = weights[i], .kernel = kernel, .is_graph = is_graph},
-		        {.weight_milli = 1000 - weights[i], .kernel = kernel, .is_graph = is_graph},
-		};
-		run(2, with);
-		if (board->has_no_graphs)
-			skip();
-		if (weights[i] == 500)
-			check_sum(2, launch_us);
-		check_parts(2);
-	}
+	const struct job with[] = {
+	        {.weight_milli = weight_milli, .kernel = kernel, .load = load},
+	        {.weight_milli = 1000 - weight_milli, .kernel = kernel, .load = load},
+	};
+	run(2, with);
+	if (board->has_no_graphs)
+		skip();
+	if (launch_us > 0)
+		check_sum(2, launch_us);
+	check_parts(2);
+}
+
+static void two(const char *kernel, enum load load, double launch_us)
+{
+	pair(500, kernel, load, launch_us);
+	pair(300, kernel, load, 0);
+	pair(100, kernel, load, 0);
 }
 
 static void test_10_us(void **state)
 {
-	two("k_10us", false, 10);
+	two("k_10us", PLAIN, 10);
 }
 
 static void test_1_ms(void **state)
 {
-	two("k_1ms", false, 1000);
+	two("k_1ms", PLAIN, 1000);
 }
 
 static void test_mixed(void **state)
 {
-	two("mixed", false, 1230.0 / 6);
+	two("mixed", PLAIN, 1230.0 / 6);
 }
 
 static void test_graphs(void **state)
 {
-	two("k_50us", true, 500);
+	two("k_50us", GRAPHS, 500);
+}
+
+static void test_a_wait_after_each(void **state)
+{
+	pair(300, "k_1ms", SYNCED, 0);
+}
+
+/* Nothing that is done for the turns may spoil a capture, nor is one counted as work. */
+static void test_captures(void **state)
+{
+	pair(300, "k_50us", CAPTURES, 0);
+}
+
+/* Bursts of 5 ms with 10 ms between them, beside one who always has work: they wait for a turn, not for more, and nothing is lost. */
+static void test_bursts(void **state)
+{
+	const struct job with[] = {{.weight_milli = 500, .kernel = "k_100us", .load = BURSTS},
+	        {.weight_milli = 500, .kernel = "k_100us"}};
+	run(2, with);
+	assert_true(in_all(0) > 0.86 * UNTIL * 5 / 15 * 10000); /* of what it does alone */
+	assert_true(in_all(0) + in_all(1) > 0.96 * UNTIL * 10000);
+	munmap(board, sizeof *board);
+}
+
+/* Kernels of 500 ms cannot be stopped; their neighbour has half of each second all the same. */
+static void test_500_ms(void **state)
+{
+	const struct job with[] = {{.weight_milli = 500, .kernel = "k_500ms"},
+	        {.weight_milli = 500, .kernel = "k_1ms"}};
+	run(2, with);
+	for (unsigned second = 1; second <= UNTIL; second++)
+		assert_in_range((uint64_t)in_second(1, second), 400, 600);
+	assert_true(in_all(0) >= 3);
+	munmap(board, sizeof *board);
 }
 
 static void test_three(void **state)
@@ -387,6 +474,10 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(test_1_ms),
 	        cmocka_unit_test(test_mixed),
 	        cmocka_unit_test(test_graphs),
+	        cmocka_unit_test(test_a_wait_after_each),
+	        cmocka_unit_test(test_captures),
+	        cmocka_unit_test(test_bursts),
+	        cmocka_unit_test(test_500_ms),
 	        cmocka_unit_test(test_three),
 	        cmocka_unit_test(test_nothing_is_wasted),
 	        cmocka_unit_test(test_a_cap_holds_alone),

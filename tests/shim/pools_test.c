@@ -1,6 +1,9 @@
 /* Memory that the driver keeps for a while: pools and the memory of graphs, charged as the driver has them from the card. */
 #include "shim_box.h"
 
+#include <pthread.h>
+#include <time.h>
+
 /* The default pool, a stream's order, and what comes back at the next rest. */
 PART(default_pool, CARD)
 {
@@ -114,6 +117,91 @@ PART(pool_elsewhere, TWO)
 	check(CONTEXT);
 }
 
+/* -- threads -- */
+
+static struct cu_ctx *shared_ctx;
+static bool is_trimming, is_trimmed;
+
+static void *take_all(void *data)
+{
+	cu_ptr p;
+	if (cu.cuCtxSetCurrent(shared_ctx) != CU_SUCCESS)
+		return data;
+	__atomic_store_n(&is_trimming, true, __ATOMIC_RELEASE);
+	enum cu_result rc = cu.cuMemAlloc_v2(&p, LIMIT - CONTEXT);
+	__atomic_store_n(&is_trimmed, true, __ATOMIC_RELEASE);
+	return rc == CU_SUCCESS ? NULL : data;
+}
+
+/* While the driver trims a pool for one thread, another one uses pools, and comes to rest. */
+PART(slow_driver_stops_no_other, CARD)
+{
+	struct timespec while_it_trims = {.tv_nsec = 200000000};
+	uint64_t keep = UINT64_MAX;
+	struct cu_pool *pool;
+	pthread_t thread;
+	void *result;
+	cu_ptr p;
+	shared_ctx = shim_start(f);
+	ok(cuDeviceGetDefaultMemPool(&pool, 0));
+	ok(cuMemPoolSetAttribute(pool, CU_POOL_RELEASE_THRESHOLD, &keep));
+	ok(cuMemAllocAsync(&p, 20 * MIB, NULL));
+	ok(cuMemFreeAsync(p, NULL));
+	ok(cuStreamSynchronize(NULL));
+	fixture_do(f, "slow 3000 cuMemPoolTrimTo");
+	assert_int_equal(pthread_create(&thread, NULL, take_all, f), 0);
+	while (!__atomic_load_n(&is_trimming, __ATOMIC_ACQUIRE))
+		sched_yield();
+	nanosleep(&while_it_trims, NULL);
+	ok(cuStreamSynchronize(NULL));
+	assert_false(__atomic_load_n(&is_trimmed, __ATOMIC_ACQUIRE));
+	pthread_join(thread, &result);
+	fixture_do(f, "clear");
+	assert_null(result);
+	check(LIMIT);
+}
+
+static void *use_pools(void *data)
+{
+	const struct cu_pool_props props = {.type = 1, .location = {CU_LOCATION_DEVICE, 0}};
+	struct cu_pool *pool;
+	cu_ptr p[4];
+	if (cu.cuCtxSetCurrent(shared_ctx) != CU_SUCCESS)
+		return data;
+	for (int i = 0; i < 60; i++) {
+		int n = 0;
+		if (cu.cuMemPoolCreate(&pool, &props) != CU_SUCCESS)
+			return data;
+		while (n < 4 && (n % 2 ? cu.cuMemAllocAsync(&p[n], (1 + (size_t)n) * MIB, NULL)
+		                       : cu.cuMemAllocFromPoolAsync(&p[n], 5 * MIB, pool, NULL)) ==
+		                        CU_SUCCESS)
+			n++;
+		while (n > 0)
+			if (cu.cuMemFreeAsync(p[--n], NULL) != CU_SUCCESS)
+				return data;
+		if (cu.cuStreamSynchronize(NULL) != CU_SUCCESS ||
+		        cu.cuMemPoolDestroy(pool) != CU_SUCCESS)
+			return data;
+	}
+	return NULL;
+}
+
+/* Pools come and go in several threads, near the limit: at the end nothing is charged that is not there. */
+PART(pools_in_threads, CARD)
+{
+	pthread_t threads[4];
+	void *result;
+	shared_ctx = shim_start(f);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, use_pools, f), 0);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(threads[i], &result);
+		assert_null(result);
+	}
+	ok(cuCtxSynchronize());
+	check(CONTEXT);
+}
+
 static uint64_t graph_memory(void)
 {
 	uint64_t bytes = 0;
@@ -195,6 +283,8 @@ int main(void)
 	        cmocka_unit_test(test_hami_core_93_pool_of_its_own),
 	        cmocka_unit_test(test_hami_core_96_306_every_time),
 	        cmocka_unit_test(test_pool_elsewhere),
+	        cmocka_unit_test(test_slow_driver_stops_no_other),
+	        cmocka_unit_test(test_pools_in_threads),
 	        cmocka_unit_test(test_graph_with_memory),
 	        cmocka_unit_test(test_captured_allocation),
 	};

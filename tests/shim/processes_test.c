@@ -152,51 +152,24 @@ PART(death_at_each_step, CARD)
 	assert_true(step > 50);
 }
 
-/* -- three hundred at once, every tenth with a context -- */
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t start_all(const char *directory)
+/* -- three hundred at once, every tenth with a context; what that costs is in `berth bench slice start` -- */
+PART(three_hundred_start, "device\nmemory 64GiB\nuuid " UUID "\n")
 {
 	enum { N = 300 };
 	static pid_t pids[N];
 	char program[512];
 	char *const argv[2][3] = {{program, "init", NULL}, {program, "context", NULL}};
+
+	slices[0] = shim_slice(f, 0, UUID, 16384 * MIB);
+	shim_place(f, "shim/libcuda.so.1", "fake/libcuda.so.1");
 	fixture_built("tests/shim/shim_reach", program);
-	setenv("LD_LIBRARY_PATH", directory, 1);
-	uint64_t began_ns = now_ns();
+	setenv("LD_LIBRARY_PATH", f->dir, 1);
+	setenv(SLICE_VARIABLE, f->dir, 1);
 	for (int i = 0; i < N; i++)
 		assert_int_equal(
 		        posix_spawn(&pids[i], program, NULL, NULL, argv[i % 10 == 0], environ), 0);
 	for (int i = 0; i < N; i++)
 		assert_int_equal(fixture_wait(pids[i]), 0);
-	return now_ns() - began_ns;
-}
-
-PART(three_hundred_start, "device\nmemory 64GiB\nuuid " UUID "\n")
-{
-	char bare[256], link[300], path[512];
-	slices[0] = shim_slice(f, 0, UUID, 16384 * MIB);
-	shim_place(f, "shim/libcuda.so.1", "fake/libcuda.so.1");
-	snprintf(bare, sizeof bare, "%s/bare", f->dir);
-	snprintf(link, sizeof link, "%s/libcuda.so.1", bare);
-	assert_int_equal(mkdir(bare, 0755), 0);
-	assert_int_equal(symlink(fixture_built("fake/libcuda.so.1", path), link), 0);
-	setenv(SLICE_VARIABLE, f->dir, 1);
-	uint64_t without_ns = UINT64_MAX, with_ns = UINT64_MAX;
-	for (int round = 0; round < 3; round++) {
-		uint64_t ns = start_all(bare);
-		without_ns = ns < without_ns ? ns : without_ns;
-		ns = start_all(f->dir);
-		with_ns = ns < with_ns ? ns : with_ns;
-	}
-	print_message("# 300 processes: %.0f ms without, %.0f ms with\n", (double)without_ns / 1e6,
-	        (double)with_ns / 1e6);
-	/* The figure to reach is 1.1: read it, on a quiet machine. */
 }
 
 /* -- fork -- */

@@ -111,7 +111,6 @@ static void test_show(void **state)
 	                  "  mechanism: auto  # default\n"
 	                  "  compute_limit: share  # default\n"
 	                  "  watchdog: report  # default\n"
-	                  "  watchdog_interval: 2s  # default\n"
 	                  "\n"
 	                  "queues:\n"
 	                  "  default:\n"

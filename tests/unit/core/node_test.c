@@ -88,6 +88,49 @@ static void test_whole(void **state)
 	refuses(ASK(.count = 1, .model = "h100"), device(8 * GIB, 1));
 }
 
+/* A MIG instance is granted whole: to a fraction of its card that it is enough for, to bytes that it has, to who names it. */
+static void test_instances(void **state)
+{
+	struct device d = {.info = {.model = "NVIDIA H100 MIG 2g.20gb",
+	                           .mem_bytes = 19 * GIB,
+	                           .card_milli = 250},
+	        .fgpu_per_device = 4};
+
+	(void)state;
+	gives(ASK(.milli = 250), d, 19 * GIB, 1000);
+	gives(ASK(.milli = 1, .model = "h100"), d, 19 * GIB, 1000);
+	gives(ASK(.fgpu_milli = 1000), d, 19 * GIB, 1000);
+	gives(ASK(.mem_bytes = 19 * GIB), d, 19 * GIB, 1000);
+	gives(ASK(.mem_bytes = 1), d, 19 * GIB, 1000);
+	gives(ASK(.share_milli = 250), d, 19 * GIB, 1000);
+	gives(ASK(.milli = 900, .mem_bytes = GIB, .share_milli = 100), d, 19 * GIB, 1000);
+	refuses(ASK(.milli = 251), d);
+	refuses(ASK(.fgpu_milli = 1004), d);
+	refuses(ASK(.fgpu_milli = 3), d);
+	refuses(ASK(.mem_bytes = 19 * GIB + 1), d);
+	refuses(ASK(.share_milli = 251), d);
+	refuses(ASK(.milli = 300, .mem_bytes = GIB), d);
+	/* It is no whole device, but whole instances can be asked for. */
+	refuses(ASK(.count = 1), d);
+	refuses(ASK(.count = 1, .model = "h100"), d);
+	refuses(ASK(.count = 1, .model = "NVIDIA"), d);
+	gives(ASK(.count = 1, .model = "2G.20gb"), d, 19 * GIB, 1000);
+	gives(ASK(.count = 2, .model = "mig"), d, 19 * GIB, 1000);
+	gives(ASK(.count = 1, .model = "H100 MIG 2g"), d, 19 * GIB, 1000);
+	refuses(ASK(.count = 1, .model = "1g.10gb"), d);
+	/* What it has beyond what was asked for. */
+	assert_true(slice_surplus_bytes(&ASK(.mem_bytes = 4 * GIB), &d) == 15 * GIB);
+	assert_true(slice_surplus_bytes(&ASK(.milli = 125), &d) >= 19 * GIB / 2);
+	assert_true(slice_surplus_bytes(&ASK(.milli = 250), &d) < 1000);
+	assert_true(slice_surplus_bytes(&ASK(.count = 1), &d) == 0);
+	/* A card in MIG mode has nothing. */
+	d.info.card_milli = 0;
+	d.info.mem_bytes = 0;
+	refuses(ASK(.count = 1), d);
+	refuses(ASK(.milli = 1), d);
+	assert_true(slice_surplus_bytes(&ASK(.milli = 1), &d) == 0);
+}
+
 static void test_which_device(void **state)
 {
 	struct device d = device(8 * GIB, 1);
@@ -158,6 +201,7 @@ int main(void)
 	        cmocka_unit_test(test_fgpu),
 	        cmocka_unit_test(test_memory_and_share),
 	        cmocka_unit_test(test_whole),
+	        cmocka_unit_test(test_instances),
 	        cmocka_unit_test(test_which_device),
 	        cmocka_unit_test(test_what_is_free),
 	        cmocka_unit_test(test_cpu_set),

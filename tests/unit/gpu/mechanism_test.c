@@ -10,23 +10,28 @@
 static void test_choice(void **state)
 {
 	static const struct {
-		bool mig;
+		bool mig, is_instance;
 		enum mechanism_wish wish;
 		struct mechanism_parts parts;
 		enum held_by by;
 		const char *why;
 	} rows[] = {
-	        {false, MECHANISM_AUTO, {true, true}, HELD_BY_INTERPOSER, ""},
-	        {false, MECHANISM_INTERPOSER, {true, true}, HELD_BY_INTERPOSER, ""},
-	        {false, MECHANISM_NONE, {true, true}, HELD_BY_NONE, "gpu.mechanism"},
-	        {false, MECHANISM_AUTO, {false, true}, HELD_BY_NONE, "not installed"},
-	        {false, MECHANISM_INTERPOSER, {true, false}, HELD_BY_NONE, "no libcuda.so.1"},
-	        {true, MECHANISM_AUTO, {true, true}, HELD_BY_NONE, "MIG"},
-	        {true, MECHANISM_INTERPOSER, {true, true}, HELD_BY_NONE, "MIG"},
+	        {false, false, MECHANISM_AUTO, {true, true}, HELD_BY_INTERPOSER, ""},
+	        {false, false, MECHANISM_INTERPOSER, {true, true}, HELD_BY_INTERPOSER, ""},
+	        {false, false, MECHANISM_NONE, {true, true}, HELD_BY_NONE, "gpu.mechanism"},
+	        {false, false, MECHANISM_AUTO, {false, true}, HELD_BY_NONE, "not installed"},
+	        {false, false, MECHANISM_INTERPOSER, {true, false}, HELD_BY_NONE,
+	                "no libcuda.so.1"},
+	        {true, false, MECHANISM_AUTO, {true, true}, HELD_BY_NONE, "MIG"},
+	        {true, false, MECHANISM_INTERPOSER, {true, true}, HELD_BY_NONE, "MIG"},
+	        {false, true, MECHANISM_AUTO, {true, true}, HELD_BY_MIG, ""},
+	        {false, true, MECHANISM_INTERPOSER, {false, false}, HELD_BY_MIG, ""},
+	        {false, true, MECHANISM_NONE, {true, true}, HELD_BY_MIG, ""},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct device_info d = {.mig = rows[i].mig};
+		struct device_info d = {
+		        .mig = rows[i].mig, .card_milli = rows[i].is_instance ? 125 : 0};
 		const char *why = NULL;
 
 		assert_int_equal(

@@ -58,6 +58,23 @@ static ino_t read_page(const char *path, struct pace_page *ret)
 	return st.st_ino;
 }
 
+/* A job of our own account takes the link away by which its processes take turns: that is seen, after a restart too. */
+static void check_link_taken(struct scene *sc, uint64_t epoch)
+{
+	static struct slices_state ledger;
+	char path[SLICES_PATH], name[SLICES_PATH + 32];
+	struct err err;
+
+	assert_int_equal(slices_read(sc->s, epoch, 0, &ledger, &err), 0);
+	assert_true(slices_path(sc->s, epoch, path));
+	snprintf(name, sizeof(name), "%s/pace-0", path);
+	assert_int_equal(unlink(name), 0);
+	assert_int_equal(slices_read(sc->s, epoch, 0, &ledger, &err), -(int)ERR_CORRUPT);
+	assert_non_null(strstr(err.text, "page of turns"));
+	open_again(sc);
+	assert_int_equal(slices_read(sc->s, epoch, 0, &ledger, &err), -(int)ERR_CORRUPT);
+}
+
 static void test_turns(void **state)
 {
 	static struct pace_page page;
@@ -85,6 +102,7 @@ static void test_turns(void **state)
 	open_again(sc);
 	assert_int_equal(join(sc, 4, 10, false, c), 2);
 	assert_true(read_page(c, &page) == inode);
+	check_link_taken(sc, 3);
 	slices_remove(sc->s, 2);
 	read_page(a, &page);
 	assert_int_equal(page.tenants[0].weight_milli, 300);
@@ -96,6 +114,31 @@ static void test_turns(void **state)
 	slices_close(sc->s);
 	assert_int_equal(count_children(sc->memory), 0);
 	sc->s = NULL;
+}
+
+/* A job of several devices is one whose kernels may wait for each other: each of its rows says so. */
+static void test_several_devices(void **state)
+{
+	static struct pace_page page;
+	struct scene *sc = *state;
+	struct slices_grant grants[2] = {
+	        {.uuid = "GPU-a", .share_milli = 250, .flags = SLICES_HOLDS_COMPUTE},
+	        {.uuid = "GPU-b", .share_milli = 500, .flags = SLICES_HOLDS_COMPUTE}};
+	char path[SLICES_PATH], alone[SLICES_PATH];
+	struct err err;
+
+	assert_int_equal(slices_make(sc->s, 1, grants, 2, path, &err), 0);
+	read_page(path, &page);
+	assert_int_equal(page.tenants[0].weight_milli, 250);
+	assert_int_equal(page.tenants[0].flags, PACE_MULTI);
+	assert_int_equal(join_device(sc, 2, "GPU-b", 100, false, alone), 1);
+	read_page(alone, &page);
+	assert_int_equal(page.tenants[0].weight_milli, 500);
+	assert_int_equal(page.tenants[0].flags, PACE_MULTI);
+	assert_int_equal(page.tenants[0].place, 1);
+	assert_int_equal(page.tenants[1].flags, 0);
+	slices_remove(sc->s, 1);
+	slices_remove(sc->s, 2);
 }
 
 static void test_more_than_lines(void **state)
@@ -271,6 +314,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 	        TEST(test_turns),
+	        TEST(test_several_devices),
 	        TEST(test_more_than_lines),
 	        TEST(test_turns_left_over),
 	        TEST(test_turns_of_several_accounts),

@@ -1,6 +1,7 @@
 #include "box.h"
 #include "sched/lack.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define ASK(...) ((struct gpu_ask){__VA_ARGS__})
@@ -159,6 +160,48 @@ static void test_whole_devices(void **state)
 	box_done(&b);
 }
 
+/* Cards for whole devices, instances for fractions; of those the one of which least stays unused. */
+static void test_instances(void **state)
+{
+	static const char *const models[] = {
+	        "H100", "H100 MIG 3g.40gb", "H100 MIG 1g.10gb", "A100"};
+	static const uint64_t gib[] = {0, 39, 9, 20};
+	static const uint32_t milli[] = {0, 428, 125, 0};
+	struct box b;
+	struct node *n;
+	struct placement p;
+
+	(void)state;
+	box_init(&b);
+	n = box_node(&b, "n1", 8, 4, GIB);
+	for (size_t i = 0; i < 4; i++) {
+		struct device_info *d = &n->devices[i].info;
+
+		snprintf(d->model, sizeof(d->model), "%s", models[i]);
+		d->mem_bytes = gib[i] * GIB;
+		d->card_milli = milli[i];
+	}
+	assert_true(fit(&b, ASK(.count = 1), 0, 0, &p) && p.slices[0].device == 3);
+	assert_false(fit(&b, ASK(.count = 2), 0, 0, &p));
+	assert_true(fit(&b, ASK(.count = 2, .model = "mig"), 0, 0, &p) && p.n_slices == 2);
+	assert_true(fit(&b, ASK(.milli = 100), 0, 0, &p) && p.slices[0].device == 2);
+	assert_true(p.slices[0].mem_bytes == 9 * GIB && p.slices[0].share_milli == 1000);
+	/* As much of an instance would be wasted as would be left of the card. */
+	assert_true(fit(&b, ASK(.mem_bytes = 12 * GIB), 0, 0, &p) && p.slices[0].device == 3);
+	assert_true(fit(&b, ASK(.mem_bytes = 21 * GIB), 0, 0, &p) && p.slices[0].device == 1);
+	assert_true(fit(&b, ASK(.milli = 500), 0, 0, &p) && p.slices[0].device == 3);
+	/* One at a time, and nobody who came without asking. */
+	n->devices[2].used_bytes = 9 * GIB;
+	n->devices[2].used_milli = 1000;
+	assert_true(
+	        fit(&b, ASK(.milli = 100, .model = "h100"), 0, 0, &p) && p.slices[0].device == 1);
+	n->devices[1].info.withheld_bytes = 1;
+	assert_false(fit(&b, ASK(.milli = 100, .model = "h100"), 0, 0, &p));
+	n->devices[2].used_bytes = n->devices[2].used_milli = 0;
+	n->devices[1].info.withheld_bytes = 0;
+	box_done(&b);
+}
+
 static void test_models(void **state)
 {
 	struct box b;
@@ -298,6 +341,7 @@ int main(void)
 	        cmocka_unit_test(test_a_fraction_goes_where_least_is_left),
 	        cmocka_unit_test(test_exactly_full),
 	        cmocka_unit_test(test_whole_devices),
+	        cmocka_unit_test(test_instances),
 	        cmocka_unit_test(test_models),
 	        cmocka_unit_test(test_cpus_near_the_device),
 	        cmocka_unit_test(test_without_a_gpu),

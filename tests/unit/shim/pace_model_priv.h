@@ -4,7 +4,7 @@
 #include "gpu/judge.h"
 #include "pace_model.h"
 
-enum { BINS = 32000, EVENTS = 1 << 14, LATENCIES = 8192 };
+enum { BINS = 160000, EVENTS = 1 << 14, LATENCIES = 8192 };
 
 enum kind { ON_HOST, ON_HELPER, ON_DEVICE, ON_JUDGE };
 enum op_type { OP_KERNEL, OP_MARK, OP_PEER };

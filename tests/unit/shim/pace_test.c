@@ -375,7 +375,7 @@ static void test_a_judge_is_killed(void **state)
 		        PACE_OWNER(word), PACE_STATE(word) | PACE_LOCKED, 0, PACE_NUMBER(word));
 		model_kill(m, 0);
 		model_run(m, S + 400 * MS);
-		assert_in_range(owned_by_all(m), before, 210 * MS);
+		assert_in_range(owned_by_all(m), before, 400 * MS);
 		sum = n ? sum : owned_by_all(m);
 		assert_int_equal(owned_by_all(m), sum);
 		assert_true(model_busy_ms(m, 1, 0, 1300, 1400) > 97);

@@ -1,0 +1,1 @@
+around.bats
