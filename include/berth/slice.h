@@ -38,6 +38,9 @@ enum slice_flag {
 	SLICE_HOLDS_MEMORY = 1,  /* else the kernel or the driver does */
 	SLICE_HOLDS_COMPUTE = 2, /* takes turns by pace-N */
 	SLICE_IS_CAPPED = 4,     /* gets no more than its share, also when nobody else wants it */
+	/* What else holds it: for the agent that comes after; the interposer does the same. */
+	SLICE_BY_MPS = 8,
+	SLICE_BY_KERNEL = 16,
 };
 
 /* Kinds of memory in a slot; its total is their sum. */

@@ -105,11 +105,23 @@ static enum held_by held_by_of(void *data, const struct device_info *d)
 	return slicing_held_by(a->slicing, d);
 }
 
-static int hold(void *data, const struct link_start *m, const char **ret_slices, struct err *err)
+static int hold(void *data, const struct link_start *m, struct engine_request *r, struct err *err)
+{
+	struct agent *a = data;
+	struct slicing_hold h = {0};
+	int rc = slicing_begin(a->slicing, m, &h, err);
+
+	r->slices = h.path;
+	r->mps_pipes = h.mps ? h.mps->pipes : NULL;
+	r->mps_logs = h.mps ? h.mps->logs : NULL;
+	return rc;
+}
+
+static void on_mps_death(void *data, const char *uuid)
 {
 	struct agent *a = data;
 
-	return slicing_begin(a->slicing, m, ret_slices, err);
+	slicing_on_mps_death(a->slicing, uuid);
 }
 
 static const char *slices_of(void *data, uint64_t epoch)
@@ -223,6 +235,33 @@ static bool has_part(const char *name)
 	return is_there;
 }
 
+/* A daemon serves one account at a time: ours. */
+static int make_mps(struct agent *a, const char **ret_no_mps, struct err *err)
+{
+	char *fake = a->fake_gpus ? beside_program("fake/" MPS_PROGRAM) : NULL, path[MPS_PATH];
+	struct mps_options o = {
+	        .loop = a->loop,
+	        .data_dir = a->o.data_dir,
+	        .fake_gpus = a->fake_gpus,
+	        .on_death = on_mps_death,
+	        .data = a,
+	};
+	int rc = 0;
+
+	*ret_no_mps = NULL;
+	if (fake ? access(fake, X_OK) == 0 : mps_find_program(path))
+		o.program = fake ? fake : path;
+	else
+		*ret_no_mps = "there is no " MPS_PROGRAM " in its PATH";
+	if (a->o.launcher)
+		*ret_no_mps =
+		        "jobs run under accounts of their own, and Berth's MPS daemons serve its own account only";
+	if (!*ret_no_mps)
+		rc = mps_new(&o, &a->mps, err);
+	free(fake);
+	return rc;
+}
+
 static int make_slicing(struct agent *a, struct err *err)
 {
 	char path[LIBRARY_PATH];
@@ -235,9 +274,13 @@ static int make_slicing(struct agent *a, struct err *err)
 	        .data = a,
 	};
 
+	int rc = make_mps(a, &o.parts.no_mps, err);
+
 	o.parts.has_driver = a->fake_gpus ? has_part("fake/libcuda.so.1")
 	                                  : library_find("libcuda.so.1", "", path);
-	return slicing_new(&o, &a->slicing, err);
+	o.parts.no_kernel = "not yet";
+	o.mps = a->mps;
+	return rc < 0 ? rc : slicing_new(&o, &a->slicing, err);
 }
 
 static int make_attempts(struct agent *a, struct err *err)
@@ -451,9 +494,11 @@ void agent_run(struct agent *a)
 
 bool agent_free(struct agent *a)
 {
-	/* First: a driver that does not answer, or a peer that does not close, shall leave nothing in memory. */
+	/* First: a driver that does not answer, or a peer that does not close, shall leave nothing in memory, and no daemon. */
 	slicing_free(a->slicing, a->is_shutdown && a->is_leaving);
 	a->slicing = NULL;
+	mps_free(a->mps, a->is_shutdown && a->is_leaving);
+	a->mps = NULL;
 	if ((a->uplink && !uplink_is_gone(a->uplink)) || !inventory_free(a->inventory))
 		return false;
 	uplink_free(a->uplink);

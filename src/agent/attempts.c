@@ -289,7 +289,7 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	if (at->is_shutdown) {
 		err_fill(&err, ERR_UNAVAILABLE, "Berth is being taken down here");
 		end_here(at, a, SPOOL_SHUTDOWN, &err);
-	} else if (m->n_slices && at->o.hold && at->o.hold(at->o.data, m, &r.slices, &err) < 0) {
+	} else if (m->n_slices && at->o.hold && at->o.hold(at->o.data, m, &r, &err) < 0) {
 		end_here(at, a, SPOOL_SETUP_FAILED, &err);
 	} else if (engine_prepare(at->engine, &r, &err) < 0 && a->state == ATTEMPT_QUEUED) {
 		/* In another state: what is there already was reported meanwhile. */

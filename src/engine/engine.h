@@ -79,6 +79,8 @@ struct engine_request {
 	const uint64_t *minors;
 	const char *
 	        slices; /* directory of the ledgers (berth/slice.h) that hold it; NULL: nothing does, or nothing needs to */
+	/* Directories of the MPS daemon that holds its compute; NULL: none. */
+	const char *mps_pipes, *mps_logs;
 	bool again; /* it may have been given to an engine that is no more: what has begun is not begun anew */
 };
 

@@ -185,6 +185,8 @@ static void set_environment(void *ctx, const struct prepare *p, const struct eng
 	        .blob = r->env,
 	        .blob_len = r->env_len,
 	        .lang = p->lang,
+	        .mps_pipes = r->mps_pipes,
+	        .mps_logs = r->mps_logs,
 	        .fake_gpus = p->fake_gpus,
 	};
 
@@ -247,6 +249,7 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 	_Static_assert(sizeof(l.cpus) == sizeof(m->cpus.bits), "CPUs of a node and of a launch");
 	memcpy(l.cpus, m->cpus.bits, sizeof(l.cpus));
 	l.slices = r->slices;
+	l.by_mps = r->mps_pipes != NULL;
 	l.simulated = p->fake_gpus && m->n_slices;
 	*ret_launch = l;
 	return 0;

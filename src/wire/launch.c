@@ -55,6 +55,7 @@ enum {
 	TAG_GROUP_PARENT,
 	TAG_SLICES,
 	TAG_SIMULATED,
+	TAG_BY_MPS,
 };
 
 /* What the second walk hands out from. */
@@ -112,6 +113,7 @@ static void put_limits(struct buf *b, const struct launch *l)
 	codec_put_str(b, TAG_GROUP_PARENT, l->group_parent);
 	codec_put_str(b, TAG_SLICES, l->slices);
 	codec_put_u64(b, TAG_SIMULATED, l->simulated);
+	codec_put_u64(b, TAG_BY_MPS, l->by_mps);
 }
 
 static void put_account(struct buf *b, const struct launch *l)
@@ -299,6 +301,9 @@ static void take_limit(struct launch *l, const struct codec_field *f)
 		break;
 	case TAG_SIMULATED:
 		l->simulated = f->u;
+		break;
+	case TAG_BY_MPS:
+		l->by_mps = f->u;
 		break;
 	default:
 		break;

@@ -40,6 +40,7 @@ enum spool_cause {
 	SPOOL_KEEPER_KILLED, /* written by the sweeper, not by the keeper */
 	SPOOL_SETUP_FAILED,  /* account, directory, output file, terminal; `text` says why */
 	SPOOL_GPU_AROUND,    /* ended by the watchdog: it went around what holds its slices */
+	SPOOL_MPS_DIED,      /* of notes only: nobody is ended for it */
 	SPOOL_CAUSE_MAX
 };
 
@@ -56,6 +57,7 @@ enum spool_hold {
 	SPOOL_HOLD_BY_MOUNT = 1 << 9,  /* a private /dev */
 	/* Of fractions of devices; without it, nothing holds them inside the process */
 	SPOOL_HOLD_BY_INTERPOSER = 1 << 10,
+	SPOOL_HOLD_BY_MPS = 1 << 11, /* its compute; its memory is the interposer's still */
 };
 
 struct spool_record {
