@@ -38,9 +38,9 @@ static void share(enum model_load load, uint64_t ns, unsigned weight, uint64_t s
 
 	model_proc(m, a, 0, load, ns);
 	model_proc(m, b, 0, load, ns);
-	model_run(m, 7 * S);
+	model_run(m, 5 * S);
 	e1 = model_error(m, a, weight / 1000.0, 1000, 2000, NULL);
-	sum = sum_of(m, 2, 2000, 7000) / (load == LOAD_TRAIN ? 0.986 : 1);
+	sum = sum_of(m, 2, 2000, 5000) / (load == LOAD_TRAIN ? 0.986 : 1);
 	if (e1 >= 2 || sum < 96)
 		fail_msg("load %d of %u us at %u, seed %u: e1 %.2f, sum %.2f", load,
 		        (unsigned)(ns / US), weight, (unsigned)seed, e1, sum);
