@@ -206,16 +206,41 @@ static int open_engine(struct agent *a, bool is_rebooted, struct err *err)
 	return engine_open(engine_all[0], &o, &a->engine, err);
 }
 
-static int minor_of(void *data, const char *uuid)
+static bool add_bit(uint64_t *bits, int n_bits, int i)
+{
+	if (i < 0 || i >= n_bits)
+		return false;
+	bits[i / 64] |= (uint64_t)1 << i % 64;
+	return true;
+}
+
+static bool add_files(const struct device_info *d, struct engine_devices *e)
+{
+	if (!add_bit(e->minors, ENGINE_MINORS, d->minor))
+		return false;
+	return !d->caps_major || (add_bit(e->caps, ENGINE_CAPS, d->gi_minor) &&
+	                                 add_bit(e->caps, ENGINE_CAPS, d->ci_minor));
+}
+
+static bool files_of(void *data, const struct link_start *m, struct engine_devices *ret)
 {
 	struct agent *a = data;
-	uint32_t n;
+	struct engine_devices e = {.caps_major = 0};
+	uint32_t n, n_found = 0;
 	const struct device_info *v = inventory_devices(a->inventory, &n);
 
-	for (uint32_t i = 0; i < n; i++)
-		if (strcmp(v[i].uuid, uuid) == 0)
-			return v[i].minor;
-	return -1;
+	for (uint32_t i = 0; i < n; i++) {
+		e.caps_major = MAX(e.caps_major, v[i].caps_major);
+		for (uint32_t k = 0; k < m->n_slices; k++) {
+			if (strcmp(v[i].uuid, m->slices[k].device) != 0)
+				continue;
+			if (!add_files(&v[i], &e))
+				return false;
+			n_found++;
+		}
+	}
+	*ret = e;
+	return n_found == m->n_slices;
 }
 
 static const struct device_info *devices_of(void *data, uint32_t *ret_n)
@@ -291,7 +316,7 @@ static int make_attempts(struct agent *a, struct err *err)
 	        .cores = a->machine.n_cpus,
 	        .grace_ms = GRACE_MS,
 	        .output_max = OUTPUT_MAX,
-	        .minor_of = minor_of,
+	        .files_of = files_of,
 	        .hold = hold,
 	        .on_ended = on_ended,
 	        .data = a,

@@ -246,20 +246,6 @@ void attempts_on_ended(struct attempts *at, const struct spool_record *r, bool w
 
 /* What the server says */
 
-/* False when one of its devices has no number: then none can be kept from it. */
-static bool find_minors(
-        const struct attempts *at, const struct link_start *m, uint64_t minors[ENGINE_MINORS / 64])
-{
-	for (uint32_t i = 0; i < m->n_slices; i++) {
-		int minor = at->o.minor_of ? at->o.minor_of(at->o.data, m->slices[i].device) : -1;
-
-		if (minor < 0 || minor >= ENGINE_MINORS)
-			return false;
-		minors[minor / 64] |= (uint64_t)1 << minor % 64;
-	}
-	return true;
-}
-
 void attempts_start(struct attempts *at, const struct link_start *m, const void *blob,
         size_t blob_len, bool again)
 {
@@ -273,7 +259,7 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	        .holds = &at->holds,
 	        .again = again,
 	};
-	uint64_t minors[ENGINE_MINORS / 64] = {0};
+	struct engine_devices devices;
 	struct err err;
 
 	if (a) {
@@ -281,8 +267,8 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 			tell_ended(at, a);
 		return;
 	}
-	if (find_minors(at, m, minors))
-		r.minors = minors;
+	if (at->o.files_of && at->o.files_of(at->o.data, m, &devices))
+		r.devices = &devices;
 	a = add_attempt(at, m->epoch, m->id, m->attempt, ATTEMPT_QUEUED);
 	keep_slices(a, m);
 	at->preparing = a;

@@ -54,8 +54,8 @@ struct attempts_options {
 	struct outbox *outbox;
 	uint32_t cores;
 	uint64_t grace_ms, output_max; /* until the server says */
-	/* Number of the file /dev/nvidiaN of a device; -1: unknown */
-	int (*minor_of)(void *data, const char *uuid);
+	/* The files of its devices; false: of one of them they are not known, and none can be kept from it. May be NULL: they are not. */
+	bool (*files_of)(void *data, const struct link_start *m, struct engine_devices *ret);
 	/* Makes what holds its slices, and names it in the request. May be NULL itself. */
 	int (*hold)(
 	        void *data, const struct link_start *m, struct engine_request *r, struct err *err);

@@ -43,6 +43,8 @@ struct device_info {
 	/* The node's own affair, and not told: */
 	int32_t minor; /* of /dev/nvidiaN, -1: unknown */
 	bool mig;      /* a card in MIG mode */
+	uint32_t
+	        caps_major; /* of its files in /dev/nvidia-caps; 0: it is no MIG instance, or has none */
 	int32_t gi_minor,
 	        ci_minor;       /* of a MIG instance's /dev/nvidia-caps/nvidia-capN, -1: unknown */
 	uint64_t context_bytes; /* that a CUDA context takes; 0: unknown */

@@ -205,10 +205,14 @@ static void set_holds(const struct engine_request *r, struct launch *l)
 
 	l->mem_bytes = r->start->mem_bytes;
 	l->cpu_weight = r->start->n_cpus ? MIN(r->start->n_cpus, NODE_CPUS_MAX) * 100 : 10;
-	_Static_assert(LAUNCH_MINORS == ENGINE_MINORS, "devices of an attempt and of a launch");
-	l->hold_devices = r->minors != NULL;
-	if (r->minors)
-		memcpy(l->minors, r->minors, sizeof(l->minors));
+	_Static_assert(LAUNCH_MINORS == ENGINE_MINORS && LAUNCH_CAPS == ENGINE_CAPS,
+	        "devices of an attempt and of a launch");
+	l->hold_devices = r->devices != NULL;
+	if (r->devices) {
+		memcpy(l->minors, r->devices->minors, sizeof(l->minors));
+		l->caps_major = r->devices->caps_major;
+		memcpy(l->caps, r->devices->caps, sizeof(l->caps));
+	}
 	if (!h)
 		return;
 	l->max_processes = h->max_processes;

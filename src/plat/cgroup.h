@@ -29,6 +29,7 @@ enum cgroup_can {
 #define CGROUP_DIRS   8
 #define CGROUP_PATH   400
 #define CGROUP_MINORS 256
+#define CGROUP_CAPS   2304
 
 /* One directory of ours in one hierarchy. */
 struct cgroup_dir {
@@ -57,6 +58,9 @@ struct cgroup_limits {
 	uint32_t device_last;   /* below CGROUP_MINORS */
 	bool has_devices; /* only those of the minors below may be opened; other majors are left alone */
 	uint64_t minors[CGROUP_MINORS / 64];
+	uint32_t
+	        caps_major; /* with has_devices: of this major only these may be opened, too; 0: left alone */
+	uint64_t caps[CGROUP_CAPS / 64];
 };
 
 /* What is known of a group while nobody has it. All zero: nothing. */

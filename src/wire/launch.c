@@ -56,6 +56,8 @@ enum {
 	TAG_SLICES,
 	TAG_SIMULATED,
 	TAG_BY_MPS,
+	TAG_CAPS_MAJOR,
+	TAG_CAPS,
 };
 
 /* What the second walk hands out from. */
@@ -70,7 +72,7 @@ struct arena {
 /* Up to the last byte that is not zero. */
 static void put_bits(struct buf *b, uint32_t tag, const uint64_t *bits, size_t n_bits)
 {
-	uint8_t bytes[LAUNCH_CPUS / 8];
+	uint8_t bytes[MAX(LAUNCH_CPUS, LAUNCH_CAPS) / 8];
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_bits / 8; i++) {
@@ -110,6 +112,8 @@ static void put_limits(struct buf *b, const struct launch *l)
 	codec_put_u64(b, TAG_IO_WEIGHT, l->io_weight);
 	codec_put_u64(b, TAG_HOLD_DEVICES, l->hold_devices);
 	put_bits(b, TAG_MINORS, l->minors, LAUNCH_MINORS);
+	codec_put_u64(b, TAG_CAPS_MAJOR, l->caps_major);
+	put_bits(b, TAG_CAPS, l->caps, LAUNCH_CAPS);
 	codec_put_str(b, TAG_GROUP_PARENT, l->group_parent);
 	codec_put_str(b, TAG_SLICES, l->slices);
 	codec_put_u64(b, TAG_SIMULATED, l->simulated);
@@ -298,6 +302,12 @@ static void take_limit(struct launch *l, const struct codec_field *f)
 		break;
 	case TAG_MINORS:
 		take_bits(l->minors, LAUNCH_MINORS, f);
+		break;
+	case TAG_CAPS_MAJOR:
+		l->caps_major = codec_u32(f);
+		break;
+	case TAG_CAPS:
+		take_bits(l->caps, LAUNCH_CAPS, f);
 		break;
 	case TAG_SIMULATED:
 		l->simulated = f->u;

@@ -62,6 +62,8 @@ static struct launch full(void)
 	l.hold_devices = true;
 	l.minors[0] = 1;
 	l.minors[LAUNCH_MINORS / 64 - 1] = 1ull << 63;
+	l.caps_major = 237;
+	l.caps[LAUNCH_CAPS / 64 - 1] = 1ull << 63;
 	l.group_parent = "/jobs";
 	l.cpus[LAUNCH_CPUS / 64 - 1] = 1ull << 63;
 	return l;
@@ -101,6 +103,8 @@ static void check_same(const struct launch *got, const struct launch *want)
 	}
 	assert_memory_equal(g.cpus, w.cpus, sizeof(w.cpus));
 	assert_memory_equal(g.minors, w.minors, sizeof(w.minors));
+	assert_int_equal(g.caps_major, w.caps_major);
+	assert_memory_equal(g.caps, w.caps, sizeof(w.caps));
 	assert_true(g.mem_bytes == w.mem_bytes && g.max_processes == w.max_processes);
 	assert_true(g.cpu_weight == w.cpu_weight && g.cpu_max_milli == w.cpu_max_milli);
 	assert_true(g.io_weight == w.io_weight && g.hold_devices == w.hold_devices);
