@@ -23,7 +23,7 @@ struct found {
 struct list {
 	struct found v[INSTANCES_MAX];
 	size_t n;
-	unsigned max; /* instances that the card can have: parts of its compute */
+	unsigned max; /* instances that the card can have: parts of its compute; 0: unknown */
 };
 
 /* Places in the driver's list may be empty. */
@@ -32,8 +32,8 @@ static void read_list(struct gpu *g, struct nvml_device *card, struct list *l)
 	struct nvml *n = &g->nvml;
 
 	if (NVML_TRY(n, nvmlDeviceGetMaxMigDeviceCount, card, &l->max) != NVML_SUCCESS)
-		l->max = INSTANCES_MAX;
-	for (unsigned i = 0; i < MIN(l->max, INSTANCES_MAX); i++) {
+		l->max = 0;
+	for (unsigned i = 0; i < MIN(l->max ? l->max : INSTANCES_MAX, INSTANCES_MAX); i++) {
 		struct found f = {0};
 
 		if (NVML_TRY(n, nvmlDeviceGetMigDeviceHandleByIndex, card, i, &f.handle) !=
@@ -107,19 +107,19 @@ static void read_minors(struct gpu *g, const struct found *f, struct gpu_device 
 }
 
 /*
- * The smaller of its parts of the card's compute and of its memory, in thousandths. Memory comes in as many parts as compute, or
- * in eight where that is seven; a little of each is the driver's, so that a part that is begun counts.
+ * The smaller of its parts of the card's compute and of its memory, in thousandths; what is not known does not count. Memory
+ * comes in as many parts as compute, or in eight where that is seven; a little of each is the driver's, so that a part that is begun counts.
  */
 static uint32_t part_of_card(
         const struct list *l, unsigned slices, uint64_t mem_bytes, uint64_t card_bytes)
 {
-	uint64_t parts = l->max == 7 ? 8 : MAX(l->max, 1), compute = 1000, memory;
+	uint64_t parts = l->max == 0 || l->max == 7 ? 8 : l->max, compute = 1000, memory;
 
 	if (!card_bytes)
 		return 1;
 	memory = (MIN(mem_bytes, card_bytes) * parts + card_bytes - 1) / card_bytes * 1000 / parts;
-	if (slices)
-		compute = (uint64_t)MIN(slices, l->max) * 1000 / MAX(l->max, 1);
+	if (slices && l->max)
+		compute = (uint64_t)MIN(slices, l->max) * 1000 / l->max;
 	return (uint32_t)MAX(MIN(memory, compute), (uint64_t)1);
 }
 

@@ -232,6 +232,7 @@ static void test_missing(void **state)
 	box_close(b);
 	b = box_open("missing nvmlDeviceGetMaxMigDeviceCount\n" DIVIDED);
 	assert_int_equal(b->n, 4);
+	assert_int_equal(device(b, MIG(3))->card_milli, 500);
 	box_close(b);
 }
 
