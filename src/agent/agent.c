@@ -112,6 +112,7 @@ static int hold(void *data, const struct link_start *m, struct engine_request *r
 	int rc = slicing_begin(a->slicing, m, &h, err);
 
 	r->slices = h.path;
+	r->gpu_limits = h.gpu_limits;
 	r->mps_pipes = h.mps ? h.mps->pipes : NULL;
 	r->mps_logs = h.mps ? h.mps->logs : NULL;
 	return rc;
@@ -303,7 +304,6 @@ static int make_slicing(struct agent *a, struct err *err)
 
 	o.parts.has_driver = a->fake_gpus ? has_part("fake/libcuda.so.1")
 	                                  : library_find("libcuda.so.1", "", path);
-	o.parts.no_kernel = "not yet";
 	o.mps = a->mps;
 	return rc < 0 ? rc : slicing_new(&o, &a->slicing, err);
 }

@@ -154,6 +154,7 @@ static struct device_info info_of(const struct gpu_device *g)
 	snprintf(d.model, sizeof(d.model), "%s", g->model);
 	snprintf(d.driver, sizeof(d.driver), "%s", g->driver);
 	snprintf(d.health_text, sizeof(d.health_text), "%s", g->health_text);
+	snprintf(d.pci, sizeof(d.pci), "%s", g->pci);
 	return d;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "plat/cgroup.h"
 #include "plat/log.h"
 
 struct wish {
@@ -30,6 +31,8 @@ struct slicing {
 	struct chosen chosen[NODE_DEVICES_MAX];
 	uint32_t n_chosen;
 	struct mps_place place;
+	bool is_refused; /* the kernel's limit, to an attempt, since the configuration came */
+	char gpu_limits[NODE_DEVICES_MAX * (CGROUP_REGION + 24)];
 	uint64_t beginning; /* epoch of the attempt that is being given its ledgers; 0: none */
 	char path[SLICES_PATH];
 };
@@ -49,8 +52,17 @@ static const enum attempt_state living[] = {ATTEMPT_QUEUED, ATTEMPT_STARTING, AT
 /* Of an attempt that an earlier agent started, too: its ledgers tell its devices, and what holds it there. */
 static enum held_by ledger_held_by(const struct slicing *s, uint64_t epoch, uint32_t place)
 {
-	return slices_flags(s->ledgers, epoch, place) & SLICES_BY_MPS ? HELD_BY_MPS
-	                                                              : HELD_BY_INTERPOSER;
+	uint32_t flags = slices_flags(s->ledgers, epoch, place);
+
+	return flags & SLICES_BY_MPS      ? HELD_BY_MPS
+	       : flags & SLICES_BY_KERNEL ? HELD_BY_KERNEL
+	                                  : HELD_BY_INTERPOSER;
+}
+
+/* What the kernel has refused is the interposer's alone: its keeper has said so. */
+static bool was_refused(const struct known_attempt *a)
+{
+	return a->not_held & SPOOL_HOLD_GPU_MEMORY;
 }
 
 static bool find_ledger(const struct slicing *s, const struct known_attempt *a, const char *uuid,
@@ -60,6 +72,8 @@ static bool find_ledger(const struct slicing *s, const struct known_attempt *a, 
 		if (strcmp(slices_device(s->ledgers, a->epoch, i), uuid) != 0)
 			continue;
 		*ret_by = ledger_held_by(s, a->epoch, i);
+		if (*ret_by == HELD_BY_KERNEL && was_refused(a))
+			*ret_by = HELD_BY_INTERPOSER;
 		return true;
 	}
 	return false;
@@ -115,6 +129,29 @@ static struct chosen *chosen_of(struct slicing *s, const char *uuid)
 	return c;
 }
 
+/* Why the kernel cannot limit its memory; NULL: it can, and this is the name that it has for it. */
+static const char *why_no_kernel(
+        const struct slicing *s, const struct device_info *d, char region[CGROUP_REGION])
+{
+	if (d->simulated)
+		return "the kernel knows nothing of a simulated device";
+	if (strtoul(d->driver, NULL, 10) < SLICING_KERNEL_DRIVER)
+		return "its driver is older than r615";
+	if (!cgroup_dmem_find(s->o.cgroups, d->pci, region))
+		return "it is not in the dmem.capacity of control groups, version 2";
+	return s->is_refused
+	               ? "the kernel's limit was refused (keeper.gpu_memory in the log of the keepers)"
+	               : NULL;
+}
+
+static void learn_refusals(struct slicing *s)
+{
+	const struct known_attempt *a = attempts_first(s->o.attempts, ATTEMPT_LIVING);
+
+	for (; a; a = TAILQ_NEXT(a, link))
+		s->is_refused |= was_refused(a);
+}
+
 static void say_mechanism(const struct device_info *d, enum held_by by, const char *why)
 {
 	static const char *const names[] = {
@@ -133,8 +170,11 @@ enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)
 	struct mechanism_parts parts = s->o.parts;
 	struct chosen *c = chosen_of(s, d->uuid);
 	const char *why = "";
+	char region[CGROUP_REGION];
 	enum held_by by;
 
+	learn_refusals(s);
+	parts.no_kernel = why_no_kernel(s, d, region);
 	if (c && c->no_mps)
 		parts.no_mps = c->no_mps;
 	if (!find_in_use(s, d, &by))
@@ -170,6 +210,7 @@ void slicing_set_wish(struct slicing *s, enum link_mechanism all, const struct l
 	drop_wishes(s);
 	for (uint32_t i = 0; i < s->n_chosen; i++)
 		s->chosen[i].no_mps = NULL;
+	s->is_refused = false;
 	s->cap_compute = cap_compute;
 	s->all = wishes[all];
 	s->wishes = mem_zalloc((n + 1) * sizeof(*s->wishes));
@@ -209,6 +250,7 @@ static struct slices_grant grant_of(
 {
 	static const uint32_t flags[] = {
 	        [HELD_BY_INTERPOSER] = SLICES_HOLDS_COMPUTE,
+	        [HELD_BY_KERNEL] = SLICES_HOLDS_COMPUTE | SLICES_BY_KERNEL,
 	        [HELD_BY_MPS] = SLICES_BY_MPS,
 	        [HELD_BY_MIG] = 0,
 	};
@@ -282,6 +324,17 @@ static int choose_holds(struct slicing *s, const struct link_start *m, enum held
 	return rc;
 }
 
+static void add_gpu_limit(struct slicing *s, const struct slice_record *r)
+{
+	const struct device_info *d = find_device(s, r->device);
+	size_t len = strlen(s->gpu_limits);
+	char region[CGROUP_REGION];
+
+	if (d && cgroup_dmem_find(s->o.cgroups, d->pci, region))
+		snprintf(s->gpu_limits + len, sizeof(s->gpu_limits) - len, "%s %llu\n", region,
+		        (unsigned long long)r->mem_bytes);
+}
+
 int slicing_begin(struct slicing *s, const struct link_start *m, struct slicing_hold *ret_hold,
         struct err *err)
 {
@@ -292,11 +345,14 @@ int slicing_begin(struct slicing *s, const struct link_start *m, struct slicing_
 	int rc;
 
 	s->beginning = m->epoch;
+	s->gpu_limits[0] = '\0';
 	rc = choose_holds(s, m, by, grants, err);
 	s->beginning = 0;
 	for (uint32_t i = 0; rc == 0 && i < m->n_slices; i++) {
 		is_any |= by[i] != HELD_BY_NONE;
 		hold.mps = by[i] == HELD_BY_MPS ? &s->place : hold.mps;
+		if (by[i] == HELD_BY_KERNEL)
+			add_gpu_limit(s, &m->slices[i]);
 	}
 	if (rc == 0 && is_any && !slices_count(s->ledgers, m->epoch))
 		rc = make_ledgers(s, m, grants, err);
@@ -304,6 +360,8 @@ int slicing_begin(struct slicing *s, const struct link_start *m, struct slicing_
 		return rc;
 	if (is_any)
 		hold.path = slicing_path(s, m->epoch);
+	if (s->gpu_limits[0])
+		hold.gpu_limits = s->gpu_limits;
 	*ret_hold = hold;
 	return 0;
 }

@@ -21,6 +21,7 @@
  * the job's loss, not the device's. Not yet measured on hardware.
  */
 #define SLICING_CONTEXT_BYTES (256 * MIB)
+#define SLICING_KERNEL_DRIVER 615 /* from which on the kernel limits memory of devices */
 #define SLICING_GRANULE_BYTES (2 * MIB)
 
 struct slicing;
@@ -30,6 +31,7 @@ struct slicing_options {
 	struct attempts *attempts;
 	struct mps *mps; /* borrowed; NULL: none, and parts.no_mps says why */
 	struct mechanism_parts parts;
+	const char *cgroups; /* where version 2 is; NULL: where this machine has it */
 	bool is_one_account; /* all jobs are of the agent's own account */
 	/* The list of the inventory, as it is now. */
 	const struct device_info *(*devices)(void *data, uint32_t *ret_n);
@@ -50,6 +52,7 @@ void slicing_set_wish(struct slicing *s, enum link_mechanism all, const struct l
 struct slicing_hold {
 	const char *path;            /* of its ledgers; NULL: nothing is to hold it */
 	const struct mps_place *mps; /* NULL: no MPS */
+	const char *gpu_limits;      /* for the kernel, as engine_request has them; NULL: none */
 };
 
 MUST_CHECK int slicing_begin(struct slicing *s, const struct link_start *m,

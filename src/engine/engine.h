@@ -87,6 +87,7 @@ struct engine_request {
 	const struct engine_devices *devices;
 	const char *
 	        slices; /* directory of the ledgers (berth/slice.h) that hold it; NULL: nothing does, or nothing needs to */
+	const char *gpu_limits; /* of memory of devices, by the kernel: wire/launch.h; NULL: none */
 	/* Directories of the MPS daemon that holds its compute; NULL: none. */
 	const char *mps_pipes, *mps_logs;
 	bool again; /* it may have been given to an engine that is no more: what has begun is not begun anew */

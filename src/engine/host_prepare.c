@@ -253,6 +253,7 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 	_Static_assert(sizeof(l.cpus) == sizeof(m->cpus.bits), "CPUs of a node and of a launch");
 	memcpy(l.cpus, m->cpus.bits, sizeof(l.cpus));
 	l.slices = r->slices;
+	l.gpu_limits = r->gpu_limits;
 	l.by_mps = r->mps_pipes != NULL;
 	l.simulated = p->fake_gpus && m->n_slices;
 	*ret_launch = l;

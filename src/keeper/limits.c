@@ -27,7 +27,8 @@ enum {
 _Static_assert(
         (int)CGROUP_MEMORY == SPOOL_HOLD_MEMORY && (int)CGROUP_PIDS == SPOOL_HOLD_PROCESSES &&
                 (int)CGROUP_CPU == SPOOL_HOLD_CPU && (int)CGROUP_IO == SPOOL_HOLD_IO &&
-                (int)CGROUP_DEVICES == SPOOL_HOLD_DEVICES && (int)CGROUP_KILL == SPOOL_HOLD_KILL,
+                (int)CGROUP_DEVICES == SPOOL_HOLD_DEVICES && (int)CGROUP_KILL == SPOOL_HOLD_KILL &&
+                (int)CGROUP_GPU == SPOOL_HOLD_GPU_MEMORY,
         "what control groups can, and what is said of it");
 
 struct limits_pool {
@@ -62,7 +63,7 @@ static void tell(const struct limits_pool *p)
 	unsigned can = p->tree.can | (p->has_mounts ? CGROUP_DEVICES : 0);
 	char held[96], rest[96];
 
-	if (can == CGROUP_ALL)
+	if ((can & CGROUP_ALL) == CGROUP_ALL)
 		log_info("keeper.limits", "held_by=\"control groups\" group=\"%s\"",
 		        p->tree.dirs[0].path);
 	else
@@ -78,7 +79,8 @@ static void find(struct limits_pool *p, const char *parent)
 		cgroup_tree_remove(&p->tree);
 	memset(p->memos, 0, sizeof(p->memos));
 	snprintf(p->parent, sizeof(p->parent), "%.300s", parent);
-	cgroup_tree_make(is_path(parent) ? parent : "", p->name, CGROUP_ALL, 0, &p->tree);
+	cgroup_tree_make(is_path(parent) ? parent : "", p->name,
+	        CGROUP_ALL | (cgroup_dmem_is_there() ? CGROUP_GPU : 0), 0, &p->tree);
 	p->has_mounts = !(p->tree.can & CGROUP_DEVICES) && p->base->is_root && mounts_work();
 	p->is_made = true;
 	tell(p);
@@ -151,6 +153,7 @@ static unsigned wanted(const struct launch *l)
 	set |= l->cpu_max_milli ? CGROUP_CPU : 0;
 	set |= l->io_weight && l->io_weight != 100 ? CGROUP_IO : 0;
 	set |= l->hold_devices ? CGROUP_DEVICES : 0;
+	set |= l->gpu_limits ? CGROUP_GPU : 0;
 	return set;
 }
 
@@ -185,6 +188,9 @@ static bool take_group(
 	        cgroup_take(&p->tree, number, p->memos, NUMBERS, &m->group, &err) < 0)
 		return false;
 	cgroup_limit(&m->group, &c);
+	if (l->gpu_limits && !cgroup_dmem_set(&m->group, l->gpu_limits))
+		log_warn("keeper.gpu_memory", "error=\"%s\" limits=\"%s\"", strerror(errno),
+		        l->gpu_limits);
 	if (cgroup_open(&m->group, &err) == 0)
 		return true;
 	cgroup_leave(&m->group, NULL);

@@ -81,6 +81,8 @@ static const char *slice_held_by(
 		return held_by_name(d->info.held_by);
 	if (a->held & SPOOL_HOLD_BY_MPS)
 		return "mps";
+	if (a->held & SPOOL_HOLD_GPU_MEMORY)
+		return "kernel";
 	return a->held & SPOOL_HOLD_BY_INTERPOSER ? "interposer" : "none";
 }
 
@@ -355,7 +357,7 @@ static json_t *view_request(const struct world *w, const struct job *j, bool wit
 static json_t *view_holds(uint32_t set)
 {
 	static const char *const names[] = {
-	        "memory", "processes", "cpu", "disk", "devices", "kill"};
+	        "memory", "processes", "cpu", "disk", "devices", "kill", "gpu_memory"};
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)

@@ -58,6 +58,7 @@ enum {
 	TAG_BY_MPS,
 	TAG_CAPS_MAJOR,
 	TAG_CAPS,
+	TAG_GPU_LIMITS,
 };
 
 /* What the second walk hands out from. */
@@ -118,6 +119,7 @@ static void put_limits(struct buf *b, const struct launch *l)
 	codec_put_str(b, TAG_SLICES, l->slices);
 	codec_put_u64(b, TAG_SIMULATED, l->simulated);
 	codec_put_u64(b, TAG_BY_MPS, l->by_mps);
+	codec_put_str(b, TAG_GPU_LIMITS, l->gpu_limits);
 }
 
 static void put_account(struct buf *b, const struct launch *l)
@@ -173,7 +175,8 @@ static bool is_text(const struct codec_field *f)
 	return f->tag == TAG_ARGV || f->tag == TAG_ENV || f->tag == TAG_USER || f->tag == TAG_CWD ||
 	       f->tag == TAG_OUT_PATH || f->tag == TAG_ERR_PATH || f->tag == TAG_INDEX_PATH ||
 	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL ||
-	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT || f->tag == TAG_SLICES;
+	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT || f->tag == TAG_SLICES ||
+	       f->tag == TAG_GPU_LIMITS;
 }
 
 static int measure(const void *data, size_t len, struct arena *a, struct err *err)
@@ -264,6 +267,9 @@ static void take_string(struct launch *l, struct arena *a, const struct codec_fi
 		break;
 	case TAG_SLICES:
 		l->slices = s;
+		break;
+	case TAG_GPU_LIMITS:
+		l->gpu_limits = s;
 		break;
 	default:
 		break;

@@ -100,6 +100,8 @@ struct launch {
 	        group_parent; /* control group that its group is made in; NULL: that of the keepers' parent */
 	/* Directory of the ledgers (berth/slice.h) that hold it to its slices, also of an exec; NULL: it has no fraction of a device. */
 	const char *slices;
+	/* The most of the memory of devices, as cgroup_dmem_set takes it; NULL: none. */
+	const char *gpu_limits;
 	bool by_mps;    /* an MPS daemon of the agent's holds its compute: for STARTED */
 	bool simulated; /* its devices: it finds the fake driver in place of the machine's */
 	bool force;     /* of a stop */

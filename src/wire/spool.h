@@ -51,7 +51,8 @@ enum spool_hold {
 	SPOOL_HOLD_CPU = 1 << 2,
 	SPOOL_HOLD_IO = 1 << 3,
 	SPOOL_HOLD_DEVICES = 1 << 4,
-	SPOOL_HOLD_KILL = 1 << 5, /* its processes end at once, whatever they fork */
+	SPOOL_HOLD_KILL = 1 << 5,       /* its processes end at once, whatever they fork */
+	SPOOL_HOLD_GPU_MEMORY = 1 << 6, /* of its slices: by the kernel, behind the interposer */
 	/* Of devices: by what; none of these: a list of control groups, version 1 */
 	SPOOL_HOLD_BY_FILTER = 1 << 8, /* a BPF program of its control group */
 	SPOOL_HOLD_BY_MOUNT = 1 << 9,  /* a private /dev */
