@@ -9,12 +9,12 @@ extern "C" __global__ void k_10us(int *p, int n)
 	if (n > 0)
 		p[0] = n;
 }
-#define LAUNCH(p) k_10us<<<1, 32, 0, stream>>>((int *)(p), 5)
-typedef void *pointer;
-typedef cudaStream_t stream_t;
-typedef cudaGraph_t graph_t;
-typedef cudaGraphExec_t exec_t;
-typedef cudaDeviceProp props_t;
+#define LAUNCH(p)      k_10us<<<1, 32, 0, stream>>>((int *)(p), 5)
+#define POINTER        void *
+#define STREAM         cudaStream_t
+#define GRAPH          cudaGraph_t
+#define EXEC           cudaGraphExec_t
+#define PROPS          cudaDeviceProp
 #define TOTAL          totalGlobalMem
 #define GLOBAL_CAPTURE cudaStreamCaptureModeGlobal
 #else
@@ -27,14 +27,15 @@ static void k_10us(void)
 }
 static const struct runtime_dim one = {1, 1, 1};
 #define LAUNCH(p)                              cudaLaunchKernel((const void *)k_10us, one, one, (void *[]){&(p)}, 0, stream)
-typedef cu_ptr pointer;
-typedef struct cu_stream *stream_t;
-typedef struct cu_graph *graph_t;
-typedef struct cu_graph_exec *exec_t;
-typedef struct {
+struct room {
 	struct runtime_props known;
 	char rest[2048];
-} props_t;
+};
+#define POINTER                                cu_ptr
+#define STREAM                                 struct cu_stream *
+#define GRAPH                                  struct cu_graph *
+#define EXEC                                   struct cu_graph_exec *
+#define PROPS                                  struct room
 #define TOTAL                                  known.total_bytes
 #define GLOBAL_CAPTURE                         0
 #define cudaGetDeviceProperties(props, device) cudaGetDeviceProperties(&(props)->known, device)
@@ -47,11 +48,12 @@ typedef struct {
 int main(void)
 {
 	size_t left = 0, all = 0;
-	static props_t props;
-	pointer p = 0, q = 0;
-	stream_t stream;
-	graph_t graph;
-	exec_t exec;
+	static PROPS props;
+	POINTER p = 0;
+	POINTER q = 0;
+	STREAM stream;
+	GRAPH graph;
+	EXEC exec;
 #ifndef __CUDACC__
 	__cudaRegisterFunction(
 	        NULL, (const char *)k_10us, NULL, "k_10us", -1, NULL, NULL, NULL, NULL, NULL);
