@@ -65,6 +65,8 @@ static struct launch full(void)
 	l.caps_major = 237;
 	l.caps[LAUNCH_CAPS / 64 - 1] = 1ull << 63;
 	l.group_parent = "/jobs";
+	l.gpu_limits = "nvidia/0000:3b:00.0/vidmem 1024\n";
+	l.by_mps = true;
 	l.cpus[LAUNCH_CPUS / 64 - 1] = 1ull << 63;
 	return l;
 }
@@ -109,6 +111,8 @@ static void check_same(const struct launch *got, const struct launch *want)
 	assert_true(g.cpu_weight == w.cpu_weight && g.cpu_max_milli == w.cpu_max_milli);
 	assert_true(g.io_weight == w.io_weight && g.hold_devices == w.hold_devices);
 	assert_string_equal(g.group_parent, w.group_parent);
+	assert_string_equal(g.gpu_limits, w.gpu_limits);
+	assert_true(g.by_mps);
 	assert_int_equal(g.kind, w.kind);
 	assert_true(g.job == w.job && g.task == w.task && g.attempt == w.attempt);
 	assert_true(g.epoch == w.epoch && g.again == w.again && g.console_id == w.console_id);
