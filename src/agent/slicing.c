@@ -49,14 +49,17 @@ static enum mechanism_wish wish_of(const struct slicing *s, const char *model)
 
 static const enum attempt_state living[] = {ATTEMPT_QUEUED, ATTEMPT_STARTING, ATTEMPT_LIVING};
 
-/* Of an attempt that an earlier agent started, too: its ledgers tell its devices, and what holds it there. */
+/*
+ * Of an attempt that an earlier agent started, too: its ledgers tell its devices, and what holds it there. A job may have
+ * changed its own; it cannot make MPS of what has none.
+ */
 static enum held_by ledger_held_by(const struct slicing *s, uint64_t epoch, uint32_t place)
 {
 	uint32_t flags = slices_flags(s->ledgers, epoch, place);
 
-	return flags & SLICES_BY_MPS      ? HELD_BY_MPS
-	       : flags & SLICES_BY_KERNEL ? HELD_BY_KERNEL
-	                                  : HELD_BY_INTERPOSER;
+	return flags & SLICES_BY_MPS && s->o.mps ? HELD_BY_MPS
+	       : flags & SLICES_BY_KERNEL        ? HELD_BY_KERNEL
+	                                         : HELD_BY_INTERPOSER;
 }
 
 /* What the kernel has refused is the interposer's alone: its keeper has said so. */
