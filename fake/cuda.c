@@ -272,6 +272,7 @@ static enum cu_result start(void)
 	driver.sim = s;
 	driver.share = share;
 	share_begin_place();
+	mps_begin();
 	return CU_SUCCESS;
 }
 

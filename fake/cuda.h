@@ -148,6 +148,9 @@ struct driver {
 	struct cu_ctx *primary[SIM_CARDS_MAX]; /* by card */
 	unsigned primary_flags[SIM_CARDS_MAX];
 	uint64_t ctx_seq;
+	int mps_fd;                        /* to the simulated MPS daemon; not above 0: none */
+	uint64_t mps_limit[SIM_CARDS_MAX]; /* of this process's memory, by card; 0: none */
+	double mps_percent;                /* of multiprocessors */
 };
 
 extern struct driver driver;
@@ -180,6 +183,10 @@ bool object_is(const void *object, enum kind kind);
 struct cu_ctx *ctx_current(void); /* NULL: there is none, or it has ended */
 void ctx_push(struct cu_ctx *ctx);
 int card_ordinal(unsigned card); /* of the device that shows it; -1 */
+
+/* -- simulated MPS -- */
+void mps_begin(void); /* with each new place among the users of cards */
+bool mps_allows(const struct sim_state *st, unsigned card, uint64_t bytes);
 
 /* -- physical memory of cards, which all processes share -- */
 enum cu_result physical_take(unsigned card, uint64_t bytes);

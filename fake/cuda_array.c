@@ -131,41 +131,23 @@ static enum cu_result create(
 	return code;
 }
 
-enum cu_result cuArrayCreate_v2(struct cu_array **p_handle, const struct cu_array_desc *d)
-{
-	if (!d)
-		return CU_ERROR_INVALID_VALUE;
-	return create(__func__, p_handle,
-	        &(struct cu_array3d_desc){.width = d->width,
-	                .height = d->height,
-	                .format = d->format,
-	                .channels = d->channels});
-}
-
-enum cu_result cuArrayCreate(struct cu_array **p_handle, const struct cu_array_desc_v1 *d)
-{
-	if (!d)
-		return CU_ERROR_INVALID_VALUE;
-	return create(__func__, p_handle,
-	        &(struct cu_array3d_desc){.width = d->width,
-	                .height = d->height,
-	                .format = d->format,
-	                .channels = d->channels});
-}
-
-enum cu_result cuArray3DCreate_v2(struct cu_array **p_handle, const struct cu_array3d_desc *d)
-{
-	return d ? create(__func__, p_handle, d) : CU_ERROR_INVALID_VALUE;
-}
-
-enum cu_result cuArray3DCreate(struct cu_array **p_handle, const struct cu_array3d_desc_v1 *d)
-{
-	if (!d)
-		return CU_ERROR_INVALID_VALUE;
-	return create(__func__, p_handle,
-	        &(struct cu_array3d_desc){
-	                d->width, d->height, d->depth, d->format, d->channels, d->flags});
-}
+/* Of a description of any width; what it does not say is 0. */
+#define CREATE(symbol, desc_type, ...)                                               \
+	enum cu_result symbol(struct cu_array **p_handle, const struct desc_type *d) \
+	{                                                                            \
+		if (!d)                                                              \
+			return CU_ERROR_INVALID_VALUE;                               \
+		return create(__func__, p_handle,                                    \
+		        &(struct cu_array3d_desc){.width = d->width,                 \
+		                .height = d->height,                                 \
+		                .format = d->format,                                 \
+		                .channels = d->channels,                             \
+		                __VA_ARGS__});                                       \
+	}
+CREATE(cuArrayCreate, cu_array_desc_v1, .depth = 0)
+CREATE(cuArrayCreate_v2, cu_array_desc, .depth = 0)
+CREATE(cuArray3DCreate, cu_array3d_desc_v1, .depth = d->depth, .flags = d->flags)
+CREATE(cuArray3DCreate_v2, cu_array3d_desc, .depth = d->depth, .flags = d->flags)
 
 enum cu_result cuArrayDestroy(struct cu_array *h_array)
 {

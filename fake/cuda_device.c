@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MULTIPROCESSORS 108
+
 enum cu_result cuDeviceGetCount(int *count)
 {
 	enum cu_result code = call_ready(__func__);
@@ -252,13 +254,21 @@ static const int constant[][2] = {
         {121, 1},
 };
 
+/* Rounded up; all of them without MPS. */
+static int multiprocessors(void)
+{
+	double part = MULTIPROCESSORS * driver.mps_percent / 100;
+
+	return (int)part + ((int)part < part);
+}
+
 /* Attributes by the vendor's numbers. */
 static int attribute_of(const struct sim_card *card, int attribute)
 {
 
 	switch (attribute) {
 	case 16: /* multiprocessors; what no instance can have is not in use */
-		return card->parent < 0 ? 108 : 14 * (int)card->slices;
+		return card->parent < 0 ? multiprocessors() : 14 * (int)card->slices;
 	case 20: /* compute mode */
 		return card->compute_mode;
 	case 32:

@@ -34,6 +34,8 @@ void graph_end(struct cu_graph *g)
 
 		g->nodes = n->next;
 		memory_drop(n->memory);
+		if (n->child)
+			graph_end(n->child);
 		object_end(n);
 	}
 	object_end(g);
@@ -115,19 +117,15 @@ enum cu_result node_free(struct cu_graph *g, cu_ptr at, struct cu_graph_node **r
 	return CU_SUCCESS;
 }
 
-enum cu_result graph_copy(const struct cu_graph *from, struct cu_graph **ret_graph)
+static bool copy_nodes(struct cu_graph *to, const struct cu_graph *from)
 {
-	struct cu_graph *g = graph_new();
-
-	if (!g)
-		return CU_ERROR_OUT_OF_MEMORY;
 	for (const struct cu_graph_node *n = from->nodes; n; n = n->next) {
-		struct cu_graph_node *copy = node_new(g, n->type);
+		struct cu_graph_node *copy = n->child ? NULL : node_new(to, n->type);
 
-		if (!copy) {
-			graph_end(g);
-			return CU_ERROR_OUT_OF_MEMORY;
-		}
+		if (n->child ? !copy_nodes(to, n->child) : !copy)
+			return false;
+		if (!copy)
+			continue;
 		copy->func = n->func;
 		copy->work = n->work;
 		copy->fn = n->fn;
@@ -137,8 +135,29 @@ enum cu_result graph_copy(const struct cu_graph *from, struct cu_graph **ret_gra
 		if (copy->memory)
 			copy->memory->n_users++;
 	}
+	return true;
+}
+
+enum cu_result graph_copy(const struct cu_graph *from, struct cu_graph **ret_graph)
+{
+	struct cu_graph *g = graph_new();
+
+	if (!g)
+		return CU_ERROR_OUT_OF_MEMORY;
+	if (!copy_nodes(g, from)) {
+		graph_end(g);
+		return CU_ERROR_OUT_OF_MEMORY;
+	}
 	*ret_graph = g;
 	return CU_SUCCESS;
+}
+
+static bool has_memory(const struct cu_graph *g)
+{
+	for (const struct cu_graph_node *n = g->nodes; n; n = n->next)
+		if (n->memory || (n->child && has_memory(n->child)))
+			return true;
+	return false;
 }
 
 /* -- graphs -- */
@@ -170,6 +189,8 @@ enum cu_result cuGraphDestroy(struct cu_graph *h_graph)
 
 	if (code)
 		return code;
+	if (h_graph->is_child)
+		return CU_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&driver.lock);
 	graph_end(h_graph);
 	pthread_mutex_unlock(&driver.lock);
@@ -185,9 +206,8 @@ enum cu_result cuGraphClone(struct cu_graph **ph_graph_clone, struct cu_graph *o
 	if (!ph_graph_clone)
 		return CU_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&driver.lock);
-	for (struct cu_graph_node *n = original_graph->nodes; n; n = n->next)
-		if (n->memory) /* as with the real one: such a graph is one of a kind */
-			code = CU_ERROR_NOT_SUPPORTED;
+	if (has_memory(original_graph)) /* as with the real one: such a graph is one of a kind */
+		code = CU_ERROR_NOT_SUPPORTED;
 	if (!code)
 		code = graph_copy(original_graph, ph_graph_clone);
 	pthread_mutex_unlock(&driver.lock);
@@ -261,6 +281,27 @@ static enum cu_result add_alloc(
 	return code;
 }
 
+/* A graph with memory nodes can only be moved into another one. */
+static enum cu_result add_child(
+        struct cu_graph *g, const struct cu_child_node *params, struct cu_graph_node **ret_node)
+{
+	struct cu_graph *child = params->graph;
+	enum cu_result code = CU_SUCCESS;
+
+	if (!object_is(child, KIND_GRAPH) || child == g || child->is_child)
+		return CU_ERROR_INVALID_VALUE;
+	if (params->ownership != CU_CHILD_MOVED)
+		code = has_memory(child) ? CU_ERROR_NOT_SUPPORTED : graph_copy(child, &child);
+	if (code)
+		return code;
+	*ret_node = node_new(g, CU_NODE_GRAPH);
+	if (!*ret_node)
+		return CU_ERROR_OUT_OF_MEMORY;
+	(*ret_node)->child = child;
+	child->is_child = true;
+	return CU_SUCCESS;
+}
+
 /* One node of any type, by its parameters. */
 static enum cu_result add(const char *function, struct cu_graph_node **ret_node, struct cu_graph *g,
         struct cu_node_params *params)
@@ -281,6 +322,9 @@ static enum cu_result add(const char *function, struct cu_graph_node **ret_node,
 		break;
 	case CU_NODE_MEM_ALLOC:
 		code = add_alloc(g, &params->alloc, ret_node);
+		break;
+	case CU_NODE_GRAPH:
+		code = add_child(g, &params->graph, ret_node);
 		break;
 	case CU_NODE_MEM_FREE:
 		code = node_free(g, params->free, ret_node);
@@ -348,6 +392,28 @@ enum cu_result cuGraphAddMemAllocNode(struct cu_graph_node **ph_graph_node,
 	if (!code)
 		p->pointer = params.alloc.pointer;
 	return code;
+}
+
+enum cu_result cuGraphAddChildGraphNode(struct cu_graph_node **ph_graph_node,
+        struct cu_graph *h_graph, const struct cu_graph_node **dependencies,
+        size_t num_dependencies, struct cu_graph *child_graph)
+{
+	struct cu_node_params params = {.type = CU_NODE_GRAPH, .graph.graph = child_graph};
+
+	return add(__func__, ph_graph_node, h_graph, &params);
+}
+
+enum cu_result cuGraphChildGraphNodeGetGraph(
+        struct cu_graph_node *h_node, struct cu_graph **ph_graph)
+{
+	enum cu_result code = call_ready(__func__);
+
+	if (code)
+		return code;
+	if (!object_is(h_node, KIND_NODE) || !h_node->child || !ph_graph)
+		return CU_ERROR_INVALID_VALUE;
+	*ph_graph = h_node->child;
+	return CU_SUCCESS;
 }
 
 enum cu_result cuGraphAddMemFreeNode(struct cu_graph_node **ph_graph_node, struct cu_graph *h_graph,

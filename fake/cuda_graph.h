@@ -26,6 +26,7 @@ struct cu_graph_node {
 	void *data;
 	struct graph_memory *memory;
 	struct cu_alloc_node alloc;
+	struct cu_graph *child; /* CU_NODE_GRAPH */
 };
 
 enum { NODE_MEMCPY = 1, NODE_HOST = 3, NODE_EMPTY = 5 };
@@ -34,6 +35,7 @@ struct cu_graph {
 	struct object o;
 	struct cu_graph_node *nodes, **end;
 	size_t n_nodes;
+	bool is_child; /* of a node, with which it ends */
 };
 
 struct cu_graph_exec {
@@ -59,4 +61,5 @@ struct cu_graph_node *node_new(struct cu_graph *g, int type);
 enum cu_result node_alloc(
         struct cu_graph *g, unsigned card, uint64_t bytes, struct cu_graph_node **ret_node);
 enum cu_result node_free(struct cu_graph *g, cu_ptr at, struct cu_graph_node **ret_node);
+/* With the nodes of child graphs in the places of these. */
 enum cu_result graph_copy(const struct cu_graph *from, struct cu_graph **ret_graph);

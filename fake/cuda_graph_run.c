@@ -143,6 +143,24 @@ enum cu_result cuDeviceSetGraphMemAttribute(int device, int attr, void *value)
 
 /* -- instances -- */
 
+/* Takes what a launch will, and leaves it to the graphs of the card. */
+static enum cu_result upload_memory(const struct cu_graph_exec *e)
+{
+	enum cu_result code = CU_SUCCESS;
+	uint64_t bytes[SIM_CARDS_MAX] = {0};
+
+	settle_flights();
+	for (const struct cu_graph_node *n = e->graph->nodes; n && !code; n = n->next) {
+		if (n->type != CU_NODE_MEM_ALLOC || n->memory->live)
+			continue;
+		code = use_more(n->memory->card, n->memory->bytes);
+		bytes[n->memory->card] += code ? 0 : n->memory->bytes;
+	}
+	for (unsigned card = 0; card < SIM_CARDS_MAX; card++)
+		used_less(card, bytes[card]);
+	return code;
+}
+
 static enum cu_result instantiate(const char *function, struct cu_graph_exec **ret_exec,
         struct cu_graph *g, unsigned long long flags)
 {
@@ -152,13 +170,18 @@ static enum cu_result instantiate(const char *function, struct cu_graph_exec **r
 
 	if (code)
 		return code;
-	if (!ret_exec || !object_is(g, KIND_GRAPH))
+	if (!ret_exec || !object_is(g, KIND_GRAPH) || g->is_child)
 		return CU_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&driver.lock);
 	e = object_new(KIND_EXEC, sizeof(*e));
 	code = e ? graph_copy(g, &e->graph) : CU_ERROR_OUT_OF_MEMORY;
 	if (e)
 		e->flags = flags;
+	if (e && !code && flags & CU_INSTANTIATE_UPLOADS) {
+		code = upload_memory(e);
+		if (code)
+			graph_end(e->graph);
+	}
 	if (e && code)
 		object_end(e);
 	else
@@ -236,17 +259,22 @@ static enum cu_result update(
 
 	if (code)
 		return code;
-	if (!object_is(e, KIND_EXEC) || !object_is(g, KIND_GRAPH))
+	if (!object_is(e, KIND_EXEC) || !object_is(g, KIND_GRAPH) || g->is_child)
 		return CU_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&driver.lock);
-	for (a = e->graph->nodes, b = g->nodes; a && b && a->type == b->type; a = a->next)
+	code = graph_copy(g, &copy);
+	if (code) {
+		pthread_mutex_unlock(&driver.lock);
+		return code;
+	}
+	for (a = e->graph->nodes, b = copy->nodes; a && b && a->type == b->type; a = a->next)
 		b = b->next;
 	*ret_result = !a && !b ? SUCCESS : a && b ? TYPE : TOPOLOGY;
-	code = *ret_result ? CU_ERROR_GRAPH_EXEC_UPDATE_FAILURE : graph_copy(g, &copy);
-	if (!code) {
-		graph_end(e->graph);
+	graph_end(*ret_result ? copy : e->graph);
+	if (*ret_result)
+		code = CU_ERROR_GRAPH_EXEC_UPDATE_FAILURE;
+	else
 		e->graph = copy;
-	}
 	pthread_mutex_unlock(&driver.lock);
 	return code;
 }
@@ -390,7 +418,14 @@ static enum cu_result upload(const char *function, struct cu_graph_exec *e)
 	struct cu_ctx *ctx;
 	enum cu_result code = call_context(function, &ctx);
 
-	return code ? code : object_is(e, KIND_EXEC) ? CU_SUCCESS : CU_ERROR_INVALID_VALUE;
+	if (code)
+		return code;
+	if (!object_is(e, KIND_EXEC))
+		return CU_ERROR_INVALID_VALUE;
+	pthread_mutex_lock(&driver.lock);
+	code = upload_memory(e);
+	pthread_mutex_unlock(&driver.lock);
+	return code;
 }
 
 enum cu_result cuGraphUpload(struct cu_graph_exec *h_graph, struct cu_stream *h_stream)

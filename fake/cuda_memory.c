@@ -351,37 +351,25 @@ enum cu_result cuMemFree_v2(cu_ptr dptr)
 	return code;
 }
 
-enum cu_result cuMemGetInfo_v2(size_t *free_bytes, size_t *total)
-{
-	struct cu_ctx *ctx;
-	enum cu_result code = call_context(__func__, &ctx);
-	uint64_t left, all;
-
-	if (code)
-		return code;
-	physical_look(ctx->card, &left, &all);
-	if (free_bytes)
-		*free_bytes = left;
-	if (total)
-		*total = all;
-	return CU_SUCCESS;
-}
-
-enum cu_result cuMemGetInfo(unsigned *free_bytes, unsigned *total)
-{
-	struct cu_ctx *ctx;
-	enum cu_result code = call_context(__func__, &ctx);
-	uint64_t left, all;
-
-	if (code)
-		return code;
-	physical_look(ctx->card, &left, &all);
-	if (free_bytes)
-		*free_bytes = left < UINT32_MAX ? (unsigned)left : UINT32_MAX;
-	if (total)
-		*total = all < UINT32_MAX ? (unsigned)all : UINT32_MAX;
-	return CU_SUCCESS;
-}
+/* Outputs of this type, which may be too narrow. */
+#define GET_INFO(symbol, type, most)                                             \
+	enum cu_result symbol(type *free_bytes, type *total)                     \
+	{                                                                        \
+		struct cu_ctx *ctx;                                              \
+		enum cu_result code = call_context(__func__, &ctx);              \
+		uint64_t left, all;                                              \
+                                                                                 \
+		if (code)                                                        \
+			return code;                                             \
+		physical_look(ctx->card, &left, &all);                           \
+		if (free_bytes)                                                  \
+			*free_bytes = left < (most) ? (type)left : (type)(most); \
+		if (total)                                                       \
+			*total = all < (most) ? (type)all : (type)(most);        \
+		return CU_SUCCESS;                                               \
+	}
+GET_INFO(cuMemGetInfo, unsigned, UINT32_MAX)
+GET_INFO(cuMemGetInfo_v2, size_t, SIZE_MAX)
 
 /* -- host memory -- */
 

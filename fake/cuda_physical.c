@@ -25,7 +25,7 @@ enum cu_result physical_take(unsigned card, uint64_t bytes)
 		return CU_SUCCESS;
 	if (state_begin(&st))
 		return CU_ERROR_UNKNOWN;
-	ok = sim_take(driver.sim, &st, driver.place, card, bytes);
+	ok = mps_allows(&st, card, bytes) && sim_take(driver.sim, &st, driver.place, card, bytes);
 	if (state_end(&st))
 		return CU_ERROR_UNKNOWN;
 	return ok ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;

@@ -63,6 +63,15 @@ void sim_give(struct sim_state *st, uint32_t place, unsigned card, uint64_t byte
 		*p = (struct sim_process){0};
 }
 
+uint64_t sim_held(const struct sim_state *st, uint32_t place, unsigned card)
+{
+	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++)
+		if (st->processes[i].pid && st->processes[i].place == place &&
+		        st->processes[i].card == card)
+			return st->processes[i].bytes;
+	return 0;
+}
+
 static uint64_t bit_of(uint32_t place)
 {
 	return UINT64_C(1) << ((place - 1) % 64);

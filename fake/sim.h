@@ -190,6 +190,8 @@ void sim_drop_dead(const struct sim *s, struct sim_state *st);
  */
 bool sim_take(
         const struct sim *s, struct sim_state *st, uint32_t place, unsigned card, uint64_t bytes);
+uint64_t sim_held(
+        const struct sim_state *st, uint32_t place, unsigned card); /* by its own allocations */
 void sim_give(struct sim_state *st, uint32_t place, unsigned card, uint64_t bytes);
 /* Lets others hold what the place pays for; its number. 0: the table is full. */
 uint64_t sim_share(struct sim_state *st, uint32_t place, unsigned card, uint64_t bytes);

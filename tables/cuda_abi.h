@@ -98,7 +98,14 @@ enum cu_graph_memory {
 	CU_GRAPH_RESERVED_HIGH = 3
 };
 enum cu_capture { CU_CAPTURE_NONE = 0, CU_CAPTURE_ACTIVE = 1, CU_CAPTURE_INVALIDATED = 2 };
-enum cu_node_type { CU_NODE_KERNEL = 0, CU_NODE_MEM_ALLOC = 10, CU_NODE_MEM_FREE = 11 };
+enum cu_node_type {
+	CU_NODE_KERNEL = 0,
+	CU_NODE_GRAPH = 4,
+	CU_NODE_MEM_ALLOC = 10,
+	CU_NODE_MEM_FREE = 11
+};
+enum cu_child_ownership { CU_CHILD_CLONED = 0, CU_CHILD_MOVED = 1 };
+enum cu_instantiate_flag { CU_INSTANTIATE_FREES = 1, CU_INSTANTIATE_UPLOADS = 2 };
 enum cu_event_flag { CU_EVENT_BLOCKING = 1, CU_EVENT_NO_TIMING = 2, CU_EVENT_IPC = 4 };
 
 struct cu_uuid {
@@ -214,6 +221,11 @@ struct cu_kernel_node {
 	struct cu_ctx *ctx;
 };
 
+struct cu_child_node {
+	struct cu_graph *graph;
+	int ownership; /* enum cu_child_ownership */
+};
+
 struct cu_node_params {
 	int type; /* enum cu_node_type */
 	int reserved0[3];
@@ -221,6 +233,7 @@ struct cu_node_params {
 		long long words[29];
 		struct cu_kernel_node kernel;
 		struct cu_alloc_node alloc;
+		struct cu_child_node graph;
 		cu_ptr free;
 	};
 	long long reserved2;

@@ -20,7 +20,7 @@
  *   four sequentially consistent. So either the launch sees that the turn is over, or the judge sees the launch.
  * - Where the agent judges it first writes `judged_ns`, then reads the lines. Who has asked after that was written asks again,
  *   who asked before has been, or is being, seen. Who has asked for PACE_ABSENT_NS in vain goes on without turns until the
- *   agent looks again: that is all that its death does.
+ *   agent looks again, and so does who is not PACE_SEATED: that is all that its death, or its end, does.
  */
 #pragma once
 
@@ -46,6 +46,8 @@ enum pace_flag {
 enum pace_tenant_flag {
 	PACE_LATENCY = 1, /* may overlap with who does not make way in time */
 	PACE_MULTI = 2,   /* holds other devices too, whose kernels may wait for this one's */
+	PACE_SEATED =
+	        4, /* of PACE_JUDGED: the agent reads its lines; else it does not wait for turns */
 };
 
 /* owner:8 | state:4 | slot of who holds the lock:12 | number of the state:40 */

@@ -1,8 +1,9 @@
 /*
  * The shared memory by which a job's processes hold themselves to their slices: what the agent writes, what the interposer
- * (src/shim) in each process of the job writes, and how they keep out of each other's way. Two kinds of file:
+ * (src/shim) in each process of the job writes, and how they keep out of each other's way. Files:
  *   slice-N  the ledger of one grant on one device, N from 0; only that job's processes and the agent may open it
- *   pace-N   the page of that device, by which jobs take turns on it
+ *   pace-N   the page of that device, by which jobs take turns on it; pace.h says who writes it
+ *   own-N, ask-N  where the agent judges whose turn it is: what the job says for itself, and how it asks
  * They lie in one directory for each attempt, named by BERTH_SLICES; without that variable it is SLICE_DIR.
  * The agent owns the files: it makes them before the job starts, at their full size, in memory, and removes them after its end.
  * Nothing in them is to be believed by whoever reads them: a job may write anything into its own ledger, and spoils its own
@@ -38,6 +39,9 @@ enum slice_flag {
 	SLICE_HOLDS_MEMORY = 1,  /* else the kernel or the driver does */
 	SLICE_HOLDS_COMPUTE = 2, /* takes turns by pace-N */
 	SLICE_IS_CAPPED = 4,     /* gets no more than its share, also when nobody else wants it */
+	/* What else holds it: for the agent that comes after; the interposer does the same. */
+	SLICE_BY_MPS = 8,
+	SLICE_BY_KERNEL = 16,
 };
 
 /* Kinds of memory in a slot; its total is their sum. */

@@ -105,11 +105,24 @@ static enum held_by held_by_of(void *data, const struct device_info *d)
 	return slicing_held_by(a->slicing, d);
 }
 
-static int hold(void *data, const struct link_start *m, const char **ret_slices, struct err *err)
+static int hold(void *data, const struct link_start *m, struct engine_request *r, struct err *err)
+{
+	struct agent *a = data;
+	struct slicing_hold h = {0};
+	int rc = slicing_begin(a->slicing, m, &h, err);
+
+	r->slices = h.path;
+	r->gpu_limits = h.gpu_limits;
+	r->mps_pipes = h.mps ? h.mps->pipes : NULL;
+	r->mps_logs = h.mps ? h.mps->logs : NULL;
+	return rc;
+}
+
+static void on_mps_death(void *data, const char *uuid)
 {
 	struct agent *a = data;
 
-	return slicing_begin(a->slicing, m, ret_slices, err);
+	slicing_on_mps_death(a->slicing, uuid);
 }
 
 static const char *slices_of(void *data, uint64_t epoch)
@@ -194,16 +207,41 @@ static int open_engine(struct agent *a, bool is_rebooted, struct err *err)
 	return engine_open(engine_all[0], &o, &a->engine, err);
 }
 
-static int minor_of(void *data, const char *uuid)
+static bool add_bit(uint64_t *bits, int n_bits, int i)
+{
+	if (i < 0 || i >= n_bits)
+		return false;
+	bits[i / 64] |= (uint64_t)1 << i % 64;
+	return true;
+}
+
+static bool add_files(const struct device_info *d, struct engine_devices *e)
+{
+	if (!add_bit(e->minors, ENGINE_MINORS, d->minor))
+		return false;
+	return !d->caps_major || (add_bit(e->caps, ENGINE_CAPS, d->gi_minor) &&
+	                                 add_bit(e->caps, ENGINE_CAPS, d->ci_minor));
+}
+
+static bool files_of(void *data, const struct link_start *m, struct engine_devices *ret)
 {
 	struct agent *a = data;
-	uint32_t n;
+	struct engine_devices e = {.caps_major = 0};
+	uint32_t n, n_found = 0;
 	const struct device_info *v = inventory_devices(a->inventory, &n);
 
-	for (uint32_t i = 0; i < n; i++)
-		if (strcmp(v[i].uuid, uuid) == 0)
-			return v[i].minor;
-	return -1;
+	for (uint32_t i = 0; i < n; i++) {
+		e.caps_major = MAX(e.caps_major, v[i].caps_major);
+		for (uint32_t k = 0; k < m->n_slices; k++) {
+			if (strcmp(v[i].uuid, m->slices[k].device) != 0)
+				continue;
+			if (!add_files(&v[i], &e))
+				return false;
+			n_found++;
+		}
+	}
+	*ret = e;
+	return n_found == m->n_slices;
 }
 
 static const struct device_info *devices_of(void *data, uint32_t *ret_n)
@@ -223,6 +261,33 @@ static bool has_part(const char *name)
 	return is_there;
 }
 
+/* A daemon serves one account at a time: ours. */
+static int make_mps(struct agent *a, const char **ret_no_mps, struct err *err)
+{
+	char *fake = a->fake_gpus ? beside_program("fake/" MPS_PROGRAM) : NULL, path[MPS_PATH];
+	struct mps_options o = {
+	        .loop = a->loop,
+	        .data_dir = a->o.data_dir,
+	        .fake_gpus = a->fake_gpus,
+	        .on_death = on_mps_death,
+	        .data = a,
+	};
+	int rc = 0;
+
+	*ret_no_mps = NULL;
+	if (fake ? access(fake, X_OK) == 0 : mps_find_program(path))
+		o.program = fake ? fake : path;
+	else
+		*ret_no_mps = "there is no " MPS_PROGRAM " in its PATH";
+	if (a->o.launcher)
+		*ret_no_mps =
+		        "jobs run under accounts of their own, and Berth's MPS daemons serve its own account only";
+	if (!*ret_no_mps)
+		rc = mps_new(&o, &a->mps, err);
+	free(fake);
+	return rc;
+}
+
 static int make_slicing(struct agent *a, struct err *err)
 {
 	char path[LIBRARY_PATH];
@@ -235,9 +300,12 @@ static int make_slicing(struct agent *a, struct err *err)
 	        .data = a,
 	};
 
+	int rc = make_mps(a, &o.parts.no_mps, err);
+
 	o.parts.has_driver = a->fake_gpus ? has_part("fake/libcuda.so.1")
 	                                  : library_find("libcuda.so.1", "", path);
-	return slicing_new(&o, &a->slicing, err);
+	o.mps = a->mps;
+	return rc < 0 ? rc : slicing_new(&o, &a->slicing, err);
 }
 
 static int make_attempts(struct agent *a, struct err *err)
@@ -248,7 +316,7 @@ static int make_attempts(struct agent *a, struct err *err)
 	        .cores = a->machine.n_cpus,
 	        .grace_ms = GRACE_MS,
 	        .output_max = OUTPUT_MAX,
-	        .minor_of = minor_of,
+	        .files_of = files_of,
 	        .hold = hold,
 	        .on_ended = on_ended,
 	        .data = a,
@@ -451,9 +519,11 @@ void agent_run(struct agent *a)
 
 bool agent_free(struct agent *a)
 {
-	/* First: a driver that does not answer, or a peer that does not close, shall leave nothing in memory. */
+	/* First: a driver that does not answer, or a peer that does not close, shall leave nothing in memory, and no daemon. */
 	slicing_free(a->slicing, a->is_shutdown && a->is_leaving);
 	a->slicing = NULL;
+	mps_free(a->mps, a->is_shutdown && a->is_leaving);
+	a->mps = NULL;
 	if ((a->uplink && !uplink_is_gone(a->uplink)) || !inventory_free(a->inventory))
 		return false;
 	uplink_free(a->uplink);

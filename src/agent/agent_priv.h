@@ -34,6 +34,7 @@ struct agent {
 	struct consoles *consoles;
 	struct procs *procs;
 	struct releases *releases;
+	struct mps *mps; /* NULL: not to be had here */
 	struct slicing *slicing;
 	struct watchdog *watchdog;
 	struct inventory *inventory;

@@ -246,20 +246,6 @@ void attempts_on_ended(struct attempts *at, const struct spool_record *r, bool w
 
 /* What the server says */
 
-/* False when one of its devices has no number: then none can be kept from it. */
-static bool find_minors(
-        const struct attempts *at, const struct link_start *m, uint64_t minors[ENGINE_MINORS / 64])
-{
-	for (uint32_t i = 0; i < m->n_slices; i++) {
-		int minor = at->o.minor_of ? at->o.minor_of(at->o.data, m->slices[i].device) : -1;
-
-		if (minor < 0 || minor >= ENGINE_MINORS)
-			return false;
-		minors[minor / 64] |= (uint64_t)1 << minor % 64;
-	}
-	return true;
-}
-
 void attempts_start(struct attempts *at, const struct link_start *m, const void *blob,
         size_t blob_len, bool again)
 {
@@ -273,7 +259,7 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 	        .holds = &at->holds,
 	        .again = again,
 	};
-	uint64_t minors[ENGINE_MINORS / 64] = {0};
+	struct engine_devices devices;
 	struct err err;
 
 	if (a) {
@@ -281,15 +267,15 @@ void attempts_start(struct attempts *at, const struct link_start *m, const void 
 			tell_ended(at, a);
 		return;
 	}
-	if (find_minors(at, m, minors))
-		r.minors = minors;
+	if (at->o.files_of && at->o.files_of(at->o.data, m, &devices))
+		r.devices = &devices;
 	a = add_attempt(at, m->epoch, m->id, m->attempt, ATTEMPT_QUEUED);
 	keep_slices(a, m);
 	at->preparing = a;
 	if (at->is_shutdown) {
 		err_fill(&err, ERR_UNAVAILABLE, "Berth is being taken down here");
 		end_here(at, a, SPOOL_SHUTDOWN, &err);
-	} else if (m->n_slices && at->o.hold && at->o.hold(at->o.data, m, &r.slices, &err) < 0) {
+	} else if (m->n_slices && at->o.hold && at->o.hold(at->o.data, m, &r, &err) < 0) {
 		end_here(at, a, SPOOL_SETUP_FAILED, &err);
 	} else if (engine_prepare(at->engine, &r, &err) < 0 && a->state == ATTEMPT_QUEUED) {
 		/* In another state: what is there already was reported meanwhile. */

@@ -54,11 +54,11 @@ struct attempts_options {
 	struct outbox *outbox;
 	uint32_t cores;
 	uint64_t grace_ms, output_max; /* until the server says */
-	/* Number of the file /dev/nvidiaN of a device; -1: unknown */
-	int (*minor_of)(void *data, const char *uuid);
-	/* Makes what holds its slices: a directory for engine_request, or NULL. May be NULL itself. */
+	/* The files of its devices; false: of one of them they are not known, and none can be kept from it. May be NULL: they are not. */
+	bool (*files_of)(void *data, const struct link_start *m, struct engine_devices *ret);
+	/* Makes what holds its slices, and names it in the request. May be NULL itself. */
 	int (*hold)(
-	        void *data, const struct link_start *m, const char **ret_slices, struct err *err);
+	        void *data, const struct link_start *m, struct engine_request *r, struct err *err);
 	/* The end was read; answer with attempts_tell_end, now or later. NULL: it is told at once. */
 	void (*on_ended)(void *data, struct known_attempt *a);
 	void *data;

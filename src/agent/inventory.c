@@ -135,6 +135,7 @@ static struct device_info info_of(const struct gpu_device *g)
 	        .minor = g->minor,
 	        .mig = g->mig,
 	        .card_milli = g->card_milli,
+	        .caps_major = g->caps_major,
 	        .gi_minor = g->gi_minor,
 	        .ci_minor = g->ci_minor,
 	        .context_bytes = g->context_bytes,
@@ -153,6 +154,7 @@ static struct device_info info_of(const struct gpu_device *g)
 	snprintf(d.model, sizeof(d.model), "%s", g->model);
 	snprintf(d.driver, sizeof(d.driver), "%s", g->driver);
 	snprintf(d.health_text, sizeof(d.health_text), "%s", g->health_text);
+	snprintf(d.pci, sizeof(d.pci), "%s", g->pci);
 	return d;
 }
 

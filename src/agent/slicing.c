@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "plat/cgroup.h"
 #include "plat/log.h"
 
 struct wish {
@@ -17,6 +18,7 @@ struct chosen {
 	char uuid[96];
 	enum held_by by;
 	const char *why;
+	const char *no_mps; /* since the configuration came; NULL: not tried, or it works */
 };
 
 struct slicing {
@@ -28,6 +30,9 @@ struct slicing {
 	uint32_t n_wishes;
 	struct chosen chosen[NODE_DEVICES_MAX];
 	uint32_t n_chosen;
+	struct mps_place place;
+	bool is_refused; /* the kernel's limit, to an attempt, since the configuration came */
+	char gpu_limits[NODE_DEVICES_MAX * (CGROUP_REGION + 24)];
 	uint64_t beginning; /* epoch of the attempt that is being given its ledgers; 0: none */
 	char path[SLICES_PATH];
 };
@@ -42,13 +47,46 @@ static enum mechanism_wish wish_of(const struct slicing *s, const char *model)
 	return s->all;
 }
 
-/* Of an attempt that an earlier agent started, too: its ledgers tell its devices. */
-static bool has_ledger_of(const struct slicing *s, const struct known_attempt *a, const char *uuid)
+static const enum attempt_state living[] = {ATTEMPT_QUEUED, ATTEMPT_STARTING, ATTEMPT_LIVING};
+
+/*
+ * Of an attempt that an earlier agent started, too: its ledgers tell its devices, and what holds it there. A job may have
+ * changed its own; it cannot make MPS of what has none.
+ */
+static enum held_by ledger_held_by(const struct slicing *s, uint64_t epoch, uint32_t place)
 {
-	for (uint32_t i = 0, n = slices_count(s->ledgers, a->epoch); i < n; i++)
-		if (strcmp(slices_device(s->ledgers, a->epoch, i), uuid) == 0)
-			return true;
+	uint32_t flags = slices_flags(s->ledgers, epoch, place);
+
+	return flags & SLICES_BY_MPS && s->o.mps ? HELD_BY_MPS
+	       : flags & SLICES_BY_KERNEL        ? HELD_BY_KERNEL
+	                                         : HELD_BY_INTERPOSER;
+}
+
+/* What the kernel has refused is the interposer's alone: its keeper has said so. */
+static bool was_refused(const struct known_attempt *a)
+{
+	return a->not_held & SPOOL_HOLD_GPU_MEMORY;
+}
+
+static bool find_ledger(const struct slicing *s, const struct known_attempt *a, const char *uuid,
+        enum held_by *ret_by)
+{
+	for (uint32_t i = 0, n = slices_count(s->ledgers, a->epoch); i < n; i++) {
+		if (strcmp(slices_device(s->ledgers, a->epoch, i), uuid) != 0)
+			continue;
+		*ret_by = ledger_held_by(s, a->epoch, i);
+		if (*ret_by == HELD_BY_KERNEL && was_refused(a))
+			*ret_by = HELD_BY_INTERPOSER;
+		return true;
+	}
 	return false;
+}
+
+static bool is_by_mps(const struct slicing *s, const struct known_attempt *a, const char *uuid)
+{
+	enum held_by by;
+
+	return find_ledger(s, a, uuid, &by) && by == HELD_BY_MPS;
 }
 
 static bool has_fraction_of(const struct known_attempt *a, const struct device_info *d)
@@ -63,18 +101,17 @@ static bool has_fraction_of(const struct known_attempt *a, const struct device_i
 /* What a living attempt on the device is held by; false: there is none. */
 static bool find_in_use(const struct slicing *s, const struct device_info *d, enum held_by *ret_by)
 {
-	static const enum attempt_state living[] = {
-	        ATTEMPT_QUEUED, ATTEMPT_STARTING, ATTEMPT_LIVING};
-
 	for (size_t i = 0; i < ARRAY_LEN(living); i++) {
 		const struct known_attempt *a = attempts_first(s->o.attempts, living[i]);
 
 		for (; a; a = TAILQ_NEXT(a, link)) {
-			bool is_held = has_ledger_of(s, a, d->uuid);
-
-			if (a->epoch == s->beginning || (!is_held && !has_fraction_of(a, d)))
+			if (a->epoch == s->beginning)
 				continue;
-			*ret_by = is_held ? HELD_BY_INTERPOSER : HELD_BY_NONE;
+			if (find_ledger(s, a, d->uuid, ret_by))
+				return true;
+			if (!has_fraction_of(a, d))
+				continue;
+			*ret_by = HELD_BY_NONE;
 			return true;
 		}
 	}
@@ -95,17 +132,58 @@ static struct chosen *chosen_of(struct slicing *s, const char *uuid)
 	return c;
 }
 
+/* Why the kernel cannot limit its memory; NULL: it can, and this is the name that it has for it. */
+static const char *why_no_kernel(
+        const struct slicing *s, const struct device_info *d, char region[CGROUP_REGION])
+{
+	if (d->simulated)
+		return "the kernel knows nothing of a simulated device";
+	if (strtoul(d->driver, NULL, 10) < SLICING_KERNEL_DRIVER)
+		return "its driver is older than r615";
+	if (!cgroup_dmem_find(s->o.cgroups, d->pci, region))
+		return "it is not in the dmem.capacity of control groups, version 2";
+	return s->is_refused
+	               ? "the kernel's limit was refused (keeper.gpu_memory in the log of the keepers)"
+	               : NULL;
+}
+
+static void learn_refusals(struct slicing *s)
+{
+	const struct known_attempt *a = attempts_first(s->o.attempts, ATTEMPT_LIVING);
+
+	for (; a; a = TAILQ_NEXT(a, link))
+		s->is_refused |= was_refused(a);
+}
+
+static void say_mechanism(const struct device_info *d, enum held_by by, const char *why)
+{
+	static const char *const names[] = {
+	        [HELD_BY_NONE] = "none",
+	        [HELD_BY_INTERPOSER] = "interposer",
+	        [HELD_BY_KERNEL] = "kernel",
+	        [HELD_BY_MPS] = "mps",
+	        [HELD_BY_MIG] = "mig",
+	};
+
+	log_info("device.mechanism", "device=%s held_by=%s why=\"%s\"", d->uuid, names[by], why);
+}
+
 enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)
 {
+	struct mechanism_parts parts = s->o.parts;
 	struct chosen *c = chosen_of(s, d->uuid);
 	const char *why = "";
+	char region[CGROUP_REGION];
 	enum held_by by;
 
+	learn_refusals(s);
+	parts.no_kernel = why_no_kernel(s, d, region);
+	if (c && c->no_mps)
+		parts.no_mps = c->no_mps;
 	if (!find_in_use(s, d, &by))
-		by = mechanism_choose(d, wish_of(s, d->model), &s->o.parts, &why);
+		by = mechanism_choose(d, wish_of(s, d->model), &parts, &why);
 	if (c && (!c->why || c->by != by))
-		log_info("device.mechanism", "device=%s interposer=%d mig=%d why=\"%s\"", d->uuid,
-		        by == HELD_BY_INTERPOSER, by == HELD_BY_MIG, why);
+		say_mechanism(d, by, why);
 	if (c) {
 		c->by = by;
 		c->why = why;
@@ -128,9 +206,14 @@ void slicing_set_wish(struct slicing *s, enum link_mechanism all, const struct l
 	        [LINK_MECHANISM_AUTO] = MECHANISM_AUTO,
 	        [LINK_MECHANISM_INTERPOSER] = MECHANISM_INTERPOSER,
 	        [LINK_MECHANISM_NONE] = MECHANISM_NONE,
+	        [LINK_MECHANISM_MPS] = MECHANISM_MPS,
+	        [LINK_MECHANISM_KERNEL] = MECHANISM_KERNEL,
 	};
 
 	drop_wishes(s);
+	for (uint32_t i = 0; i < s->n_chosen; i++)
+		s->chosen[i].no_mps = NULL;
+	s->is_refused = false;
 	s->cap_compute = cap_compute;
 	s->all = wishes[all];
 	s->wishes = mem_zalloc((n + 1) * sizeof(*s->wishes));
@@ -153,29 +236,38 @@ static const struct device_info *find_device(const struct slicing *s, const char
 	return NULL;
 }
 
-/* A fraction of a device that the interposer holds. */
-static bool is_to_hold(struct slicing *s, const struct slice_record *r)
+/* NONE, too, of what needs no ledger: a whole device, or an instance of one. */
+static enum held_by to_be_held_by(struct slicing *s, const struct slice_record *r)
 {
 	const struct device_info *d = find_device(s, r->device);
+	enum held_by by;
 
 	if (!d || (r->share_milli == 1000 && r->mem_bytes >= d->mem_bytes))
-		return false;
-	return slicing_held_by(s, d) == HELD_BY_INTERPOSER;
+		return HELD_BY_NONE;
+	by = slicing_held_by(s, d);
+	return by == HELD_BY_MIG ? HELD_BY_NONE : by;
 }
 
-static struct slices_grant grant_of(struct slicing *s, const struct slice_record *r, bool is_held)
+static struct slices_grant grant_of(
+        struct slicing *s, const struct slice_record *r, enum held_by by)
 {
+	static const uint32_t flags[] = {
+	        [HELD_BY_INTERPOSER] = SLICES_HOLDS_COMPUTE,
+	        [HELD_BY_KERNEL] = SLICES_HOLDS_COMPUTE | SLICES_BY_KERNEL,
+	        [HELD_BY_MPS] = SLICES_BY_MPS,
+	        [HELD_BY_MIG] = 0,
+	};
 	const struct device_info *d = find_device(s, r->device);
 	struct slices_grant g = {
 	        .limit_bytes = r->mem_bytes,
 	        .granule_bytes = SLICING_GRANULE_BYTES,
 	        .context_bytes = d && d->context_bytes ? d->context_bytes : SLICING_CONTEXT_BYTES,
 	        .share_milli = r->share_milli,
-	        .flags = SLICES_HOLDS_MEMORY,
+	        .flags = SLICES_HOLDS_MEMORY | flags[by],
 	};
 
-	if (is_held)
-		g.flags |= SLICES_HOLDS_COMPUTE | (s->cap_compute ? SLICES_IS_CAPPED : 0);
+	if (g.flags & SLICES_HOLDS_COMPUTE && s->cap_compute)
+		g.flags |= SLICES_IS_CAPPED;
 	_Static_assert(sizeof(g.uuid) == sizeof(r->device), "names of devices");
 	memcpy(g.uuid, r->device, sizeof(r->device));
 	return g;
@@ -195,37 +287,120 @@ static int make_ledgers(struct slicing *s, const struct link_start *m,
 	return rc;
 }
 
-int slicing_begin(
-        struct slicing *s, const struct link_start *m, const char **ret_path, struct err *err)
+/*
+ * Its MPS daemon runs; else it is held by something else, where it is the first one on the device. Then the daemon is not
+ * tried again before the configuration comes anew.
+ */
+static int need_mps(
+        struct slicing *s, const struct slice_record *r, enum held_by *by, struct err *err)
+{
+	struct chosen *c = chosen_of(s, r->device);
+	int rc;
+
+	if (*by != HELD_BY_MPS)
+		return 0;
+	rc = mps_need(s->o.mps, r->device, &s->place, err);
+	if (rc == 0)
+		return 0;
+	log_error("mps.start", "device=%s error=\"%s\"", r->device, err->text);
+	if (!c)
+		return rc;
+	c->no_mps = "its MPS daemon did not come up (mps.start in the agent's log)";
+	*by = to_be_held_by(s, r);
+	return *by == HELD_BY_MPS ? err_wrap(err, "the MPS daemon of its device") : 0;
+}
+
+static int choose_holds(struct slicing *s, const struct link_start *m, enum held_by *by,
+        struct slices_grant *grants, struct err *err)
+{
+	uint32_t n_made = slices_count(s->ledgers, m->epoch);
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < m->n_slices; i++) {
+		by[i] = to_be_held_by(s, &m->slices[i]);
+		/* Its keeper may have been told so by an agent that is no more. */
+		if (i < n_made && by[i] != HELD_BY_NONE)
+			by[i] = ledger_held_by(s, m->epoch, i);
+		rc = need_mps(s, &m->slices[i], &by[i], err);
+		grants[i] = grant_of(s, &m->slices[i], by[i]);
+	}
+	return rc;
+}
+
+static void add_gpu_limit(struct slicing *s, const struct slice_record *r)
+{
+	const struct device_info *d = find_device(s, r->device);
+	size_t len = strlen(s->gpu_limits);
+	char region[CGROUP_REGION];
+
+	if (d && cgroup_dmem_find(s->o.cgroups, d->pci, region))
+		snprintf(s->gpu_limits + len, sizeof(s->gpu_limits) - len, "%s %llu\n", region,
+		        (unsigned long long)r->mem_bytes);
+}
+
+int slicing_begin(struct slicing *s, const struct link_start *m, struct slicing_hold *ret_hold,
+        struct err *err)
 {
 	struct slices_grant grants[NODE_DEVICES_MAX];
+	enum held_by by[NODE_DEVICES_MAX];
+	struct slicing_hold hold = {0};
 	bool is_any = false;
 	int rc;
 
-	*ret_path = NULL;
 	s->beginning = m->epoch;
-	for (uint32_t i = 0; i < m->n_slices; i++) {
-		bool is_held = is_to_hold(s, &m->slices[i]);
-
-		is_any |= is_held;
-		grants[i] = grant_of(s, &m->slices[i], is_held);
-	}
+	s->gpu_limits[0] = '\0';
+	rc = choose_holds(s, m, by, grants, err);
 	s->beginning = 0;
-	if (!is_any)
-		return 0;
-	/* Its keeper may have been told of it by an agent that is no more. */
-	if (!slices_count(s->ledgers, m->epoch)) {
-		rc = make_ledgers(s, m, grants, err);
-		if (rc < 0)
-			return rc;
+	for (uint32_t i = 0; rc == 0 && i < m->n_slices; i++) {
+		is_any |= by[i] != HELD_BY_NONE;
+		hold.mps = by[i] == HELD_BY_MPS ? &s->place : hold.mps;
+		if (by[i] == HELD_BY_KERNEL)
+			add_gpu_limit(s, &m->slices[i]);
 	}
-	*ret_path = slicing_path(s, m->epoch);
+	if (rc == 0 && is_any && !slices_count(s->ledgers, m->epoch))
+		rc = make_ledgers(s, m, grants, err);
+	if (rc < 0)
+		return rc;
+	if (is_any)
+		hold.path = slicing_path(s, m->epoch);
+	if (s->gpu_limits[0])
+		hold.gpu_limits = s->gpu_limits;
+	*ret_hold = hold;
 	return 0;
+}
+
+static bool is_mps_needed(void *data, const char *uuid)
+{
+	const struct slicing *s = data;
+
+	for (size_t i = 0; i < ARRAY_LEN(living); i++) {
+		const struct known_attempt *a = attempts_first(s->o.attempts, living[i]);
+
+		for (; a; a = TAILQ_NEXT(a, link))
+			if (is_by_mps(s, a, uuid))
+				return true;
+	}
+	return false;
 }
 
 void slicing_end(struct slicing *s, uint64_t epoch)
 {
 	slices_remove(s->ledgers, epoch);
+	if (s->o.mps)
+		mps_sweep(s->o.mps, is_mps_needed, s);
+}
+
+void slicing_on_mps_death(struct slicing *s, const char *uuid)
+{
+	struct known_attempt *a = attempts_first(s->o.attempts, ATTEMPT_LIVING);
+	char text[200];
+
+	snprintf(text, sizeof(text),
+	        "the MPS daemon of %s has died: its CUDA calls may fail, or go on without MPS",
+	        uuid);
+	for (; a; a = TAILQ_NEXT(a, link))
+		if (is_by_mps(s, a, uuid))
+			attempts_note(s->o.attempts, a, SPOOL_MPS_DIED, text);
 }
 
 static bool is_known(void *data, uint64_t epoch)
@@ -238,7 +413,17 @@ static bool is_known(void *data, uint64_t epoch)
 
 void slicing_sweep(struct slicing *s)
 {
+	uint32_t n;
+	const struct device_info *v = s->o.devices(s->o.data, &n);
+
 	slices_sweep(s->ledgers, is_known, s);
+	if (!s->o.mps)
+		return;
+	mps_sweep(s->o.mps, is_mps_needed, s);
+	/* Those that died while there was no agent. */
+	for (uint32_t i = 0; i < n; i++)
+		if (is_mps_needed(s, v[i].uuid) && !mps_is_alive(s->o.mps, v[i].uuid))
+			slicing_on_mps_death(s, v[i].uuid);
 }
 
 const char *slicing_path(struct slicing *s, uint64_t epoch)

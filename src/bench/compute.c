@@ -3,6 +3,7 @@
 #include "bench/ledgers.h"
 #include "bench/series.h"
 #include "bench/tenants.h"
+#include "bench/turns.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,70 +190,17 @@ bool measure_throughput(struct bench *b)
 
 /* -- what decides a turn's length -- */
 
-struct stamp {
-	double begin_ns, end_ns;
-	unsigned tenant;
-};
-
-static int compare_stamps(const void *a, const void *b)
+static bool row_turns(struct bench *b, char *const *texts)
 {
-	const struct stamp *x = a, *y = b;
+	struct turns t;
 
-	return (x->begin_ns > y->begin_ns) - (x->begin_ns < y->begin_ns);
-}
-
-static size_t parse_stamps(const char *text, unsigned tenant, struct stamp *to)
-{
-	size_t n = 0;
-
-	for (; sscanf(text, "%lf %lf", &to[n].begin_ns, &to[n].end_ns) == 2;
-	        text = strchr(text, '\n') + 1)
-		to[n++].tenant = tenant;
-	return n;
-}
-
-/* Turns end where another tenant's kernel is next: how long they were, and what lay between. */
-static bool row_turns(struct bench *b, struct stamp *v, size_t n, double *turns, double *gaps)
-{
-	size_t n_turns = 0, start = 0;
-
-	qsort(v, n, sizeof *v, compare_stamps);
-	for (size_t i = 1; i < n; i++) {
-		if (v[i].tenant == v[i - 1].tenant)
-			continue;
-		/* Who began before the other one was there had no turn. */
-		if (start) {
-			turns[n_turns] = v[i - 1].end_ns - v[start].begin_ns;
-			gaps[n_turns++] = v[i].begin_ns - v[i - 1].end_ns;
-		}
-		start = i;
-	}
-	if (!n_turns)
+	if (!turns_parse(texts[0], texts[1], &t))
 		return bench_fail(b, "contexts did not take turns");
-	bench_row(b, (struct seen){series_median(turns, n_turns) / 1e6, "ms"},
-	        "a turn by the driver itself, median of %zu", n_turns);
-	bench_row(b, (struct seen){series_median(gaps, n_turns) / 1e3, "us"},
+	bench_row(b, (struct seen){t.turn_ns / 1e6, "ms"},
+	        "a turn by the driver itself, median of %zu", t.n);
+	bench_row(b, (struct seen){t.gap_ns / 1e3, "us"},
 	        "a switch of contexts, median (taken for %d us)", LEDGERS_SWITCH_NS / 1000);
 	return true;
-}
-
-static bool with_stamps(struct bench *b, char *const *texts)
-{
-	size_t most = strlen(texts[0]) / 4 + strlen(texts[1]) / 4 + 2;
-	struct stamp *v = calloc(most, sizeof *v);
-	double *turns = calloc(most, sizeof *turns), *gaps = calloc(most, sizeof *gaps);
-	bool ok = v && turns && gaps;
-
-	if (ok) {
-		size_t n = parse_stamps(texts[0], 0, v);
-		ok = row_turns(b, v, n + parse_stamps(texts[1], 1, v + n), turns, gaps);
-	} else {
-		bench_fail(b, "out of memory");
-	}
-	free(v);
-	free(turns);
-	free(gaps);
-	return ok;
 }
 
 bool measure_switch(struct bench *b)
@@ -269,7 +217,7 @@ bool measure_switch(struct bench *b)
 	bool ok = tenant_begin(b, &bare, WORDS("stamp", "3"), &tenants[0]) &&
 	          tenant_begin(b, &bare, WORDS("stamp", "3"), &tenants[1]) &&
 	          tenant_end(b, &tenants[0], &texts[0]) && tenant_end(b, &tenants[1], &texts[1]) &&
-	          with_stamps(b, texts);
+	          row_turns(b, texts);
 	for (int i = 0; i < 2; i++) {
 		tenant_kill(&tenants[i], NULL);
 		free(texts[i]);

@@ -212,53 +212,64 @@ static void check_driver(struct doctor *d, bool has_devices)
 		        "the driver is loaded, but no device was found");
 }
 
-/* What holds fractions of so many devices. */
-struct holds {
-	unsigned n, n_none, n_mig, n_unsure;
+/* Of devices whose fractions one mechanism holds. */
+struct held {
+	const char *by, *words;
+	const char *unsure; /* what is to be said of it on real devices */
+	unsigned n, n_real;
 };
 
-static void add_hold(struct holds *h, const json_t *device)
+/* What holds a fraction of a device inside its job. */
+static void find_slices(struct doctor *d, const struct held *v, size_t n_held)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < n_held; i++)
+		n += v[i].n;
+	for (size_t i = 0; i < n_held; i++) {
+		if (v[i].n && strcmp(v[i].by, "none") == 0)
+			find(d, NOTE, "slices", "berth gpus -o wide; logs/agent.log says why",
+			        "%u of %u: %s", v[i].n, n, v[i].words);
+		else if (v[i].n)
+			find(d, v[i].n_real ? NOTE : OK, "slices", NULL, "%u of %u: %s%s", v[i].n,
+			        n, v[i].words, v[i].n_real ? v[i].unsure : "");
+	}
+}
+
+static void count_held(struct held *v, size_t n_held, const json_t *device)
 {
 	const char *by = json_string_value(json_object_get(device, "held_by"));
 
 	/* A card in MIG mode has nothing to hold. */
-	if (!by || !json_integer_value(json_object_get(device, "mem_bytes")))
+	if (!json_integer_value(json_object_get(device, "mem_bytes")))
 		return;
-	h->n++;
-	h->n_none += strcmp(by, "none") == 0;
-	h->n_mig += strcmp(by, "mig") == 0;
-	h->n_unsure += strcmp(by, "interposer") == 0 &&
-	               !json_is_true(json_object_get(device, "simulated"));
-}
-
-/* What holds a fraction of a device inside its job. */
-static void find_slices(struct doctor *d, const struct holds *h)
-{
-	unsigned n_interposer = h->n - h->n_none - h->n_mig;
-
-	if (h->n_none)
-		find(d, NOTE, "slices", "berth gpus -o wide; logs/agent.log says why",
-		        "%u of %u: a fraction is kept in the books, but not held inside the process (held_by: none)",
-		        h->n_none, h->n);
-	if (h->n_mig)
-		find(d, NOTE, "slices", NULL,
-		        "%u of %u: MIG instances, each granted whole to a fraction; not yet run on hardware",
-		        h->n_mig, h->n);
-	if (n_interposer)
-		find(d, h->n_unsure ? NOTE : OK, "slices", NULL,
-		        "%u of %u: a fraction is held by the interposer, its compute among jobs of one account%s",
-		        n_interposer, h->n,
-		        h->n_unsure
-		                ? ", which was not yet run on hardware; its pacing is not confirmed on these models"
-		                : "");
+	for (size_t i = 0; by && i < n_held; i++)
+		if (strcmp(by, v[i].by) == 0) {
+			v[i].n++;
+			v[i].n_real += !json_is_true(json_object_get(device, "simulated"));
+		}
 }
 
 static void check_devices(struct doctor *d, struct client *c)
 {
 	CLEANUP_JSON json_t *answer = NULL;
 	const json_t *one;
+	struct held held[] = {
+	        {"none",
+	                "a fraction is kept in the books, but not held inside the process (held_by: none)",
+	                ""},
+	        {"interposer",
+	                "a fraction is held by the interposer, its compute among jobs of one account",
+	                ", which was not yet run on hardware; its pacing is not confirmed on these models"},
+	        {"mig", "MIG instances, each granted whole to a fraction; not yet run on hardware",
+	                ""},
+	        {"kernel",
+	                "a fraction is held by the kernel, and by the interposer in front of it, which alone holds compute",
+	                "; not yet run on hardware"},
+	        {"mps", "a fraction is held by MPS, its memory by the interposer; jobs of a device share their faults",
+	                "; not yet run on hardware"},
+	};
 	unsigned n = 0, n_simulated = 0;
-	struct holds holds = {0};
 	struct err err;
 	size_t i;
 
@@ -273,14 +284,14 @@ static void check_devices(struct doctor *d, struct client *c)
 		const char *device = json_string_value(json_object_get(one, "device"));
 		n++;
 		n_simulated += json_is_true(json_object_get(one, "simulated"));
-		add_hold(&holds, one);
+		count_held(held, ARRAY_LEN(held), one);
 		if (health && strcmp(health, "ok") != 0)
 			find(d, WARN, "GPUs", NULL, "%s is %s: %s", device ? device : "?", health,
 			        text ? text : "");
 	}
 	if (n)
 		find(d, OK, "GPUs", NULL, "%u, of them %u simulated", n, n_simulated);
-	find_slices(d, &holds);
+	find_slices(d, held, ARRAY_LEN(held));
 	check_driver(d, n > 0);
 }
 

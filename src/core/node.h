@@ -42,7 +42,10 @@ struct device_info {
 	        card_milli; /* of a MIG instance, which is granted whole: its part of a card; 0: it is a card */
 	/* The node's own affair, and not told: */
 	int32_t minor; /* of /dev/nvidiaN, -1: unknown */
+	char pci[32];  /* as NVML writes it; "": unknown */
 	bool mig;      /* a card in MIG mode */
+	uint32_t
+	        caps_major; /* of its files in /dev/nvidia-caps; 0: it is no MIG instance, or has none */
 	int32_t gi_minor,
 	        ci_minor;       /* of a MIG instance's /dev/nvidia-caps/nvidia-capN, -1: unknown */
 	uint64_t context_bytes; /* that a CUDA context takes; 0: unknown */

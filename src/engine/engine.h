@@ -66,6 +66,14 @@ struct engine_holds {
 };
 
 #define ENGINE_MINORS 256
+#define ENGINE_CAPS   2304
+
+/* Device files, a bit for each by its minor number. */
+struct engine_devices {
+	uint64_t minors[ENGINE_MINORS / 64]; /* of /dev/nvidiaN */
+	uint32_t caps_major;                 /* of /dev/nvidia-caps; 0: there are none */
+	uint64_t caps[ENGINE_CAPS / 64];     /* of /dev/nvidia-caps/nvidia-capN: of MIG instances */
+};
 
 /* An attempt as the server wants it, and what the server said of all. */
 struct engine_request {
@@ -75,10 +83,13 @@ struct engine_request {
 	uint64_t grace_ms;   /* from TERM to KILL */
 	uint64_t output_max; /* bytes of output that are kept; 0: all */
 	const struct engine_holds *holds;
-	/* Of /dev/nvidiaN the ones that it may open, a bit for each; NULL: all, because it is not known which are its own. */
-	const uint64_t *minors;
+	/* The ones that it may open; NULL: all, because it is not known which are its own. */
+	const struct engine_devices *devices;
 	const char *
 	        slices; /* directory of the ledgers (berth/slice.h) that hold it; NULL: nothing does, or nothing needs to */
+	const char *gpu_limits; /* of memory of devices, by the kernel: wire/launch.h; NULL: none */
+	/* Directories of the MPS daemon that holds its compute; NULL: none. */
+	const char *mps_pipes, *mps_logs;
 	bool again; /* it may have been given to an engine that is no more: what has begun is not begun anew */
 };
 

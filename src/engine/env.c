@@ -83,6 +83,29 @@ static void add_devices(struct list *l, const struct link_start *s)
 	add(l, talloc_asprintf(l->ctx, "BERTH_GPU_SHARE_MILLI=%u", share_milli));
 }
 
+static bool is_of_mps(const char *entry)
+{
+	return strncmp(entry, "CUDA_MPS_", strlen("CUDA_MPS_")) == 0;
+}
+
+/* Its device is the only one that it sees, 0; MPS takes whole percents of the multiprocessors, and mebibytes of each process. */
+static void add_mps(struct list *l, const struct env_input *in)
+{
+	const struct slice_record *r = in->start->slices;
+	unsigned long long mebibytes = (r->mem_bytes + MIB - 1) / MIB;
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (!is_of_mps(l->v[i]))
+			l->v[n++] = l->v[i];
+	l->n = n;
+	add(l, talloc_asprintf(l->ctx, "CUDA_MPS_PIPE_DIRECTORY=%s", in->mps_pipes));
+	add(l, talloc_asprintf(l->ctx, "CUDA_MPS_LOG_DIRECTORY=%s", in->mps_logs));
+	add(l, talloc_asprintf(l->ctx, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=%u",
+	               MIN((r->share_milli + 9) / 10, 100U)));
+	add(l, talloc_asprintf(l->ctx, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0=%lluM", mebibytes));
+}
+
 char **env_compose(void *ctx, const struct env_input *in)
 {
 	const struct link_start *s = in->start;
@@ -100,6 +123,8 @@ char **env_compose(void *ctx, const struct env_input *in)
 	add(&l, talloc_asprintf(ctx, "BERTH_EPOCH=%llu", (unsigned long long)s->epoch));
 	add(&l, talloc_asprintf(ctx, "BERTH_CPUS=%u", s->n_cpus));
 	add_devices(&l, s);
+	if (in->mps_pipes && s->n_slices)
+		add_mps(&l, in);
 	if (in->fake_gpus)
 		add(&l, talloc_asprintf(ctx, "BERTH_FAKE_GPUS=%s", in->fake_gpus));
 	return l.v;

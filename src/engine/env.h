@@ -19,7 +19,8 @@ struct env_input {
 	bool keep_ours; /* blob is what such an attempt was given already: what Berth says stands in it */
 	const struct env_account *
 	        account; /* fills in PATH, HOME, USER and LANG where the job has none; NULL: unknown */
-	const char *lang; /* of this machine, or NULL */
+	const char *lang;                 /* of this machine, or NULL */
+	const char *mps_pipes, *mps_logs; /* of the MPS daemon of its device; NULL: none */
 	const char
 	        *fake_gpus; /* description of the simulated devices; NULL: the devices are real */
 };

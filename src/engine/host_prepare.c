@@ -185,6 +185,8 @@ static void set_environment(void *ctx, const struct prepare *p, const struct eng
 	        .blob = r->env,
 	        .blob_len = r->env_len,
 	        .lang = p->lang,
+	        .mps_pipes = r->mps_pipes,
+	        .mps_logs = r->mps_logs,
 	        .fake_gpus = p->fake_gpus,
 	};
 
@@ -203,10 +205,14 @@ static void set_holds(const struct engine_request *r, struct launch *l)
 
 	l->mem_bytes = r->start->mem_bytes;
 	l->cpu_weight = r->start->n_cpus ? MIN(r->start->n_cpus, NODE_CPUS_MAX) * 100 : 10;
-	_Static_assert(LAUNCH_MINORS == ENGINE_MINORS, "devices of an attempt and of a launch");
-	l->hold_devices = r->minors != NULL;
-	if (r->minors)
-		memcpy(l->minors, r->minors, sizeof(l->minors));
+	_Static_assert(LAUNCH_MINORS == ENGINE_MINORS && LAUNCH_CAPS == ENGINE_CAPS,
+	        "devices of an attempt and of a launch");
+	l->hold_devices = r->devices != NULL;
+	if (r->devices) {
+		memcpy(l->minors, r->devices->minors, sizeof(l->minors));
+		l->caps_major = r->devices->caps_major;
+		memcpy(l->caps, r->devices->caps, sizeof(l->caps));
+	}
 	if (!h)
 		return;
 	l->max_processes = h->max_processes;
@@ -247,6 +253,8 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 	_Static_assert(sizeof(l.cpus) == sizeof(m->cpus.bits), "CPUs of a node and of a launch");
 	memcpy(l.cpus, m->cpus.bits, sizeof(l.cpus));
 	l.slices = r->slices;
+	l.gpu_limits = r->gpu_limits;
+	l.by_mps = r->mps_pipes != NULL;
 	l.simulated = p->fake_gpus && m->n_slices;
 	*ret_launch = l;
 	return 0;

@@ -36,6 +36,7 @@ struct gpu_device {
 	uint32_t
 	        card_milli; /* of a MIG instance: its part of its card, whose index and minor it has; 0: it is none */
 	unsigned gi, ci;        /* its numbers */
+	unsigned caps_major;    /* of its files in /dev/nvidia-caps; 0: there are none */
 	int gi_minor, ci_minor; /* of its /dev/nvidia-caps/nvidia-capN; -1: unknown */
 	bool exclusive;         /* compute mode allows at most one process */
 	bool simulated;

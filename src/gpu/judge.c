@@ -25,6 +25,10 @@ void judge_init(struct judge *j, struct pace_page *page, const struct judge_hook
 	pace_sanitize(&j->head);
 	j->hooks = *hooks;
 	j->late_ns = 100000;
+	/* Whom an earlier one has seated need not wait for us. */
+	for (unsigned i = 0; i < PACE_TENANTS; i++)
+		__atomic_and_fetch(
+		        &page->tenants[i].flags, ~(uint32_t)PACE_SEATED, __ATOMIC_SEQ_CST);
 }
 
 void judge_done(struct judge *j)
@@ -38,10 +42,15 @@ void judge_seat(struct judge *j, unsigned tenant)
 	judge_unseat(j, tenant);
 	j->dead[tenant] = mem_zalloc(PACE_PROCS * sizeof(*j->dead[tenant]));
 	j->probed_ns = 0;
+	__atomic_or_fetch(&j->page->tenants[tenant].flags, PACE_SEATED, __ATOMIC_SEQ_CST);
 }
 
 void judge_unseat(struct judge *j, unsigned tenant)
 {
+	if (!j->dead[tenant])
+		return;
+	__atomic_and_fetch(
+	        &j->page->tenants[tenant].flags, ~(uint32_t)PACE_SEATED, __ATOMIC_SEQ_CST);
 	free(j->dead[tenant]);
 	j->dead[tenant] = NULL;
 }

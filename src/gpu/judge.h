@@ -42,7 +42,7 @@ struct judge_wait {
 
 /* -- life cycle -- */
 void judge_init(struct judge *j, struct pace_page *page, const struct judge_hooks *hooks);
-void judge_done(struct judge *j);
+void judge_done(struct judge *j); /* nobody waits for it any more */
 
 /* -- commands -- */
 void judge_seat(struct judge *j, unsigned tenant); /* it has lines from now on */

@@ -1,13 +1,17 @@
 #include "gpu/mechanism.h"
 
 /*
- * DESIGN. A MIG instance is granted whole and held by the card itself, whatever the administrator wants of other devices; a card
- * in MIG mode has nothing to give. So the two never meet on one card. MIG is not yet run on hardware. Kernel limits (driver r615) and MPS are mechanisms of the driver that Berth does not use yet; both keep their
- * names in `held_by`, and a row here when they are. Rows stand in order of preference; the first that can is taken.
+ * DESIGN. Memory is always held by the ledger of the interposer, for all processes of a job together: it alone tells
+ * programs how large their card is. The kernel's limit (dmem.max of the job's control group, driver r615) stands behind
+ * it for whoever goes around it. MPS holds compute instead of turns; its own limit of memory is of each process, and so
+ * is no limit of a job. Rows stand in order of preference; the first that can is taken.
+ * A MIG instance is granted whole and held by the card itself, whatever the administrator wants of other devices; a card
+ * in MIG mode has nothing to give. So no two ever meet on one card. MIG, MPS and the kernel's limit are not yet run on hardware.
  */
 struct row {
 	enum held_by by;
 	enum mechanism_wish wish; /* that names it */
+	bool only_by_name;        /* never taken by itself */
 	/* NULL: it can; else why not */
 	const char *(*why_not)(const struct device_info *d, const struct mechanism_parts *parts);
 };
@@ -24,28 +28,56 @@ static const char *why_not_interposer(
 	return NULL;
 }
 
+static const char *why_not_kernel(const struct device_info *d, const struct mechanism_parts *parts)
+{
+	const char *why = why_not_interposer(d, parts);
+
+	return why ? why : parts->no_kernel;
+}
+
+static const char *why_not_mps(const struct device_info *d, const struct mechanism_parts *parts)
+{
+	const char *why = why_not_interposer(d, parts);
+
+	return why ? why : parts->no_mps;
+}
+
 static const struct row rows[] = {
-        {HELD_BY_INTERPOSER, MECHANISM_INTERPOSER, why_not_interposer},
+        {HELD_BY_KERNEL, MECHANISM_KERNEL, false, why_not_kernel},
+        {HELD_BY_INTERPOSER, MECHANISM_INTERPOSER, false, why_not_interposer},
+        /* One fault of one job ends all that are on the device with it. */
+        {HELD_BY_MPS, MECHANISM_MPS, true, why_not_mps},
 };
 
 enum held_by mechanism_choose(const struct device_info *d, enum mechanism_wish wish,
         const struct mechanism_parts *parts, const char **ret_why)
 {
-	const char *why = "gpu.mechanism says so";
+	const char *why = "gpu.mechanism says so", *why_not_wish = "";
 
 	if (d->card_milli) {
 		*ret_why = "";
 		return HELD_BY_MIG;
 	}
-	for (size_t i = 0; wish != MECHANISM_NONE && i < ARRAY_LEN(rows); i++) {
-		if (wish != MECHANISM_AUTO && wish != rows[i].wish)
+	*ret_why = why;
+	if (wish == MECHANISM_NONE)
+		return HELD_BY_NONE;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (wish != rows[i].wish)
+			continue;
+		why_not_wish = rows[i].why_not(d, parts);
+		*ret_why = why_not_wish ? why_not_wish : "";
+		if (!why_not_wish)
+			return rows[i].by;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (rows[i].only_by_name)
 			continue;
 		why = rows[i].why_not(d, parts);
 		if (why)
 			continue;
-		*ret_why = "";
+		*ret_why = why_not_wish;
 		return rows[i].by;
 	}
-	*ret_why = why;
+	*ret_why = *why_not_wish ? why_not_wish : why;
 	return HELD_BY_NONE;
 }

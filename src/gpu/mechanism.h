@@ -6,14 +6,26 @@
 
 #include "core/node.h"
 
-enum mechanism_wish { MECHANISM_AUTO, MECHANISM_INTERPOSER, MECHANISM_NONE };
+enum mechanism_wish {
+	MECHANISM_AUTO,
+	MECHANISM_INTERPOSER,
+	MECHANISM_NONE,
+	MECHANISM_MPS,
+	MECHANISM_KERNEL
+};
 
-/* What this machine has. */
+/* What this machine has for the device. */
 struct mechanism_parts {
 	bool has_interposer; /* our own library */
 	bool has_driver;     /* a libcuda.so.1 behind it */
+	/* Why it is not to be had here, static; NULL: it is */
+	const char *no_mps;
+	const char *no_kernel;
 };
 
-/* *ret_why: of HELD_BY_NONE, in words; else "". Static. */
+/*
+ * A wish that cannot be had is what `auto` would take, so that a job is rather held by something else than by nothing.
+ * *ret_why: why the wish is not met, or why nothing holds it, in words; else "". Static.
+ */
 enum held_by mechanism_choose(const struct device_info *d, enum mechanism_wish wish,
         const struct mechanism_parts *parts, const char **ret_why);

@@ -23,7 +23,7 @@ struct found {
 struct list {
 	struct found v[INSTANCES_MAX];
 	size_t n;
-	unsigned max; /* instances that the card can have: parts of its compute */
+	unsigned max; /* instances that the card can have: parts of its compute; 0: unknown */
 };
 
 /* Places in the driver's list may be empty. */
@@ -32,8 +32,8 @@ static void read_list(struct gpu *g, struct nvml_device *card, struct list *l)
 	struct nvml *n = &g->nvml;
 
 	if (NVML_TRY(n, nvmlDeviceGetMaxMigDeviceCount, card, &l->max) != NVML_SUCCESS)
-		l->max = INSTANCES_MAX;
-	for (unsigned i = 0; i < MIN(l->max, INSTANCES_MAX); i++) {
+		l->max = 0;
+	for (unsigned i = 0; i < MIN(l->max ? l->max : INSTANCES_MAX, INSTANCES_MAX); i++) {
 		struct found f = {0};
 
 		if (NVML_TRY(n, nvmlDeviceGetMigDeviceHandleByIndex, card, i, &f.handle) !=
@@ -51,26 +51,45 @@ static void read_list(struct gpu *g, struct nvml_device *card, struct list *l)
 	}
 }
 
+static FILE *open_proc(struct gpu *g, const char *file)
+{
+	char path[GPU_PATH_SIZE];
+
+	if (!g->proc && gpu_is_simulated(g))
+		return NULL;
+	snprintf(path, sizeof(path), "%.4000s/%s", g->proc ? g->proc : "/proc", file);
+	return fopen(path, "re");
+}
+
 /* Minor of a line "gpu0/gi1/ci0/access 13" of the driver's list; -1: there is none. */
 static int find_minor(struct gpu *g, const char *name)
 {
-	char path[GPU_PATH_SIZE], line[128], word[64];
+	FILE *f = open_proc(g, "driver/nvidia-caps/mig-minors");
+	char line[128], word[64];
 	int found = -1;
 	unsigned minor;
-	FILE *f;
 
-	if (!g->proc && gpu_is_simulated(g))
-		return -1;
-	snprintf(path, sizeof(path), "%.4000s/driver/nvidia-caps/mig-minors",
-	        g->proc ? g->proc : "/proc");
-	f = fopen(path, "re");
-	if (!f)
-		return -1;
-	while (found < 0 && fgets(line, sizeof(line), f))
+	while (f && found < 0 && fgets(line, sizeof(line), f))
 		if (sscanf(line, "%63s %u", word, &minor) == 2 && strcmp(word, name) == 0 &&
 		        minor <= MINOR_MAX)
 			found = (int)minor;
-	fclose(f);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Of the line "237 nvidia-caps". */
+static unsigned find_major(struct gpu *g)
+{
+	FILE *f = open_proc(g, "devices");
+	char line[128], word[64];
+	unsigned major, found = 0;
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%u %63s", &major, word) == 2 && strcmp(word, "nvidia-caps") == 0)
+			found = major;
+	if (f)
+		fclose(f);
 	return found;
 }
 
@@ -78,9 +97,9 @@ static void read_minors(struct gpu *g, const struct found *f, struct gpu_device 
 {
 	char name[64];
 
-	shown->gi_minor = shown->ci_minor = -1;
 	if (shown->minor < 0)
 		return;
+	shown->caps_major = find_major(g);
 	snprintf(name, sizeof(name), "gpu%d/gi%u/access", shown->minor, f->gi);
 	shown->gi_minor = find_minor(g, name);
 	snprintf(name, sizeof(name), "gpu%d/gi%u/ci%u/access", shown->minor, f->gi, f->ci);
@@ -88,19 +107,19 @@ static void read_minors(struct gpu *g, const struct found *f, struct gpu_device 
 }
 
 /*
- * The smaller of its parts of the card's compute and of its memory, in thousandths. Memory comes in as many parts as compute, or
- * in eight where that is seven; a little of each is the driver's, so that a part that is begun counts.
+ * The smaller of its parts of the card's compute and of its memory, in thousandths; what is not known does not count. Memory
+ * comes in as many parts as compute, or in eight where that is seven; a little of each is the driver's, so that a part that is begun counts.
  */
 static uint32_t part_of_card(
         const struct list *l, unsigned slices, uint64_t mem_bytes, uint64_t card_bytes)
 {
-	uint64_t parts = l->max == 7 ? 8 : MAX(l->max, 1), compute = 1000, memory;
+	uint64_t parts = l->max == 0 || l->max == 7 ? 8 : l->max, compute = 1000, memory;
 
 	if (!card_bytes)
 		return 1;
 	memory = (MIN(mem_bytes, card_bytes) * parts + card_bytes - 1) / card_bytes * 1000 / parts;
-	if (slices)
-		compute = (uint64_t)MIN(slices, l->max) * 1000 / MAX(l->max, 1);
+	if (slices && l->max)
+		compute = (uint64_t)MIN(slices, l->max) * 1000 / l->max;
 	return (uint32_t)MAX(MIN(memory, compute), (uint64_t)1);
 }
 
@@ -110,8 +129,9 @@ static void read_name(struct gpu *g, const struct found *f, const struct nvml_at
 {
 	char name[NVML_NAME_SIZE] = "";
 
-	if (g->nvml.nvmlDeviceGetName(f->handle, name, sizeof(name)) == NVML_SUCCESS)
-		gpu_take_text(name, sizeof(name));
+	if (g->nvml.nvmlDeviceGetName(f->handle, name, sizeof(name)) != NVML_SUCCESS)
+		memcpy(name, shown->model, sizeof(name));
+	gpu_take_text(name, sizeof(name));
 	if (strstr(name, " MIG "))
 		memcpy(shown->model, name, sizeof(name));
 	else if (a->gpu_instance_slices)

@@ -334,9 +334,11 @@ void pages_adopt(struct pages *p, int root_fd, int dir_fd, uint64_t epoch, uint3
 	close(fd);
 	if (*ret_tenant != PAGES_NONE)
 		page = find(p, st.st_ino);
-	/* Without a judge it is not held, which is all that can be done now. */
-	if (!page || (page->is_judged && seat(root_fd, page, dir_fd, place, *ret_tenant, &err) < 0))
+	if (!page)
 		return;
+	/* Who could not be seated goes on without turns. */
+	if (page->is_judged)
+		(void)!seat(root_fd, page, dir_fd, place, *ret_tenant, &err);
 	count_in(page, *ret_tenant);
 	*ret_page = page->inode;
 }

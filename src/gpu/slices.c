@@ -33,7 +33,9 @@
 _Static_assert(SLICES_MAX == SLICE_MAX && SLICES_LIVING_MAX == SLICE_SLOTS, "limits of slice.h");
 _Static_assert((int)SLICES_HOLDS_MEMORY == SLICE_HOLDS_MEMORY &&
                        (int)SLICES_HOLDS_COMPUTE == SLICE_HOLDS_COMPUTE &&
-                       (int)SLICES_IS_CAPPED == SLICE_IS_CAPPED,
+                       (int)SLICES_IS_CAPPED == SLICE_IS_CAPPED &&
+                       (int)SLICES_BY_MPS == SLICE_BY_MPS &&
+                       (int)SLICES_BY_KERNEL == SLICE_BY_KERNEL,
         "flags of slice.h");
 
 struct entry {
@@ -588,4 +590,9 @@ bool slices_path(const struct slices *s, uint64_t epoch, char ret_path[SLICES_PA
 const char *slices_device(const struct slices *s, uint64_t epoch, uint32_t place)
 {
 	return find(s, epoch)->grants[place].uuid;
+}
+
+uint32_t slices_flags(const struct slices *s, uint64_t epoch, uint32_t place)
+{
+	return find(s, epoch)->grants[place].flags;
 }

@@ -15,7 +15,13 @@
 
 struct slices;
 
-enum slices_flag { SLICES_HOLDS_MEMORY = 1, SLICES_HOLDS_COMPUTE = 2, SLICES_IS_CAPPED = 4 };
+enum slices_flag {
+	SLICES_HOLDS_MEMORY = 1,
+	SLICES_HOLDS_COMPUTE = 2,
+	SLICES_IS_CAPPED = 4,
+	SLICES_BY_MPS = 8,
+	SLICES_BY_KERNEL = 16
+};
 
 /* What the interposer is to hold: struct slice_grant says what each is. */
 struct slices_grant {
@@ -76,5 +82,7 @@ bool slices_path(const struct slices *s, uint64_t epoch, char ret_path[SLICES_PA
 uint32_t slices_count(const struct slices *s, uint64_t epoch); /* grants of the attempt; 0: none */
 /* Whether slice `place`, which is there, takes turns with others. */
 bool slices_holds_compute(const struct slices *s, uint64_t epoch, uint32_t place);
+uint32_t slices_flags(
+        const struct slices *s, uint64_t epoch, uint32_t place); /* the same: as granted */
 /* The device of slice `place`, which is there. */
 const char *slices_device(const struct slices *s, uint64_t epoch, uint32_t place);

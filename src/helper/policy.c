@@ -230,6 +230,19 @@ static int check_slices(const struct launch *l, struct err *err)
 	        err, ERR_FORBIDDEN, "'%s' is no place of ledgers of slices", text_show(at, shown));
 }
 
+/* Written by root into the group of the attempt alone: lines of a name and a number. */
+static int check_gpu_limits(const struct launch *l, struct err *err)
+{
+	static const char allowed[] =
+	        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/:._- \n";
+	char shown[TEXT_SHOW_SIZE];
+	const char *at = l->gpu_limits;
+
+	if (!at || at[strspn(at, allowed)] == '\0')
+		return 0;
+	return err_set(err, ERR_FORBIDDEN, "'%s' is no limit of GPU memory", text_show(at, shown));
+}
+
 static int check_command(const struct launch *l, struct err *err)
 {
 	const char *const paths[] = {l->out_path, l->err_path, l->cwd};
@@ -324,6 +337,8 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 		rc = check_group(p, l, err);
 	if (rc == 0)
 		rc = check_slices(l, err);
+	if (rc == 0)
+		rc = check_gpu_limits(l, err);
 	if (rc == 0 && has_command)
 		rc = check_account(p, l, now_ms, err);
 	/* A sweep must be, also where its directory is left as it is. */

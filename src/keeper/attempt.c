@@ -570,7 +570,8 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsi
 		started = report_new(&a.id, SPOOL_STARTED);
 		started.keeper_pid = (uint32_t)getpid();
 		started.pid = (uint32_t)a.pid;
-		started.held = a.limits.held | (a.driver.is_held ? SPOOL_HOLD_BY_INTERPOSER : 0);
+		started.held = a.limits.held | (a.driver.is_held ? SPOOL_HOLD_BY_INTERPOSER : 0) |
+		               (l->by_mps ? SPOOL_HOLD_BY_MPS : 0);
 		started.not_held = a.limits.not_held;
 		report_append(&started);
 		if (l->time_limit_ms)

@@ -27,7 +27,8 @@ enum {
 _Static_assert(
         (int)CGROUP_MEMORY == SPOOL_HOLD_MEMORY && (int)CGROUP_PIDS == SPOOL_HOLD_PROCESSES &&
                 (int)CGROUP_CPU == SPOOL_HOLD_CPU && (int)CGROUP_IO == SPOOL_HOLD_IO &&
-                (int)CGROUP_DEVICES == SPOOL_HOLD_DEVICES && (int)CGROUP_KILL == SPOOL_HOLD_KILL,
+                (int)CGROUP_DEVICES == SPOOL_HOLD_DEVICES && (int)CGROUP_KILL == SPOOL_HOLD_KILL &&
+                (int)CGROUP_GPU == SPOOL_HOLD_GPU_MEMORY,
         "what control groups can, and what is said of it");
 
 struct limits_pool {
@@ -62,7 +63,7 @@ static void tell(const struct limits_pool *p)
 	unsigned can = p->tree.can | (p->has_mounts ? CGROUP_DEVICES : 0);
 	char held[96], rest[96];
 
-	if (can == CGROUP_ALL)
+	if ((can & CGROUP_ALL) == CGROUP_ALL)
 		log_info("keeper.limits", "held_by=\"control groups\" group=\"%s\"",
 		        p->tree.dirs[0].path);
 	else
@@ -78,7 +79,8 @@ static void find(struct limits_pool *p, const char *parent)
 		cgroup_tree_remove(&p->tree);
 	memset(p->memos, 0, sizeof(p->memos));
 	snprintf(p->parent, sizeof(p->parent), "%.300s", parent);
-	cgroup_tree_make(is_path(parent) ? parent : "", p->name, CGROUP_ALL, 0, &p->tree);
+	cgroup_tree_make(is_path(parent) ? parent : "", p->name,
+	        CGROUP_ALL | (cgroup_dmem_is_there() ? CGROUP_GPU : 0), 0, &p->tree);
 	p->has_mounts = !(p->tree.can & CGROUP_DEVICES) && p->base->is_root && mounts_work();
 	p->is_made = true;
 	tell(p);
@@ -151,6 +153,7 @@ static unsigned wanted(const struct launch *l)
 	set |= l->cpu_max_milli ? CGROUP_CPU : 0;
 	set |= l->io_weight && l->io_weight != 100 ? CGROUP_IO : 0;
 	set |= l->hold_devices ? CGROUP_DEVICES : 0;
+	set |= l->gpu_limits ? CGROUP_GPU : 0;
 	return set;
 }
 
@@ -168,7 +171,10 @@ static struct cgroup_limits limits_of(const struct launch *l)
 	};
 
 	_Static_assert(sizeof(c.minors) == sizeof(l->minors), "devices of a group and of a launch");
+	_Static_assert(sizeof(c.caps) == sizeof(l->caps), "files of MIG instances");
 	memcpy(c.minors, l->minors, sizeof(c.minors));
+	c.caps_major = l->caps_major;
+	memcpy(c.caps, l->caps, sizeof(c.caps));
 	return c;
 }
 
@@ -182,6 +188,9 @@ static bool take_group(
 	        cgroup_take(&p->tree, number, p->memos, NUMBERS, &m->group, &err) < 0)
 		return false;
 	cgroup_limit(&m->group, &c);
+	if (l->gpu_limits && !cgroup_dmem_set(&m->group, l->gpu_limits))
+		log_warn("keeper.gpu_memory", "error=\"%s\" limits=\"%s\"", strerror(errno),
+		        l->gpu_limits);
 	if (cgroup_open(&m->group, &err) == 0)
 		return true;
 	cgroup_leave(&m->group, NULL);
@@ -189,19 +198,32 @@ static bool take_group(
 }
 
 /* Of the files that are there, so that a start makes no more mounts than it needs. */
-static void choose_refused(struct limits *m, const struct launch *l)
+static bool refuse_others(
+        const char *path, const char *prefix, unsigned last, const uint64_t *may, uint64_t *refused)
 {
-	DIR *dir = opendir("/dev");
+	DIR *dir = opendir(path);
+	size_t len = strlen(prefix);
 	struct dirent *e;
 	unsigned minor;
 	char rest;
 
 	if (!dir)
-		return;
+		return false;
 	while ((e = readdir(dir)))
-		if (sscanf(e->d_name, "nvidia%3u%c", &minor, &rest) == 1 && minor <= NVIDIA_LAST)
-			m->refused[minor / 64] |= ~l->minors[minor / 64] & 1ull << minor % 64;
+		if (strncmp(e->d_name, prefix, len) == 0 &&
+		        sscanf(e->d_name + len, "%4u%c", &minor, &rest) == 1 && minor <= last)
+			refused[minor / 64] |= ~may[minor / 64] & 1ull << minor % 64;
 	closedir(dir);
+	return true;
+}
+
+static void choose_refused(struct limits *m, const struct launch *l)
+{
+	if (!refuse_others("/dev", "nvidia", NVIDIA_LAST, l->minors, m->refused))
+		return;
+	if (l->caps_major)
+		(void)refuse_others("/dev/nvidia-caps", "nvidia-cap", LAUNCH_CAPS - 1, l->caps,
+		        m->refused_caps);
 	m->has_refused = true;
 	m->held |= CGROUP_DEVICES | SPOOL_HOLD_BY_MOUNT;
 }
@@ -298,24 +320,30 @@ pid_t limits_fork(const struct limits *m)
 	return -1;
 }
 
+static bool refuse_all(const char *before, unsigned last, const uint64_t *refused)
+{
+	char path[48];
+
+	for (unsigned i = 0; i <= last; i++) {
+		if (!(refused[i / 64] >> i % 64 & 1))
+			continue;
+		snprintf(path, sizeof(path), "%s%u", before, i);
+		if (!mounts_refuse_device(path))
+			return false;
+	}
+	return true;
+}
+
 bool limits_hide_devices(const struct limits *m)
 {
-	char path[32];
-
 	if (m->mounts_fd >= 0)
 		return mounts_enter(m->mounts_fd, m->root_fd);
 	if (!m->has_refused)
 		return true;
 	if (!mounts_begin())
 		return false;
-	for (unsigned i = 0; i <= NVIDIA_LAST; i++) {
-		if (!(m->refused[i / 64] >> i % 64 & 1))
-			continue;
-		snprintf(path, sizeof(path), "/dev/nvidia%u", i);
-		if (!mounts_refuse_device(path))
-			return false;
-	}
-	return true;
+	return refuse_all("/dev/nvidia", NVIDIA_LAST, m->refused) &&
+	       refuse_all("/dev/nvidia-caps/nvidia-cap", LAUNCH_CAPS - 1, m->refused_caps);
 }
 
 bool limits_join(const struct limits *m, bool is_forked_into)

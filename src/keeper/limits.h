@@ -24,6 +24,7 @@ struct limits {
 	struct cgroup group; /* tree is NULL: none */
 	uint64_t refused[LAUNCH_MINORS /
 	                 64]; /* of /dev/nvidiaN, by a mount: where no group does it */
+	uint64_t refused_caps[LAUNCH_CAPS / 64]; /* the same of /dev/nvidia-caps/nvidia-capN */
 	bool has_refused;
 	int mounts_fd, root_fd; /* of an exec: namespace and root of the attempt, or both -1 */
 	bool is_taken; /* by us; else it is the group of the attempt that an exec belongs to */

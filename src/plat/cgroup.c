@@ -213,8 +213,8 @@ void cgroup_leave(struct cgroup *g, const struct cgroup_usage *u)
 {
 	if (g->memo && u) {
 		g->memo->peak_bytes = MAX(g->peak_before, u->peak_bytes);
-		g->memo->is_clean =
-		        !g->mem_bytes && !u->oom_kills && g->memo->peak_bytes < QUIET_BYTES;
+		g->memo->is_clean = !g->mem_bytes && !g->is_spent && !u->oom_kills &&
+		                    g->memo->peak_bytes < QUIET_BYTES;
 	}
 	cgroup_close(g);
 	close_fd(&g->kill_fd);

@@ -23,12 +23,15 @@ enum cgroup_can {
 	CGROUP_IO = 1 << 3,
 	CGROUP_DEVICES = 1 << 4,
 	CGROUP_KILL = 1 << 5,
-	CGROUP_ALL = (1 << 6) - 1,
+	CGROUP_ALL = (1 << 6) - 1, /* what machines have as a rule */
+	CGROUP_GPU = 1 << 6,       /* memory of devices, in version 2 of new kernels */
 };
 
 #define CGROUP_DIRS   8
 #define CGROUP_PATH   400
 #define CGROUP_MINORS 256
+#define CGROUP_CAPS   2304
+#define CGROUP_REGION 96 /* bytes of the name of a region of dmem */
 
 /* One directory of ours in one hierarchy. */
 struct cgroup_dir {
@@ -57,6 +60,9 @@ struct cgroup_limits {
 	uint32_t device_last;   /* below CGROUP_MINORS */
 	bool has_devices; /* only those of the minors below may be opened; other majors are left alone */
 	uint64_t minors[CGROUP_MINORS / 64];
+	uint32_t
+	        caps_major; /* with has_devices: of this major only these may be opened, too; 0: left alone */
+	uint64_t caps[CGROUP_CAPS / 64];
 };
 
 /* What is known of a group while nobody has it. All zero: nothing. */
@@ -75,6 +81,7 @@ struct cgroup {
 	int lock_fd;
 	int kill_fd; /* cgroup.kill, or freezer.state */
 	bool has_kill_file;
+	bool is_spent; /* not to be used again */
 	uint64_t mem_bytes, peak_before;
 	int join_fds[CGROUP_DIRS];
 	size_t n_join;
@@ -112,6 +119,11 @@ void cgroup_leave(struct cgroup *g, const struct cgroup_usage *u);
 /* -- commands -- */
 /* Sets what can be set, and says what that is: g->held. */
 void cgroup_limit(struct cgroup *g, const struct cgroup_limits *l);
+/*
+ * The most of the memory of devices: "REGION BYTES", a line for each. After cgroup_limit; false with errno when one is refused, and
+ * nothing is said to be held then.
+ */
+MUST_CHECK bool cgroup_dmem_set(struct cgroup *g, const char *limits);
 /* Opens what cgroup_join needs; negative with nothing opened. */
 MUST_CHECK int cgroup_open(struct cgroup *g, struct err *err);
 /*
@@ -131,5 +143,9 @@ size_t cgroup_kill_unheld(const struct cgroup_tree *t);
 void cgroup_read(struct cgroup *g, struct cgroup_usage *ret_usage);
 /* The group below t that a process is in; false when it is in none. It is not taken. */
 bool cgroup_of(const struct cgroup_tree *t, pid_t pid, unsigned *ret_number);
+/* Whether this kernel can limit memory of devices, if one registers its own. */
+bool cgroup_dmem_is_there(void);
+/* The region of a GPU, by its address on the bus as NVML writes it. root: of version 2; NULL: this machine's. */
+MUST_CHECK bool cgroup_dmem_find(const char *root, const char *pci, char ret_region[CGROUP_REGION]);
 /* A group that somebody else has taken, to be joined or killed beside him. */
 void cgroup_beside(const struct cgroup_tree *t, unsigned number, struct cgroup *ret_group);

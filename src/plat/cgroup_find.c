@@ -10,7 +10,7 @@
 
 #define TEXT_MAX (1 * MIB)
 
-static const char *const controllers_v2[] = {"+memory", "+pids", "+cpu", "+io"};
+static const char *const controllers_v2[] = {"+memory", "+pids", "+cpu", "+io", "+dmem"};
 
 /* What a controller's name stands for here. */
 static unsigned served_by(const char *controller, size_t len)
@@ -20,7 +20,7 @@ static unsigned served_by(const char *controller, size_t len)
 		unsigned what;
 	} known[] = {{"memory", CGROUP_MEMORY}, {"pids", CGROUP_PIDS}, {"cpu", CGROUP_CPU},
 	        {"blkio", CGROUP_IO}, {"io", CGROUP_IO}, {"devices", CGROUP_DEVICES},
-	        {"freezer", CGROUP_KILL}};
+	        {"freezer", CGROUP_KILL}, {"dmem", CGROUP_GPU}};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (strlen(known[i].name) == len && memcmp(known[i].name, controller, len) == 0)
@@ -44,7 +44,7 @@ static unsigned served_by_list(const char *list)
 const char *cgroup_names(unsigned set, char room[96])
 {
 	static const char *const names[] = {
-	        "memory", "processes", "CPU", "disk", "devices", "kill at once"};
+	        "memory", "processes", "CPU", "disk", "devices", "kill at once", "GPU memory"};
 	size_t len = 0;
 
 	room[0] = '\0';

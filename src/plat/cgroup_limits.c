@@ -92,7 +92,8 @@ static bool has_same_devices(const struct cgroup_limits *a, const struct cgroup_
 {
 	return a->has_devices == b->has_devices && a->device_major == b->device_major &&
 	       a->device_last == b->device_last &&
-	       memcmp(a->minors, b->minors, sizeof(a->minors)) == 0;
+	       memcmp(a->minors, b->minors, sizeof(a->minors)) == 0 &&
+	       a->caps_major == b->caps_major && memcmp(a->caps, b->caps, sizeof(a->caps)) == 0;
 }
 
 static void mark(struct cgroup *g, enum cgroup_can what, bool is_held)
@@ -105,6 +106,7 @@ static void allow_all(struct cgroup *g, const struct cgroup_limits *before)
 	struct cgroup_limits all = *before;
 
 	memset(all.minors, 0xff, sizeof(all.minors));
+	memset(all.caps, 0xff, sizeof(all.caps));
 	if (!cgroup_devices_set(g->tree, g->number, &all, before))
 		errno = 0;
 	mark(g, CGROUP_DEVICES, false);

@@ -264,11 +264,16 @@ pid_t proc_byte_owner(int fd, uint64_t byte)
 	return fcntl(fd, F_GETLK, &fl) == 0 && fl.l_type != F_UNLCK ? fl.l_pid : 0;
 }
 
+int proc_open(pid_t pid)
+{
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
 /* Between the question and pidfd_open the pid may have been given to somebody else: so it is asked again. */
 int proc_byte_owner_fd(int fd, uint64_t byte)
 {
 	for (pid_t pid = proc_byte_owner(fd, byte), again; pid > 0; pid = again) {
-		int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+		int pidfd = proc_open(pid);
 
 		again = proc_byte_owner(fd, byte);
 		if (pidfd >= 0 && again == pid)

@@ -46,6 +46,9 @@ pid_t proc_own_pid(pid_t pid);
 /* Whether its environment holds this entry ("K=V"), as far as we may read it. */
 bool proc_env_has(pid_t pid, const char *entry);
 
+/* For poll and pidfd_send_signal; whose it is can be asked for certain afterwards. -1 with errno: it is gone. */
+MUST_CHECK int proc_open(pid_t pid);
+
 /*
  * A byte of a file as a sign of life: POSIX locks, so the kernel drops them with the process, and with the first close of
  * any descriptor of that file in the process.

@@ -278,13 +278,24 @@ static void on_record(struct uplink *u, const struct spool_record *r)
 	batch_after(u->s, send_ack, a);
 }
 
+static enum reason note_reason_of(enum spool_cause cause)
+{
+	switch (cause) {
+	case SPOOL_GPU_AROUND:
+		return REASON_GPU_AROUND;
+	case SPOOL_MPS_DIED:
+		return REASON_MPS_DIED;
+	default:
+		return REASON_GPU_MEMORY_LIMIT;
+	}
+}
+
 static void on_note(struct uplink *u, const struct link_note *m)
 {
 	struct event e = {.kind = EVENT_NOTE,
 	        .id = m->id,
 	        .epoch = m->epoch,
-	        .reason =
-	                m->cause == SPOOL_GPU_AROUND ? REASON_GPU_AROUND : REASON_GPU_MEMORY_LIMIT,
+	        .reason = note_reason_of(m->cause),
 	        .text = m->text};
 
 	if (!is_elsewhere(u, m->id, m->epoch))

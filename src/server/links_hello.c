@@ -81,6 +81,8 @@ static struct link_model *models_of(const struct conf *c, uint32_t *ret_n)
 	        [CONF_MODEL_MECHANISM_AUTO] = LINK_MECHANISM_AUTO,
 	        [CONF_MODEL_MECHANISM_INTERPOSER] = LINK_MECHANISM_INTERPOSER,
 	        [CONF_MODEL_MECHANISM_NONE] = LINK_MECHANISM_NONE,
+	        [CONF_MODEL_MECHANISM_MPS] = LINK_MECHANISM_MPS,
+	        [CONF_MODEL_MECHANISM_KERNEL] = LINK_MECHANISM_KERNEL,
 	};
 	struct link_model *v = mem_zalloc((c->gpu_models.n + 1) * sizeof(*v));
 	uint32_t n = 0;

@@ -43,14 +43,21 @@ static const char *held_by_name(enum held_by by)
 	return names[by];
 }
 
-/* The interposer's memory is exact on any device; that its shares are was not seen on any real one yet (doc/slice.md). */
+/* The interposer's memory is exact on any device; nothing else was seen on any real one yet (doc/slice.md). */
 static const char *held_by_text(const char *held_by, const struct device *d)
 {
+	static const char *const texts[][2] = {
+	        {"interposer", "interposer (pacing not yet confirmed on this model)"},
+	        {"kernel", "kernel (not yet run on hardware)"},
+	        {"mps", "mps (not yet run on hardware)"},
+	};
+
 	if (strcmp(held_by, "mig") == 0)
 		return "mig (not yet run on hardware)";
-	return d && !d->info.simulated && strcmp(held_by, "interposer") == 0
-	               ? "interposer (pacing not yet confirmed on this model)"
-	               : held_by;
+	for (size_t i = 0; d && !d->info.simulated && i < ARRAY_LEN(texts); i++)
+		if (strcmp(held_by, texts[i][0]) == 0)
+			return texts[i][1];
+	return held_by;
 }
 
 static const struct device *find_device(const struct node *n, const char *uuid)
@@ -72,6 +79,10 @@ static const char *slice_held_by(
 		return "whole";
 	if (!a->started_ms && d)
 		return held_by_name(d->info.held_by);
+	if (a->held & SPOOL_HOLD_BY_MPS)
+		return "mps";
+	if (a->held & SPOOL_HOLD_GPU_MEMORY)
+		return "kernel";
 	return a->held & SPOOL_HOLD_BY_INTERPOSER ? "interposer" : "none";
 }
 
@@ -170,12 +181,13 @@ static json_t *transition_text(const struct job *j, const struct transition *t)
 	return text_or_null(reason_text(t->reason));
 }
 
-/* An ended job's last transition is why it ended; a running one's may be what the watchdog saw. */
+/* An ended job's last transition is why it ended; a running one's may be a note of its agent. */
 static bool tells_why(const struct job *j)
 {
 	return job_state_is_final(j->state) ||
 	       (j->state == JOB_RUNNING &&
-	               (j->reason == REASON_GPU_MEMORY_LIMIT || j->reason == REASON_GPU_AROUND));
+	               (j->reason == REASON_GPU_MEMORY_LIMIT || j->reason == REASON_GPU_AROUND ||
+	                       j->reason == REASON_MPS_DIED));
 }
 
 static json_t *view_reasons(const struct server *s, const struct world *w, const struct job *j)
@@ -345,7 +357,7 @@ static json_t *view_request(const struct world *w, const struct job *j, bool wit
 static json_t *view_holds(uint32_t set)
 {
 	static const char *const names[] = {
-	        "memory", "processes", "cpu", "disk", "devices", "kill"};
+	        "memory", "processes", "cpu", "disk", "devices", "kill", "gpu_memory"};
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)

@@ -71,12 +71,20 @@ enum cu_result cuGraphAddNode_v2(struct cu_graph_node **ph_graph_node, struct cu
 	return rc;
 }
 
+static void add_nodes(struct cu_graph *graph, struct table_entry *entry);
+
 static void add_node(struct cu_graph_node *node, struct table_entry *entry)
 {
 	int type;
 	struct cu_alloc_node params;
+	struct cu_graph *child = NULL;
 	struct ledger *ledger;
-	if (real.cuGraphNodeGetType(node, &type) != CU_SUCCESS || type != CU_NODE_MEM_ALLOC ||
+	if (real.cuGraphNodeGetType(node, &type) != CU_SUCCESS)
+		return;
+	if (type == CU_NODE_GRAPH && real.cuGraphChildGraphNodeGetGraph != NULL &&
+	        real.cuGraphChildGraphNodeGetGraph(node, &child) == CU_SUCCESS)
+		add_nodes(child, entry);
+	if (type != CU_NODE_MEM_ALLOC ||
 	        real.cuGraphMemAllocNodeGetParams(node, &params) != CU_SUCCESS ||
 	        params.pool.location.type != CU_LOCATION_DEVICE ||
 	        charge_ledger(params.pool.location.id, &ledger) != CU_SUCCESS)
@@ -86,7 +94,10 @@ static void add_node(struct cu_graph_node *node, struct table_entry *entry)
 		entry->extra = UINT64_MAX;
 }
 
-/* How much the memory nodes of a graph can take together; entry->device is that of the last one. */
+/*
+ * How much the memory nodes of a graph can take together, those of the graphs in it too; entry->device is that of the last one.
+ * What hangs on a condition has no memory nodes.
+ */
 static void add_nodes(struct cu_graph *graph, struct table_entry *entry)
 {
 	size_t n = 0;
@@ -105,14 +116,35 @@ static void add_nodes(struct cu_graph *graph, struct table_entry *entry)
 	munmap(nodes, bytes);
 }
 
-static enum cu_result instantiated(
-        enum cu_result rc, struct cu_graph_exec **ret_exec, struct cu_graph *graph)
+/* A graph on its way to be ready to run. */
+struct making {
+	struct table_entry entry; /* extra: what its nodes can take; 0: nothing */
+	struct pool *pool;        /* NULL: none of it is taken yet */
+	struct charge charge;
+};
+
+/* Before the driver's call; `uploads`: that takes the memory at once. */
+static enum cu_result make(struct making *m, struct cu_graph *graph, bool uploads)
 {
-	if (rc != CU_SUCCESS || ret_exec == NULL || !__atomic_load_n(&has_memory, __ATOMIC_ACQUIRE))
+	*m = (struct making){.entry.size = 1};
+	if (__builtin_expect(!__atomic_load_n(&has_memory, __ATOMIC_ACQUIRE), 1))
+		return CU_SUCCESS;
+	add_nodes(graph, &m->entry);
+	if (m->entry.extra == 0 || !uploads)
+		return CU_SUCCESS;
+	m->pool = pools_of_graphs(m->entry.device);
+	return m->pool == NULL ? CU_ERROR_OUT_OF_MEMORY
+	                       : pools_begin(m->pool, &m->charge, m->entry.extra);
+}
+
+static enum cu_result made(struct making *m, enum cu_result rc, struct cu_graph_exec **ret_exec)
+{
+	if (m->pool != NULL)
+		pools_end(m->pool, &m->charge);
+	if (rc != CU_SUCCESS || ret_exec == NULL || m->entry.extra == 0)
 		return rc;
-	struct table_entry entry = {.key = (uintptr_t)*ret_exec, .size = 1};
-	add_nodes(graph, &entry);
-	if (entry.extra != 0 && table_put(&have.execs, &entry) != 0) {
+	m->entry.key = (uintptr_t)*ret_exec;
+	if (table_put(&have.execs, &m->entry) != 0) {
 		if (real.cuGraphExecDestroy != NULL)
 			real.cuGraphExecDestroy(*ret_exec);
 		rc = CU_ERROR_OUT_OF_MEMORY;
@@ -121,32 +153,37 @@ static enum cu_result instantiated(
 	return rc;
 }
 
-#define INSTANTIATE(symbol, params, ...)                                                           \
-	enum cu_result symbol params                                                               \
-	{                                                                                          \
-		ENTER(symbol);                                                                     \
-		return instantiated(                                                               \
-		        real.symbol(ph_graph_exec, h_graph, __VA_ARGS__), ph_graph_exec, h_graph); \
+#define INSTANTIATE(symbol, params, uploads, ...)                                           \
+	enum cu_result symbol params                                                        \
+	{                                                                                   \
+		ENTER(symbol);                                                              \
+		struct making m;                                                            \
+		enum cu_result rc = make(&m, h_graph, uploads);                             \
+		return rc == CU_SUCCESS                                                     \
+		               ? made(&m, real.symbol(ph_graph_exec, h_graph, __VA_ARGS__), \
+		                         ph_graph_exec)                                     \
+		               : rc;                                                        \
 	}
-INSTANTIATE(cuGraphInstantiate,
-        (struct cu_graph_exec * *ph_graph_exec, struct cu_graph *h_graph,
-                struct cu_graph_node **ph_error_node, char *log_buffer, size_t buffer_size),
-        ph_error_node, log_buffer, buffer_size)
-INSTANTIATE(cuGraphInstantiate_v2,
-        (struct cu_graph_exec * *ph_graph_exec, struct cu_graph *h_graph,
-                struct cu_graph_node **ph_error_node, char *log_buffer, size_t buffer_size),
-        ph_error_node, log_buffer, buffer_size)
+#define INSTANTIATE_WITH_LOG(symbol)                                               \
+	INSTANTIATE(symbol,                                                        \
+	        (struct cu_graph_exec * *ph_graph_exec, struct cu_graph * h_graph, \
+	                struct cu_graph_node * *ph_error_node, char *log_buffer,   \
+	                size_t buffer_size),                                       \
+	        false, ph_error_node, log_buffer, buffer_size)
+#define INSTANTIATE_WITH_PARAMS(symbol)                                            \
+	INSTANTIATE(symbol,                                                        \
+	        (struct cu_graph_exec * *ph_graph_exec, struct cu_graph * h_graph, \
+	                struct cu_instantiate * instantiate_params),               \
+	        instantiate_params != NULL &&                                      \
+	                (instantiate_params->flags & CU_INSTANTIATE_UPLOADS) != 0, \
+	        instantiate_params)
+INSTANTIATE_WITH_LOG(cuGraphInstantiate)
+INSTANTIATE_WITH_LOG(cuGraphInstantiate_v2)
 INSTANTIATE(cuGraphInstantiateWithFlags,
         (struct cu_graph_exec * *ph_graph_exec, struct cu_graph *h_graph, unsigned long long flags),
-        flags)
-INSTANTIATE(cuGraphInstantiateWithParams,
-        (struct cu_graph_exec * *ph_graph_exec, struct cu_graph *h_graph,
-                struct cu_instantiate *instantiate_params),
-        instantiate_params)
-INSTANTIATE(cuGraphInstantiateWithParams_ptsz,
-        (struct cu_graph_exec * *ph_graph_exec, struct cu_graph *h_graph,
-                struct cu_instantiate *instantiate_params),
-        instantiate_params)
+        false, flags)
+INSTANTIATE_WITH_PARAMS(cuGraphInstantiateWithParams)
+INSTANTIATE_WITH_PARAMS(cuGraphInstantiateWithParams_ptsz)
 
 enum cu_result cuGraphExecDestroy(struct cu_graph_exec *h_graph_exec)
 {

@@ -144,7 +144,7 @@ void pace_serve(struct pace *p, struct pace_wait *ret);
 
 /* Judges, or asks who does; returns when to look again. For pace.c and tests. */
 uint64_t pace_judge(struct pace *p);
-/* The agent was asked and does not look: until it does nobody is held. */
+/* The agent does not read our line, or was asked and does not look: until it does we are not held. */
 bool pace_is_unjudged(const struct pace *p);
 /* Writes what we are into our line anew, should somebody have spoilt it. */
 void pace_mend(struct pace *p);

@@ -126,7 +126,11 @@ bool pace_is_unjudged(const struct pace *p)
 {
 	uint64_t asked = LOAD(&p->asked_ns), now;
 
-	if (!p->hooks.ask || LOAD(&p->page->judged_ns) >= asked)
+	if (!p->hooks.ask)
+		return false;
+	if (!(LOAD(&p->page->tenants[p->tenant].flags) & PACE_SEATED))
+		return true;
+	if (LOAD(&p->page->judged_ns) >= asked)
 		return false;
 	now = p->hooks.now(p->hooks.arg);
 	return now > asked && now - asked > PACE_ABSENT_NS;

@@ -27,6 +27,7 @@
 	X(cuEventElapsedTime) \
 	X(cuEventQuery) \
 	X(cuEventRecord) \
+	X(cuGraphChildGraphNodeGetGraph) \
 	X(cuGraphGetNodes) \
 	X(cuGraphMemAllocNodeGetParams) \
 	X(cuGraphNodeGetType) \

@@ -55,6 +55,10 @@ enum {
 	TAG_GROUP_PARENT,
 	TAG_SLICES,
 	TAG_SIMULATED,
+	TAG_BY_MPS,
+	TAG_CAPS_MAJOR,
+	TAG_CAPS,
+	TAG_GPU_LIMITS,
 };
 
 /* What the second walk hands out from. */
@@ -69,7 +73,7 @@ struct arena {
 /* Up to the last byte that is not zero. */
 static void put_bits(struct buf *b, uint32_t tag, const uint64_t *bits, size_t n_bits)
 {
-	uint8_t bytes[LAUNCH_CPUS / 8];
+	uint8_t bytes[MAX(LAUNCH_CPUS, LAUNCH_CAPS) / 8];
 	size_t n = 0;
 
 	for (size_t i = 0; i < n_bits / 8; i++) {
@@ -109,9 +113,13 @@ static void put_limits(struct buf *b, const struct launch *l)
 	codec_put_u64(b, TAG_IO_WEIGHT, l->io_weight);
 	codec_put_u64(b, TAG_HOLD_DEVICES, l->hold_devices);
 	put_bits(b, TAG_MINORS, l->minors, LAUNCH_MINORS);
+	codec_put_u64(b, TAG_CAPS_MAJOR, l->caps_major);
+	put_bits(b, TAG_CAPS, l->caps, LAUNCH_CAPS);
 	codec_put_str(b, TAG_GROUP_PARENT, l->group_parent);
 	codec_put_str(b, TAG_SLICES, l->slices);
 	codec_put_u64(b, TAG_SIMULATED, l->simulated);
+	codec_put_u64(b, TAG_BY_MPS, l->by_mps);
+	codec_put_str(b, TAG_GPU_LIMITS, l->gpu_limits);
 }
 
 static void put_account(struct buf *b, const struct launch *l)
@@ -167,7 +175,8 @@ static bool is_text(const struct codec_field *f)
 	return f->tag == TAG_ARGV || f->tag == TAG_ENV || f->tag == TAG_USER || f->tag == TAG_CWD ||
 	       f->tag == TAG_OUT_PATH || f->tag == TAG_ERR_PATH || f->tag == TAG_INDEX_PATH ||
 	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL ||
-	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT || f->tag == TAG_SLICES;
+	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT || f->tag == TAG_SLICES ||
+	       f->tag == TAG_GPU_LIMITS;
 }
 
 static int measure(const void *data, size_t len, struct arena *a, struct err *err)
@@ -259,6 +268,9 @@ static void take_string(struct launch *l, struct arena *a, const struct codec_fi
 	case TAG_SLICES:
 		l->slices = s;
 		break;
+	case TAG_GPU_LIMITS:
+		l->gpu_limits = s;
+		break;
 	default:
 		break;
 	}
@@ -297,8 +309,17 @@ static void take_limit(struct launch *l, const struct codec_field *f)
 	case TAG_MINORS:
 		take_bits(l->minors, LAUNCH_MINORS, f);
 		break;
+	case TAG_CAPS_MAJOR:
+		l->caps_major = codec_u32(f);
+		break;
+	case TAG_CAPS:
+		take_bits(l->caps, LAUNCH_CAPS, f);
+		break;
 	case TAG_SIMULATED:
 		l->simulated = f->u;
+		break;
+	case TAG_BY_MPS:
+		l->by_mps = f->u;
 		break;
 	default:
 		break;

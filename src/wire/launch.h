@@ -23,6 +23,7 @@
 #define LAUNCH_GRANT_LEN 32   /* hexadecimal digits */
 #define LAUNCH_CPUS      1024 /* CPUs a node can have */
 #define LAUNCH_MINORS    256
+#define LAUNCH_CAPS      2304
 
 enum launch_kind {
 	/* An attempt of a job. */
@@ -92,10 +93,16 @@ struct launch {
 	uint32_t io_weight;     /* 100: as others */
 	bool hold_devices; /* of /dev/nvidiaN it may open those below only, by their minor number */
 	uint64_t minors[LAUNCH_MINORS / 64];
+	/* With hold_devices: of /dev/nvidia-caps/nvidia-capN, which have this major number, those below only; 0: there are none. */
+	uint32_t caps_major;
+	uint64_t caps[LAUNCH_CAPS / 64];
 	const char *
 	        group_parent; /* control group that its group is made in; NULL: that of the keepers' parent */
 	/* Directory of the ledgers (berth/slice.h) that hold it to its slices, also of an exec; NULL: it has no fraction of a device. */
 	const char *slices;
+	/* The most of the memory of devices, as cgroup_dmem_set takes it; NULL: none. */
+	const char *gpu_limits;
+	bool by_mps;    /* an MPS daemon of the agent's holds its compute: for STARTED */
 	bool simulated; /* its devices: it finds the fake driver in place of the machine's */
 	bool force;     /* of a stop */
 	uint32_t

@@ -58,7 +58,7 @@ static const struct field_table hello_table = FIELD_TABLE(link_hello, hello_fiel
 
 static const struct field model_fields[] = {
 	FIELD(link_model, 1, FIELD_TEXT, model),
-	FIELD_OF_ENUM(link_model, 2, mechanism, 0, LINK_MECHANISM_NONE),
+	FIELD_OF_ENUM(link_model, 2, mechanism, 0, LINK_MECHANISM_KERNEL),
 };
 static const struct field_table model_table = FIELD_TABLE(link_model, model_fields);
 
@@ -74,7 +74,7 @@ static const struct field welcome_fields[] = {
 	FIELD(link_welcome, 9, FIELD_BOOL, cap_cpus),
 	FIELD(link_welcome, 10, FIELD_U32, io_weight),
 	FIELD(link_welcome, 11, FIELD_TEXT, group_parent),
-	FIELD_OF_ENUM(link_welcome, 12, mechanism, 0, LINK_MECHANISM_NONE),
+	FIELD_OF_ENUM(link_welcome, 12, mechanism, 0, LINK_MECHANISM_KERNEL),
 	FIELD_OF_LIST(link_welcome, 13, models, n_models, LINK_MODELS_MAX, model_table),
 	FIELD(link_welcome, 14, FIELD_BOOL, cap_compute),
 };

@@ -42,7 +42,7 @@ enum link_type {
 	LINK_BYE,     /* agent -> server: nothing lives here any more */
 	LINK_REMOVED, /* agent -> server: that REMOVE was carried out; until then it comes again */
 	LINK_DROP,    /* server -> agent: no START on this link names this blob again */
-	LINK_NOTE, /* agent -> server: what the watchdog saw of a living attempt; said again after WELCOME */
+	LINK_NOTE, /* agent -> server: what was seen of a living attempt; said again after WELCOME */
 	LINK_USE, /* agent -> server: what the slices of a living attempt are used for, when that has changed */
 	LINK_TYPE_MAX
 };
@@ -71,7 +71,13 @@ struct link_hello {
 };
 
 /* What is to hold fractions of devices: the best that works there, or this. */
-enum link_mechanism { LINK_MECHANISM_AUTO, LINK_MECHANISM_INTERPOSER, LINK_MECHANISM_NONE };
+enum link_mechanism {
+	LINK_MECHANISM_AUTO,
+	LINK_MECHANISM_INTERPOSER,
+	LINK_MECHANISM_NONE,
+	LINK_MECHANISM_MPS,
+	LINK_MECHANISM_KERNEL
+};
 #define LINK_MODELS_MAX 1000
 struct link_model {
 	char *model; /* part of its name, in any case of letters; the first that fits counts */
@@ -140,7 +146,7 @@ struct link_note {
 	uint64_t epoch;
 	char *text;
 	enum spool_cause
-	        cause; /* what an end would have: GPU_MEMORY, GPU_AROUND; anything else is taken for the first */
+	        cause; /* GPU_MEMORY, GPU_AROUND, MPS_DIED; anything else is taken for the first */
 };
 
 struct link_use {

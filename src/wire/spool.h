@@ -40,6 +40,7 @@ enum spool_cause {
 	SPOOL_KEEPER_KILLED, /* written by the sweeper, not by the keeper */
 	SPOOL_SETUP_FAILED,  /* account, directory, output file, terminal; `text` says why */
 	SPOOL_GPU_AROUND,    /* ended by the watchdog: it went around what holds its slices */
+	SPOOL_MPS_DIED,      /* of notes only: nobody is ended for it */
 	SPOOL_CAUSE_MAX
 };
 
@@ -50,12 +51,14 @@ enum spool_hold {
 	SPOOL_HOLD_CPU = 1 << 2,
 	SPOOL_HOLD_IO = 1 << 3,
 	SPOOL_HOLD_DEVICES = 1 << 4,
-	SPOOL_HOLD_KILL = 1 << 5, /* its processes end at once, whatever they fork */
+	SPOOL_HOLD_KILL = 1 << 5,       /* its processes end at once, whatever they fork */
+	SPOOL_HOLD_GPU_MEMORY = 1 << 6, /* of its slices: by the kernel, behind the interposer */
 	/* Of devices: by what; none of these: a list of control groups, version 1 */
 	SPOOL_HOLD_BY_FILTER = 1 << 8, /* a BPF program of its control group */
 	SPOOL_HOLD_BY_MOUNT = 1 << 9,  /* a private /dev */
 	/* Of fractions of devices; without it, nothing holds them inside the process */
 	SPOOL_HOLD_BY_INTERPOSER = 1 << 10,
+	SPOOL_HOLD_BY_MPS = 1 << 11, /* its compute; its memory is the interposer's still */
 };
 
 struct spool_record {

@@ -48,6 +48,10 @@ is_well() { [ "$(job 1 '"\(.state) \(.reasons | length)"')" = "RUNNING 0" ]; }
   b submit -c 0 --gpu 0.1 -- env CUDA_PROBE_LIBRARY="$real" ./cuda alloc 500000000 hold
   # Without the environment that the job began with.
   b submit -c 0 --gpu 0.1 -- env -i BERTH_FAKE_GPUS="$D/sim/gpus.sim" LD_LIBRARY_PATH="$BERTH_BUILD/fake" ./cuda alloc 500000000 info hold
+  # By a copy of the driver's file, as in a root directory of its own.
+  cp "$BERTH_BUILD/fake/libcuda.so.1" "$T/copy.so"
+  chmod 644 "$T/copy.so"
+  b submit -c 0 --gpu 0.1 -- env CUDA_PROBE_LIBRARY="$T/copy.so" ./cuda alloc 500000000 hold
   is_ended 2 "has 512 MiB on"
   is_ended 3 "does not stand in the job's ledger (0 B)"
   if has_mounts; then
@@ -56,6 +60,7 @@ is_well() { [ "$(job 1 '"\(.state) \(.reasons | length)"')" = "RUNNING 0" ]; }
   else
     is_ended 4 "does not stand in the job's ledger (0 B)"
   fi
+  is_ended 5 "does not stand in the job's ledger (0 B)"
   is_well
 }
 

@@ -118,13 +118,13 @@ up() {
   b up -d --simulate 2x8GiB "$@" >"$T/up.out" 2>"$T/up.err" || { cat "$T/up.out" "$T/up.err"; return 1; }
 }
 
-# Processes of this test's directory, one per line; jobs carry its device and inode in their environment.
+# Processes of this test's directory, one per line; jobs carry its device and inode in their environment, MPS daemons its name.
 left_pids() {
   local mark
   mark=BERTH_KEEPER=none
   # In hexadecimal, as stat prints the first, but not the second.
   [ ! -e "$D" ] || mark=$(printf 'BERTH_KEEPER=%s.%x-' "$(stat -c %D "$D")" "$(stat -c %i "$D")")
-  { grep -lsF -- "$D" /proc/[0-9]*/cmdline; grep -lsaF -- "$mark" /proc/[0-9]*/environ; } |
+  { grep -lsF -- "$D" /proc/[0-9]*/cmdline; grep -lsaF -e "$mark" -e "BERTH_MPS=$D/" /proc/[0-9]*/environ; } |
     cut -d / -f 3 | sort -u | grep -vx "$$" || true
 }
 

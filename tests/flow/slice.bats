@@ -115,6 +115,25 @@ END
   [ "$output" = 2048 ]
 }
 
+# Whether the process that runs these words has this file mapped, under whatever name.
+maps_file() { awk '{ print $5 }' "/proc/$(pgrep -fxn "$1")/maps" | grep -qx "$(stat -Lc %i "$2")"; }
+
+@test "a whole device has the driver alone; a fraction the interposer, in children of other accounts too" {
+  up
+  b submit -c 0 --gpu 1 -- ./cuda alloc 10000000 hold
+  b submit -c 0 --gpu 0.25 -- ./cuda alloc 20000000 hold
+  eventually is 'alloc: 0' b logs 1
+  eventually is 'alloc: 0' b logs 2
+  maps_file './cuda alloc 10000000 hold' "$BERTH_BUILD/fake/libcuda.so.1"
+  no maps_file './cuda alloc 10000000 hold' "$BERTH_BUILD/shim/libcuda.so.1"
+  maps_file './cuda alloc 20000000 hold' "$BERTH_BUILD/shim/libcuda.so.1"
+  maps_file './cuda alloc 20000000 hold' "$BERTH_BUILD/fake/libcuda.so.1"
+  if [ "$(id -u)" -eq 0 ] && [ -z "$FLOW_USER" ]; then
+    run -0 --separate-stderr b run -c 0 --gpu 0.25 -- setpriv --reuid=4711 --regid=4711 --clear-groups -- ./cuda info
+    [ "$output" = "info: 0 2113929216 2147483648 2147483648" ]
+  fi
+}
+
 @test "where root makes mounts, the name of a ledger, which every account can read, leads nobody to it" {
   [ "$(id -u)" -eq 0 ] && has_mounts || skip "no mounts for jobs of this one"
   up

@@ -10,6 +10,7 @@
 #include "pace_model.h"
 
 #define WRITES_MAX 48
+#define QUEUED     (10 * S) /* who was not held has a thousand kernels on the device */
 #define PAID_OFF \
 	(70 * S) /* two minutes of virtual time lie between the accounts, at most, and these are equal */
 
@@ -35,7 +36,7 @@ static void begin(struct jobs *j, struct dice *d, bool is_new)
 		model_proc(j->m, model_tenant(j->m, i ? 1000 - j->weight : j->weight, 1000, 0), 0,
 		        loads[load].load, loads[load].ns);
 	j->page = model_page(j->m, 0);
-	model_run(j->m, 100 * MS);
+	model_run(j->m, S + 100 * MS); /* they begin after a second */
 }
 
 /* A place that counts, or any. */
@@ -123,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < WRITES_MAX && dice_has_bytes(&d); i++)
 		overwrite(&j, &d);
 	restore(&j, lines, is_new);
-	end_ns = model_now(j.m) + (is_new ? 3 * S : PAID_OFF);
+	end_ns = model_now(j.m) + (is_new ? QUEUED : PAID_OFF);
 	do
 		model_run(j.m, model_now(j.m) + S);
 	while (!is_held(&j) && model_now(j.m) < end_ns);

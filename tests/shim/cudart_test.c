@@ -1,4 +1,7 @@
-/* The vendor's own runtime, static and shared, looks its functions up through the interposer. Needs nvcc; else nothing to test. */
+/*
+ * The vendor's own runtime, static and shared, looks its functions up through the interposer; and programs of a runtime live in a
+ * slice, with a small one of our own, since the vendor's refuses a driver that is not. What needs nvcc is skipped without it.
+ */
 #include "shim_box.h"
 
 static bool find_nvcc(char path[512])
@@ -112,6 +115,40 @@ PART(shared_runtime, "cuda 13.0\n" CARD)
 	look_up_all(f, "shared");
 }
 
+/* The program, in a directory that has the interposer and our own runtime under its name. */
+static void live_in_slice(struct fixture *f, char *program)
+{
+	char path[512], link[256];
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	shim_place(f, "shim/libcuda.so.1", "fake/libcuda.so.1");
+	snprintf(link, sizeof link, "%s/libcudart.so.13", f->dir);
+	assert_int_equal(symlink(fixture_built("tests/shim/libcudart.so.13", path), link), 0);
+	setenv(SLICE_VARIABLE, f->dir, 1);
+	setenv("LD_LIBRARY_PATH", f->dir, 1);
+	assert_int_equal(run((char *[]){program, NULL}), 0);
+	/* All of it, and one byte more was refused by the ledger. */
+	assert_int_equal(slices[0]->ledger.peak_bytes, LIMIT);
+	assert_int_equal(slices[0]->ledger.n_refused, 1);
+}
+
+PART(own_runtime_in_c, CARD)
+{
+	char path[512];
+	live_in_slice(f, (char *)(uintptr_t)fixture_built("tests/shim/shim_runtime_use", path));
+}
+
+PART(own_runtime_by_nvcc, CARD)
+{
+	char nvcc[512], source[600], program[256];
+	assert_true(find_nvcc(nvcc));
+	snprintf(source, sizeof source, "%s/tests/shim/runtime_use.c", getenv("BERTH_SOURCE"));
+	snprintf(program, sizeof program, "%s/p", f->dir);
+	assert_int_equal(
+	        run((char *[]){nvcc, "-x", "cu", "-cudart", "shared", source, "-o", program, NULL}),
+	        0);
+	live_in_slice(f, program);
+}
+
 static bool has_nvcc(void)
 {
 	char path[512];
@@ -136,9 +173,18 @@ static void test_shared(void **state)
 	test_shared_runtime(state);
 }
 
+static void test_own_runtime(void **state)
+{
+	if (!has_nvcc())
+		skip();
+	test_own_runtime_by_nvcc(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_own_runtime_in_c),
+	        cmocka_unit_test(test_own_runtime),
 	        cmocka_unit_test(test_static),
 	        cmocka_unit_test(test_shared),
 	};

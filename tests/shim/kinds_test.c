@@ -135,7 +135,15 @@ PART(memory_of_the_host_is_free, CARD)
 }
 
 /* -- sharing: the exporter pays -- */
-static void import_all(const struct fixture *f, int from, int fd)
+
+/* What the importer's own job is charged. */
+static void check_importer(uint64_t bytes)
+{
+	assert_int_equal(used(), bytes);
+	assert_int_equal(physical(), 2 * CONTEXT + 14 * MIB);
+}
+
+static void import_all(const struct fixture *f, int from, int fd, uint64_t bytes)
 {
 	struct cu_ipc_mem handle;
 	cu_ptr p;
@@ -146,42 +154,71 @@ static void import_all(const struct fixture *f, int from, int fd)
 	ok(cuCtxCreate_v2(&ctx, 0, 0));
 	assert_int_equal(read(from, &handle, sizeof handle), sizeof handle);
 	ok(cuIpcOpenMemHandle_v2(&p, handle, 1));
-	check(2 * CONTEXT + 14 * MIB);
+	check_importer(bytes);
 	ok(cuIpcCloseMemHandle(p));
 	ok(cuMemImportFromShareableHandle(&h, (void *)(intptr_t)fd, 1));
-	check(2 * CONTEXT + 14 * MIB);
+	check_importer(bytes);
 	ok(cuMemRelease(h));
-	check(2 * CONTEXT + 14 * MIB);
+	check_importer(bytes);
 }
 
-PART(importers_do_not_pay, CARD)
+union control {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+/* A descriptor that the driver made. */
+static void send_file(int socket, int fd)
 {
-	int pipes[2], fd;
+	union control control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+	                                 .cmsg_level = SOL_SOCKET,
+	                                 .cmsg_type = SCM_RIGHTS}};
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+	struct iovec part = {"x", 1};
+	struct msghdr message = {.msg_iov = &part,
+	        .msg_iovlen = 1,
+	        .msg_control = control.bytes,
+	        .msg_controllen = sizeof control.bytes};
+	assert_int_equal(sendmsg(socket, &message, 0), 1);
+}
+
+static int receive_file(int socket)
+{
+	union control control;
+	char byte;
+	int fd;
+	struct iovec part = {&byte, 1};
+	struct msghdr message = {.msg_iov = &part,
+	        .msg_iovlen = 1,
+	        .msg_control = control.bytes,
+	        .msg_controllen = sizeof control.bytes};
+	assert_int_equal(recvmsg(socket, &message, 0), 1);
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+	return fd;
+}
+
+static void share(struct fixture *f, bool is_same_job)
+{
+	int pipes[2], sockets[2], fd;
+	struct fixture importer = *f;
 	struct cu_ipc_mem handle;
 	struct cu_ctx *ctx;
 	cu_ptr p;
 	cu_handle h;
 	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
 	slices[0] = shim_slice(f, 0, UUID, LIMIT);
 	shim_place(f, "shim/libcuda.so.1", "fake/libcuda.so.1");
+	if (!is_same_job) {
+		snprintf(importer.dir, sizeof importer.dir, "%.100s/other", f->dir);
+		assert_int_equal(mkdir(importer.dir, 0700), 0);
+	}
 	/* The importer is there before the driver is: a descriptor that the exporter makes comes by its number. */
-	int sockets[2];
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		union {
-			struct cmsghdr header;
-			char bytes[CMSG_SPACE(sizeof(int))];
-		} control;
-		char byte;
-		struct iovec part = {&byte, 1};
-		struct msghdr message = {.msg_iov = &part,
-		        .msg_iovlen = 1,
-		        .msg_control = control.bytes,
-		        .msg_controllen = sizeof control.bytes};
-		assert_int_equal(recvmsg(sockets[1], &message, 0), 1);
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
-		import_all(f, pipes[0], fd);
+		slices[0] = shim_slice(&importer, 0, UUID, LIMIT);
+		import_all(&importer, pipes[0], receive_file(sockets[1]),
+		        is_same_job ? 2 * CONTEXT + 14 * MIB : CONTEXT);
 		exit(0);
 	}
 	shim_load(f);
@@ -192,25 +229,24 @@ PART(importers_do_not_pay, CARD)
 	ok(cuMemCreate(&h, 4 * MIB, &here, 0));
 	ok(cuMemExportToShareableHandle(&fd, h, 1, 0));
 	assert_int_equal(write(pipes[1], &handle, sizeof handle), sizeof handle);
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
-	                     .cmsg_level = SOL_SOCKET,
-	                     .cmsg_type = SCM_RIGHTS}};
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-	struct iovec part = {"x", 1};
-	struct msghdr message = {.msg_iov = &part,
-	        .msg_iovlen = 1,
-	        .msg_control = control.bytes,
-	        .msg_controllen = sizeof control.bytes};
-	assert_int_equal(sendmsg(sockets[0], &message, 0), 1);
+	send_file(sockets[0], fd);
 	assert_int_equal(fixture_wait(pid), 0);
 	check(CONTEXT + 14 * MIB);
 	ok(cuMemFree_v2(p));
 	ok(cuMemRelease(h));
 	close(fd);
 	check(CONTEXT);
+}
+
+PART(importers_do_not_pay, CARD)
+{
+	share(f, true);
+}
+
+/* Two jobs that share memory have it once in their ledgers together, as the card has it once. */
+PART(importers_of_another_job_do_not_pay, CARD)
+{
+	share(f, false);
 }
 
 /* Memory that a graphics API allocated: nobody else pays for it. */
@@ -242,6 +278,7 @@ int main(void)
 	        cmocka_unit_test(test_physical_memory_elsewhere),
 	        cmocka_unit_test(test_memory_of_the_host_is_free),
 	        cmocka_unit_test(test_importers_do_not_pay),
+	        cmocka_unit_test(test_importers_of_another_job_do_not_pay),
 	        cmocka_unit_test(test_external_memory),
 	};
 	return cmocka_run_group_tests_name("shim/kinds", tests, NULL, NULL);

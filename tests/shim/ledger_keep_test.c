@@ -41,8 +41,10 @@ static int closes_all_and_ends(void *data)
 	/* Its child goes on, and has nothing of it. */
 	pid_t pid = fork();
 	if (pid == 0) {
+		const int *pipes = data;
 		char byte;
-		_exit(read(*(int *)data, &byte, 1) == 0 ? 0 : 1);
+		close(pipes[1]);
+		_exit(read(pipes[0], &byte, 1) == 0 ? 0 : 1);
 	}
 	return pid < 0;
 }

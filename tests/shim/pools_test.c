@@ -251,6 +251,49 @@ PART(graph_with_memory, CARD)
 	check(CONTEXT);
 }
 
+/* In a graph in a graph; and taken when the graph is made ready, where it is asked for so early. */
+PART(memory_of_child_graphs, CARD)
+{
+	struct cu_graph *inner, *middle, *outer;
+	struct cu_graph_exec *e;
+	struct cu_graph_node *a, *b;
+	cu_ptr p;
+	struct cu_alloc_node node = {
+	        .pool = {.type = 1, .location = {CU_LOCATION_DEVICE, 0}}, .bytes = 20 * MIB};
+	struct cu_node_params child = {.type = CU_NODE_GRAPH, .graph.ownership = CU_CHILD_MOVED};
+	shim_start(f);
+	ok(cuGraphCreate(&inner, 0));
+	ok(cuGraphCreate(&middle, 0));
+	ok(cuGraphCreate(&outer, 0));
+	ok(cuGraphAddMemAllocNode(&a, inner, NULL, 0, &node));
+	ok(cuGraphAddMemFreeNode(&b, inner, (const struct cu_graph_node *[]){a}, 1, node.pointer));
+	fails(NOT_SUPPORTED, cuGraphAddChildGraphNode(&a, middle, NULL, 0, inner));
+	child.graph.graph = inner;
+	ok(cuGraphAddNode(&a, middle, NULL, 0, &child));
+	child.graph.graph = middle;
+	ok(cuGraphAddNode_v2(&a, outer, NULL, NULL, 0, &child));
+	ok(cuGraphInstantiateWithFlags(&e, outer, 0));
+	check(CONTEXT);
+	ok(cuGraphLaunch(e, NULL));
+	ok(cuStreamSynchronize(NULL));
+	check(CONTEXT + 20 * MIB);
+	assert_int_equal(charged(SLICE_GRAPH), 20 * MIB);
+	ok(cuMemAlloc_v2(&p, LIMIT - CONTEXT));
+	fails(OUT_OF_MEMORY, cuGraphLaunch(e, NULL));
+	fails(OUT_OF_MEMORY, cuGraphUpload(e, NULL));
+	ok(cuGraphExecDestroy(e));
+	struct cu_instantiate early = {.flags = CU_INSTANTIATE_UPLOADS};
+	fails(OUT_OF_MEMORY, cuGraphInstantiateWithParams(&e, outer, &early));
+	check(LIMIT);
+	ok(cuMemFree_v2(p));
+	ok(cuGraphInstantiateWithParams(&e, outer, &early));
+	check(CONTEXT + 20 * MIB);
+	ok(cuGraphExecDestroy(e));
+	ok(cuGraphDestroy(outer));
+	ok(cuDeviceGraphMemTrim(0));
+	check(CONTEXT);
+}
+
 /* An allocation on a stream that records is a node. */
 PART(captured_allocation, CARD)
 {
@@ -286,6 +329,7 @@ int main(void)
 	        cmocka_unit_test(test_slow_driver_stops_no_other),
 	        cmocka_unit_test(test_pools_in_threads),
 	        cmocka_unit_test(test_graph_with_memory),
+	        cmocka_unit_test(test_memory_of_child_graphs),
 	        cmocka_unit_test(test_captured_allocation),
 	};
 	return cmocka_run_group_tests_name("shim/pools", tests, NULL, NULL);

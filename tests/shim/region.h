@@ -1,7 +1,7 @@
-/* A ledger's file as the agent makes it, for tests; and processes that do one thing and say how it went. */
+/* A directory with a ledger, for tests; and processes that do one thing and say how it went. */
 #pragma once
 
-#include "berth/slice.h"
+#include "slice_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 #define MIB     (UINT64_C(1) << 20)
-#define GRANULE (2 * MIB)
+#define GRANULE SLICE_FILE_GRANULE
 
 struct region {
 	char dir[64];
@@ -31,24 +31,7 @@ struct region {
 static inline void region_write(const struct region *r, unsigned number, const char *uuid,
         uint64_t limit_bytes, uint64_t context_bytes, uint32_t flags)
 {
-	char path[128];
-	struct slice_grant grant = {.magic = SLICE_MAGIC,
-	        .abi = SLICE_ABI,
-	        .n_slots = SLICE_SLOTS,
-	        .epoch = 1,
-	        .limit_bytes = limit_bytes,
-	        .granule_bytes = GRANULE,
-	        .context_bytes = context_bytes,
-	        .share_milli = 250,
-	        .flags = flags};
-	snprintf(grant.uuid, sizeof grant.uuid, "%s", uuid);
-	snprintf(path, sizeof path, "%s/slice-%u", r->dir, number);
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	assert_true(fd >= 0);
-	assert_int_equal(fchmod(fd, 0666), 0);
-	assert_int_equal(ftruncate(fd, sizeof(struct slice)), 0);
-	assert_int_equal(pwrite(fd, &grant, sizeof grant, 0), sizeof grant);
-	close(fd);
+	slice_file_write(r->dir, number, uuid, limit_bytes, context_bytes, flags);
 }
 
 static inline void region_make(
@@ -59,10 +42,7 @@ static inline void region_make(
 	assert_int_equal(chmod(r->dir, 0755), 0);
 	snprintf(r->path, sizeof r->path, "%s/slice-0", r->dir);
 	region_write(r, 0, uuid, limit_bytes, context_bytes, SLICE_HOLDS_MEMORY);
-	int fd = open(r->path, O_RDWR | O_CLOEXEC);
-	r->map = mmap(NULL, sizeof(struct slice), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	assert_ptr_not_equal(r->map, MAP_FAILED);
-	close(fd);
+	r->map = slice_file_map(r->dir, 0);
 }
 
 static inline void region_end(struct region *r)

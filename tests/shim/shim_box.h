@@ -6,13 +6,11 @@
 
 #include "../unit/fake/cuda_box.h"
 
-#include "berth/slice.h"
-
-#include <sys/mman.h>
+#include "slice_file.h"
 
 #define UUID     "GPU-00112233-4455-6677-8899-aabbccddeeff"
 #define UUID_B   "GPU-00112233-4455-6677-8899-aabbccddee00"
-#define GRANULE  (2 * MIB)
+#define GRANULE  SLICE_FILE_GRANULE
 #define CONTEXT  (32 * MIB)
 #define LIMIT    (256 * MIB)
 #define CARD     "device\nmemory 1GiB\nuuid " UUID "\n"
@@ -29,31 +27,15 @@
 static struct slice *slices[2]; /* as the file has them */
 static struct cuda driver;      /* the real one: what the interposer says is compared with it */
 
+/* One that is there already is left as it is. */
 static inline struct slice *shim_slice(
         const struct fixture *f, unsigned number, const char *uuid, uint64_t limit_bytes)
 {
 	char path[256];
-	struct slice_grant grant = {.magic = SLICE_MAGIC,
-	        .abi = SLICE_ABI,
-	        .n_slots = SLICE_SLOTS,
-	        .epoch = 1,
-	        .limit_bytes = limit_bytes,
-	        .granule_bytes = GRANULE,
-	        .context_bytes = CONTEXT,
-	        .share_milli = 250,
-	        .flags = SLICE_HOLDS_MEMORY};
-	snprintf(grant.uuid, sizeof grant.uuid, "%s", uuid);
 	snprintf(path, sizeof path, "%s/slice-%u", f->dir, number);
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	assert_true(fd >= 0);
-	if (lseek(fd, 0, SEEK_END) == 0) {
-		assert_int_equal(ftruncate(fd, sizeof(struct slice)), 0);
-		assert_int_equal(pwrite(fd, &grant, sizeof grant, 0), sizeof grant);
-	}
-	void *at = mmap(NULL, sizeof(struct slice), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	assert_ptr_not_equal(at, MAP_FAILED);
-	close(fd);
-	return at;
+	if (access(path, F_OK) != 0)
+		slice_file_write(f->dir, number, uuid, limit_bytes, CONTEXT, SLICE_HOLDS_MEMORY);
+	return slice_file_map(f->dir, number);
 }
 
 /* A directory as a job has it: the interposer under the driver's name, the driver under its private one. */

@@ -144,6 +144,33 @@ static void test_slices(void **state)
 	assert_string_equal(value_of(env, "BERTH_FAKE_GPUS"), "/d/sim/gpus.sim");
 }
 
+/* Under MPS: what it is told wins over what the submitter's shell had. */
+static void test_mps(void **state)
+{
+	static const char blob[] = "CUDA_MPS_PIPE_DIRECTORY=/mine\0CUDA_MPS_CLIENT_PRIORITY=0\0A=1";
+	struct slice_record slice = {
+	        .device = "GPU-a", .mem_bytes = 2 * GIB + 1, .share_milli = 251};
+	struct link_start m = a_start();
+	struct env_input in = {.start = &m,
+	        .blob = blob,
+	        .blob_len = sizeof(blob),
+	        .mps_pipes = "/d/pipe",
+	        .mps_logs = "/d/log"};
+	char **env;
+
+	m.slices = &slice;
+	m.n_slices = 1;
+	env = env_compose(ctx, &in);
+	assert_string_equal(value_of(env, "CUDA_MPS_PIPE_DIRECTORY"), "/d/pipe");
+	assert_string_equal(value_of(env, "CUDA_MPS_LOG_DIRECTORY"), "/d/log");
+	assert_string_equal(value_of(env, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"), "26");
+	assert_string_equal(value_of(env, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"), "0=2049M");
+	assert_null(value_of(env, "CUDA_MPS_CLIENT_PRIORITY"));
+	assert_string_equal(value_of(env, "A"), "1");
+	in.mps_pipes = NULL;
+	assert_string_equal(value_of(env_compose(ctx, &in), "CUDA_MPS_PIPE_DIRECTORY"), "/mine");
+}
+
 /* For a command beside it: what such an attempt was given stands as it is. */
 static void test_keep_ours(void **state)
 {
@@ -167,6 +194,7 @@ int main(void)
 	        CASE(test_ours_win),
 	        CASE(test_bytes_that_are_no_entries),
 	        CASE(test_slices),
+	        CASE(test_mps),
 	        CASE(test_keep_ours),
 	};
 

@@ -7,6 +7,9 @@
 
 #include "gpu/mechanism.h"
 
+#define NO_MPS    "no MPS here"
+#define NO_KERNEL "no dmem here"
+
 static void test_choice(void **state)
 {
 	static const struct {
@@ -16,17 +19,42 @@ static void test_choice(void **state)
 		enum held_by by;
 		const char *why;
 	} rows[] = {
-	        {false, false, MECHANISM_AUTO, {true, true}, HELD_BY_INTERPOSER, ""},
-	        {false, false, MECHANISM_INTERPOSER, {true, true}, HELD_BY_INTERPOSER, ""},
-	        {false, false, MECHANISM_NONE, {true, true}, HELD_BY_NONE, "gpu.mechanism"},
-	        {false, false, MECHANISM_AUTO, {false, true}, HELD_BY_NONE, "not installed"},
-	        {false, false, MECHANISM_INTERPOSER, {true, false}, HELD_BY_NONE,
+	        {false, false, MECHANISM_AUTO, {true, true, NO_MPS, NO_KERNEL}, HELD_BY_INTERPOSER,
+	                ""},
+	        {false, false, MECHANISM_INTERPOSER, {true, true, NULL, NULL}, HELD_BY_INTERPOSER,
+	                ""},
+	        {false, false, MECHANISM_NONE, {true, true, NULL, NULL}, HELD_BY_NONE,
+	                "gpu.mechanism"},
+	        {false, false, MECHANISM_AUTO, {false, true, NULL, NULL}, HELD_BY_NONE,
+	                "not installed"},
+	        {false, false, MECHANISM_INTERPOSER, {true, false, NULL, NULL}, HELD_BY_NONE,
 	                "no libcuda.so.1"},
-	        {true, false, MECHANISM_AUTO, {true, true}, HELD_BY_NONE, "MIG"},
-	        {true, false, MECHANISM_INTERPOSER, {true, true}, HELD_BY_NONE, "MIG"},
-	        {false, true, MECHANISM_AUTO, {true, true}, HELD_BY_MIG, ""},
-	        {false, true, MECHANISM_INTERPOSER, {false, false}, HELD_BY_MIG, ""},
-	        {false, true, MECHANISM_NONE, {true, true}, HELD_BY_MIG, ""},
+	        {true, false, MECHANISM_AUTO, {true, true, NULL, NULL}, HELD_BY_NONE, "MIG"},
+	        {true, false, MECHANISM_INTERPOSER, {true, true, NULL, NULL}, HELD_BY_NONE, "MIG"},
+	        /* The kernel's limit is taken where it is; MPS only where it is asked for. */
+	        {false, false, MECHANISM_AUTO, {true, true, NULL, NULL}, HELD_BY_KERNEL, ""},
+	        {false, false, MECHANISM_AUTO, {true, true, NULL, NO_KERNEL}, HELD_BY_INTERPOSER,
+	                ""},
+	        {false, false, MECHANISM_MPS, {true, true, NULL, NULL}, HELD_BY_MPS, ""},
+	        {false, false, MECHANISM_KERNEL, {true, true, NO_MPS, NULL}, HELD_BY_KERNEL, ""},
+	        /* What cannot be had is what auto takes, and that is said. */
+	        {false, false, MECHANISM_MPS, {true, true, NO_MPS, NO_KERNEL}, HELD_BY_INTERPOSER,
+	                NO_MPS},
+	        {false, false, MECHANISM_MPS, {true, true, NO_MPS, NULL}, HELD_BY_KERNEL, NO_MPS},
+	        {false, false, MECHANISM_KERNEL, {true, true, NULL, NO_KERNEL}, HELD_BY_INTERPOSER,
+	                NO_KERNEL},
+	        /* Neither is a job's limit without the ledger in front of it. */
+	        {false, false, MECHANISM_MPS, {false, true, NULL, NULL}, HELD_BY_NONE,
+	                "not installed"},
+	        {false, false, MECHANISM_KERNEL, {false, true, NULL, NULL}, HELD_BY_NONE,
+	                "not installed"},
+	        {true, false, MECHANISM_MPS, {true, true, NULL, NULL}, HELD_BY_NONE, "MIG"},
+	        {true, false, MECHANISM_KERNEL, {true, true, NULL, NULL}, HELD_BY_NONE, "MIG"},
+	        /* An instance is itself, whatever is wanted of others. */
+	        {false, true, MECHANISM_AUTO, {true, true, NULL, NULL}, HELD_BY_MIG, ""},
+	        {false, true, MECHANISM_MPS, {true, true, NULL, NULL}, HELD_BY_MIG, ""},
+	        {false, true, MECHANISM_INTERPOSER, {false, false, NULL, NULL}, HELD_BY_MIG, ""},
+	        {false, true, MECHANISM_NONE, {true, true, NULL, NULL}, HELD_BY_MIG, ""},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -37,7 +65,7 @@ static void test_choice(void **state)
 		assert_int_equal(
 		        mechanism_choose(&d, rows[i].wish, &rows[i].parts, &why), rows[i].by);
 		assert_non_null(strstr(why, rows[i].why));
-		assert_int_equal(!*why, rows[i].by != HELD_BY_NONE);
+		assert_int_equal(!*why, !*rows[i].why);
 	}
 }
 

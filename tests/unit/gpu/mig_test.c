@@ -232,7 +232,17 @@ static void test_missing(void **state)
 	box_close(b);
 	b = box_open("missing nvmlDeviceGetMaxMigDeviceCount\n" DIVIDED);
 	assert_int_equal(b->n, 4);
+	assert_int_equal(device(b, MIG(3))->card_milli, 500);
 	box_close(b);
+}
+
+static void fputs_to(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
 }
 
 /* The device files of an instance are the driver's affair to number. */
@@ -242,21 +252,18 @@ static void test_minors(void **state)
 	struct gpu_options o = {.simulate = b->f.path};
 	char root[512], path[600], library[512];
 	static const char *const parts[] = {"", "/driver", "/driver/nvidia-caps"};
-	FILE *f;
 
-	assert_int_equal(device(b, MIG(1))->gi_minor, -1);
+	assert_true(device(b, MIG(1))->gi_minor == -1 && !device(b, MIG(1))->caps_major);
 	snprintf(root, sizeof(root), "%s/proc", b->f.dir);
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
 		snprintf(path, sizeof(path), "%s%s", root, parts[i]);
 		assert_int_equal(mkdir(path, 0755), 0);
 	}
 	snprintf(path, sizeof(path), "%s/driver/nvidia-caps/mig-minors", root);
-	f = fopen(path, "we");
-	assert_non_null(f);
-	fputs("config 1\nmonitor 2\ngpu0/gi1/access 12\ngpu0/gi1/ci0/access 13\n"
-	      "gpu0/gi2/access 21\nnonsense\ngpu1/gi3/access 7\n",
-	        f);
-	fclose(f);
+	fputs_to(path, "config 1\nmonitor 2\ngpu0/gi1/access 12\ngpu0/gi1/ci0/access 13\n"
+	               "gpu0/gi2/access 21\nnonsense\ngpu1/gi3/access 7\n");
+	snprintf(path, sizeof(path), "%s/devices", root);
+	fputs_to(path, "Character devices:\n  1 mem\n195 nvidia\n237 nvidia-caps\n238 other\n");
 	gpu_close(b->gpu);
 	o.library = fixture_built("fake/libnvidia-ml.so.1", library);
 	o.proc = root;
@@ -265,7 +272,8 @@ static void test_minors(void **state)
 	assert_true(device(b, MIG(1))->gi_minor == 12 && device(b, MIG(1))->ci_minor == 13);
 	assert_true(device(b, MIG(2))->gi_minor == 21 && device(b, MIG(2))->ci_minor == -1);
 	assert_true(device(b, MIG(3))->gi_minor == -1 && device(b, MIG(3))->ci_minor == -1);
-	assert_int_equal(device(b, UUID1)->gi_minor, -1);
+	assert_int_equal(device(b, MIG(1))->caps_major, 237);
+	assert_true(device(b, UUID1)->gi_minor == -1 && !device(b, UUID1)->caps_major);
 	box_close(b);
 }
 

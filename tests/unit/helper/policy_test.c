@@ -209,6 +209,21 @@ static void test_slices(void **state)
 	}
 }
 
+/* Written by root: nothing but names of regions and numbers. */
+static void test_gpu_limits(void **state)
+{
+	static const char *const bad[] = {"nvidia/x 1\x01", "a;b", "$(id) 1", "\xc3\xa4 1"};
+	struct launch l = good();
+
+	l.gpu_limits = "nvidia/0000:3b:00.0/vidmem 1024\nnvidia/10000:3b:00.0/vidmem 1\n";
+	check_allowed(&l, 54321);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		l = good();
+		l.gpu_limits = bad[i];
+		check_refused(&l, "no limit of GPU memory");
+	}
+}
+
 static void test_places(void **state)
 {
 	static const char *const bad[] = {"/etc/passwd", "/data/logs", "/data/logs/",
@@ -410,6 +425,7 @@ int main(void)
 	        TEST(test_accounts),
 	        TEST(test_groups),
 	        TEST(test_slices),
+	        TEST(test_gpu_limits),
 	        TEST(test_refusals_can_be_shown),
 	        TEST(test_named_accounts),
 	        TEST(test_places),

@@ -20,7 +20,7 @@
 #include "plat/cgroup.h"
 #include "plat/clock.h"
 
-enum { N_MEMOS = 8, NVIDIA = 195, WAIT_MS = 10000 };
+enum { N_MEMOS = 8, NVIDIA = 195, CAPS = 237, WAIT_MS = 10000 };
 
 static struct cgroup_tree tree;
 static struct cgroup_memo memos[N_MEMOS];
@@ -272,6 +272,70 @@ static void devices(int version)
 	rmdir(dir);
 }
 
+/* Files of MIG instances have a major of their own. */
+static void instances(int version)
+{
+	static const unsigned minors[] = {1, 12, 13, 21, CGROUP_CAPS - 1};
+	struct cgroup_limits l = {.has_devices = true,
+	        .device_major = NVIDIA,
+	        .device_last = 253,
+	        .caps_major = CAPS};
+	char dir[] = "/tmp/berth-cgroup-XXXXXX", path[128];
+	struct cgroup g;
+
+	make(version);
+	assert_non_null(mkdtemp(dir));
+	for (size_t i = 0; i < ARRAY_LEN(minors); i++)
+		make_node(dir, CAPS, minors[i]);
+	make_node(dir, NVIDIA, 0);
+	take(0, &g);
+	l.minors[0] = 1;
+	l.caps[0] = 1 << 12 | 1 << 13;
+	cgroup_limit(&g, &l);
+	assert_true(g.held & CGROUP_DEVICES);
+	assert_int_equal(opening(&g, dir, 0), ENXIO);
+	assert_int_equal(opening(&g, dir, 12), ENXIO);
+	assert_int_equal(opening(&g, dir, 13), ENXIO);
+	assert_int_equal(opening(&g, dir, 1), EPERM);
+	assert_int_equal(opening(&g, dir, 21), EPERM);
+	assert_int_equal(opening(&g, dir, CGROUP_CAPS - 1), EPERM);
+	assert_int_equal(end_of(start(&g, try_open, "/dev/null")), 0);
+	leave(&g);
+	/* The next one has another, the one after all that is no card, the last one all. */
+	take(0, &g);
+	l.caps[0] = 1 << 21;
+	cgroup_limit(&g, &l);
+	assert_int_equal(opening(&g, dir, 12), EPERM);
+	assert_int_equal(opening(&g, dir, 21), ENXIO);
+	leave(&g);
+	take(0, &g);
+	l.caps_major = 0;
+	l.minors[0] = 0;
+	cgroup_limit(&g, &l);
+	assert_int_equal(opening(&g, dir, 0), EPERM);
+	assert_int_equal(opening(&g, dir, 12), ENXIO);
+	assert_int_equal(opening(&g, dir, CGROUP_CAPS - 1), ENXIO);
+	leave(&g);
+	take(0, &g);
+	l.caps_major = CAPS;
+	l.caps[0] = 0;
+	cgroup_limit(&g, &l);
+	assert_int_equal(opening(&g, dir, 21), EPERM);
+	leave(&g);
+	take(0, &g);
+	cgroup_limit(&g, &(struct cgroup_limits){0});
+	assert_int_equal(opening(&g, dir, 0), ENXIO);
+	assert_int_equal(opening(&g, dir, 1), ENXIO);
+	leave(&g);
+	for (size_t i = 0; i < ARRAY_LEN(minors); i++) {
+		snprintf(path, sizeof(path), "%s/%u", dir, minors[i]);
+		unlink(path);
+	}
+	snprintf(path, sizeof(path), "%s/0", dir);
+	unlink(path);
+	rmdir(dir);
+}
+
 #define BOTH(case)                                 \
 	static void test_##case##_v1(void **state) \
 	{                                          \
@@ -285,6 +349,7 @@ BOTH(memory)
 BOTH(processes)
 BOTH(kills_whatever_forks)
 BOTH(devices)
+BOTH(instances)
 
 /* No process has to move, and none is asked to when the group has nothing of version 2. */
 static void test_born_in_v2(void **state)
@@ -467,7 +532,9 @@ int main(void)
 	        TEST(1, CGROUP_KILL, kills_whatever_forks_v1),
 	        TEST(2, CGROUP_KILL, kills_whatever_forks_v2),
 	        TEST(1, CGROUP_DEVICES, devices_v1),
+	        TEST(1, CGROUP_DEVICES, instances_v1),
 	        TEST(2, CGROUP_DEVICES, devices_v2),
+	        TEST(2, CGROUP_DEVICES, instances_v2),
 	        TEST(2, CGROUP_KILL, born_in_v2),
 	        TEST(0, CGROUP_KILL, numbers),
 	        TEST(0, CGROUP_KILL, a_part_of_a_group_is_removed),

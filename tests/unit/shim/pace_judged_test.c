@@ -38,9 +38,9 @@ static void share(enum model_load load, uint64_t ns, unsigned weight, uint64_t s
 
 	model_proc(m, a, 0, load, ns);
 	model_proc(m, b, 0, load, ns);
-	model_run(m, 7 * S);
+	model_run(m, 5 * S);
 	e1 = model_error(m, a, weight / 1000.0, 1000, 2000, NULL);
-	sum = sum_of(m, 2, 2000, 7000) / (load == LOAD_TRAIN ? 0.986 : 1);
+	sum = sum_of(m, 2, 2000, 5000) / (load == LOAD_TRAIN ? 0.986 : 1);
 	if (e1 >= 2 || sum < 96)
 		fail_msg("load %d of %u us at %u, seed %u: e1 %.2f, sum %.2f", load,
 		        (unsigned)(ns / US), weight, (unsigned)seed, e1, sum);
@@ -246,6 +246,25 @@ static void test_the_agent_is_killed(void **state)
 	}
 }
 
+/* Whose lines nobody reads does not wait for what never comes; the others take turns. */
+static void test_a_tenant_without_a_seat(void **state)
+{
+	struct model *m = model_judged(1);
+	unsigned a = model_tenant(m, 500, 1000, 0), b = model_tenant(m, 250, 1000, 0),
+	         c = model_tenant(m, 250, 1000, 0);
+
+	model_proc(m, a, 0, LOAD_KERNELS, 100 * US);
+	model_proc(m, b, 0, LOAD_KERNELS, 100 * US);
+	model_proc(m, c, 0, LOAD_KERNELS, 100 * US);
+	model_run(m, 2 * S);
+	model_unseat(m, c);
+	model_run(m, 5 * S);
+	assert_in_range(model_gap_ms(m, c, 0, 1900, 5000), 0, 40);
+	assert_true(model_busy_ms(m, c, 0, 3000, 5000) / 20 > 30);
+	assert_true(model_busy_ms(m, a, 0, 3000, 5000) > 1.5 * model_busy_ms(m, b, 0, 3000, 5000));
+	model_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -259,6 +278,7 @@ int main(void)
 	        cmocka_unit_test(test_a_tenant_is_stopped),
 	        cmocka_unit_test(test_a_tenant_is_killed),
 	        cmocka_unit_test(test_the_agent_is_killed),
+	        cmocka_unit_test(test_a_tenant_without_a_seat),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,8 @@ void model_stop(struct model *m, unsigned proc, bool is_stopped);
 
 /* Of is_judged: the agent is killed, or there is another one; it knows nothing but the pages. */
 void model_judge_absent(struct model *m, bool is_absent);
+/* It reads a tenant's lines no more. */
+void model_unseat(struct model *m, unsigned tenant);
 /* How often it was awake. */
 uint64_t model_judge_looks(const struct model *m);
 /* A tenant's own page. */

@@ -105,10 +105,19 @@ void model_judge_absent(struct model *m, bool is_absent)
 		g->is_absent = is_absent;
 		if (is_absent)
 			judge_done(&g->judge);
+		/* Killed, it has told nobody. */
+		for (unsigned t = 0; is_absent && t < m->n_tenants; t++)
+			g->page.tenants[t].flags |= PACE_SEATED;
 		judge_schedule(m, g, PACE_NEVER);
 		if (!is_absent)
 			begin(m, g);
 	}
+}
+
+void model_unseat(struct model *m, unsigned tenant)
+{
+	for (unsigned g = 0; g < MODEL_GPUS; g++)
+		judge_unseat(&m->gpus[g].judge, tenant);
 }
 
 struct pace_page *model_own(struct model *m, unsigned tenant, unsigned gpu)

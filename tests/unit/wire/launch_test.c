@@ -62,7 +62,11 @@ static struct launch full(void)
 	l.hold_devices = true;
 	l.minors[0] = 1;
 	l.minors[LAUNCH_MINORS / 64 - 1] = 1ull << 63;
+	l.caps_major = 237;
+	l.caps[LAUNCH_CAPS / 64 - 1] = 1ull << 63;
 	l.group_parent = "/jobs";
+	l.gpu_limits = "nvidia/0000:3b:00.0/vidmem 1024\n";
+	l.by_mps = true;
 	l.cpus[LAUNCH_CPUS / 64 - 1] = 1ull << 63;
 	return l;
 }
@@ -101,10 +105,14 @@ static void check_same(const struct launch *got, const struct launch *want)
 	}
 	assert_memory_equal(g.cpus, w.cpus, sizeof(w.cpus));
 	assert_memory_equal(g.minors, w.minors, sizeof(w.minors));
+	assert_int_equal(g.caps_major, w.caps_major);
+	assert_memory_equal(g.caps, w.caps, sizeof(w.caps));
 	assert_true(g.mem_bytes == w.mem_bytes && g.max_processes == w.max_processes);
 	assert_true(g.cpu_weight == w.cpu_weight && g.cpu_max_milli == w.cpu_max_milli);
 	assert_true(g.io_weight == w.io_weight && g.hold_devices == w.hold_devices);
 	assert_string_equal(g.group_parent, w.group_parent);
+	assert_string_equal(g.gpu_limits, w.gpu_limits);
+	assert_true(g.by_mps);
 	assert_int_equal(g.kind, w.kind);
 	assert_true(g.job == w.job && g.task == w.task && g.attempt == w.attempt);
 	assert_true(g.epoch == w.epoch && g.again == w.again && g.console_id == w.console_id);

@@ -1,0 +1,1 @@
+mps.bats
