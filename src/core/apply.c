@@ -85,6 +85,7 @@ int core_apply(struct world *w, const struct event *e, struct now now, struct ef
 	struct applied out = {0};
 	int rc = dispatch(&a, e, &out, err);
 
+	w->n_events++;
 	if (rc == 0) {
 		apply__recheck_dependents(&a);
 		*ret_applied = out;

@@ -122,6 +122,7 @@ struct world {
 	struct node_list nodes;
 	uint32_t n_nodes;
 	uint64_t node_changes; /* counts up */
+	uint64_t n_events;     /* counts up with every event: the same number is the same world */
 	struct blob *blobs, *blobs_by_num;
 	TAILQ_HEAD(token_list, token) tokens;
 	struct dep_list *deps;

@@ -47,32 +47,42 @@ static bool has_more(const struct cursor *c)
 	return c->pos < j->array->n && c->started < array_places(j);
 }
 
-static void advance(struct cursor *c)
+/* On to a job of which something may start, and which no guest stands for. */
+static void skip(struct cursor *c, const struct guest *g)
+{
+	while (c->job && (!has_more(c) || (g && c->job == g->instead_of)))
+		enter_job(c, RB_NEXT(job_order, &c->class->ready, c->job));
+}
+
+static void advance(struct cursor *c, const struct guest *g)
 {
 	c->started++;
 	if (c->job->is_array)
 		c->pos = array_next(c->job->array, c->pos + 1);
-	while (c->job && !has_more(c))
-		enter_job(c, RB_NEXT(job_order, &c->class->ready, c->job));
+	skip(c, g);
 }
 
-static void gather(const struct world *w, struct cursors *set, struct cursor *pool)
+static void gather(const struct world *w, struct guest *g, struct cursors *set, struct cursor *pool)
 {
 	struct sched_class *c, *next;
 
+	if (g) {
+		pool->class = &g->class;
+		pool->job = &g->job;
+		RB_INSERT(cursors, set, pool++);
+	}
 	HASH_ITER (hh, w->classes, c, next) {
 		if (c->shape.queue->paused || RB_EMPTY(&c->ready))
 			continue;
 		pool->class = c;
 		enter_job(pool, RB_MIN(job_order, &c->ready));
-		while (pool->job && !has_more(pool))
-			enter_job(pool, RB_NEXT(job_order, &c->ready, pool->job));
+		skip(pool, g);
 		if (pool->job)
 			RB_INSERT(cursors, set, pool++);
 	}
 }
 
-static struct sched_head *find_head(struct sched *s, const struct queue *q)
+const struct sched_head *sched__find_head(const struct sched *s, const struct queue *q)
 {
 	for (uint32_t i = 0; i < s->n_heads; i++)
 		if (s->heads[i].queue == q)
@@ -80,24 +90,20 @@ static struct sched_head *find_head(struct sched *s, const struct queue *q)
 	return NULL;
 }
 
-/* Nothing of a strict queue passes its head. */
-static bool is_blocked(struct sched *s, const struct queue *q)
+bool sched__is_blocked(const struct sched *s, const struct queue *q)
 {
-	return q->strict && find_head(s, q) != NULL;
+	return q->strict && sched__find_head(s, q) != NULL;
 }
 
-/* The first of its queue that has to wait is the one that nobody delays; what could never fit is not. */
-static void note_head(
-        struct sched *s, const struct cursor *c, const struct need *need, int64_t now_ms)
+void sched__note_head(struct sched *s, const struct queue *q, const struct job *j, uint64_t pos,
+        const struct need *need, int64_t now_ms)
 {
-	const struct queue *q = c->class->shape.queue;
-	int64_t until_ms =
-	        q->patience_ms ? c->job->submitted_ms + (int64_t)q->patience_ms : INT64_MAX;
-	struct sched_head h = {.queue = q, .id = c->job->id, .pos = c->pos};
+	int64_t until_ms = q->patience_ms ? j->submitted_ms + (int64_t)q->patience_ms : INT64_MAX;
+	struct sched_head h = {.queue = q, .id = j->id, .pos = pos};
 	struct reservation at;
 	bool is_patient = now_ms < until_ms;
 
-	if (find_head(s, q) || !room_reserve(s->room, need, is_patient, &at))
+	if (sched__find_head(s, q) || !room_reserve(s->room, need, is_patient, &at))
 		return;
 	h.node = at.node;
 	h.at_ms = at.at_ms;
@@ -107,40 +113,52 @@ static void note_head(
 	s->heads[s->n_heads++] = h;
 }
 
-void sched_plan_make(
-        struct sched *s, const struct world *w, int64_t now_ms, size_t max, struct sched_plan *plan)
+bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t max,
+        struct guest *g, struct sched_plan *plan)
 {
 	struct cursors set = RB_INITIALIZER(&set);
-	struct cursor *pool = mem_zalloc((HASH_COUNT(w->classes) + 1) * sizeof(*pool));
+	struct cursor *pool = mem_zalloc((HASH_COUNT(w->classes) + 2) * sizeof(*pool));
 	struct cursor *c;
+	bool is_at_guest = false;
 
 	plan->n = 0;
 	s->n_heads = 0;
+	s->is_asked = false;
 	room_sync(s->room, w, now_ms);
-	gather(w, &set, pool);
+	gather(w, g, &set, pool);
 	while (plan->n < max && (c = RB_MIN(cursors, &set)) != NULL) {
 		const struct sched_shape *shape = &c->class->shape;
-		struct need need = {.gpu = &shape->gpu,
-		        .cpus = shape->cpus,
-		        .mem_bytes = shape->mem_bytes,
-		        .time_limit_ms = shape->time_limit_ms};
+		struct need need = need_of_shape(shape);
+		is_at_guest = g && c->job == &g->job;
+		if (is_at_guest)
+			break;
 		RB_REMOVE(cursors, &set, c);
 		MEM_GROW(plan->v, plan->n, plan->cap);
-		if (is_blocked(s, shape->queue))
+		if (sched__is_blocked(s, shape->queue))
 			continue;
 		if (!room_fit(s->room, &need, &plan->v[plan->n])) {
-			note_head(s, c, &need, now_ms);
+			sched__note_head(s, shape->queue, c->job, c->pos, &need, now_ms);
 			continue;
 		}
 		room_take(s->room, &need, &plan->v[plan->n]);
 		plan->v[plan->n].id = c->job->id;
 		plan->v[plan->n].pos = c->pos;
 		plan->n++;
-		advance(c);
+		advance(c, g);
 		if (c->job)
 			RB_INSERT(cursors, &set, c);
 	}
 	free(pool);
+	return is_at_guest;
+}
+
+void sched_plan_make(
+        struct sched *s, const struct world *w, int64_t now_ms, size_t max, struct sched_plan *plan)
+{
+	sched__plan(s, w, now_ms, max, NULL, plan);
+	s->next_ms = INT64_MAX;
+	for (uint32_t i = 0; i < s->n_heads; i++)
+		s->next_ms = MIN(s->next_ms, s->heads[i].patient_until_ms);
 }
 
 void sched_plan_done(struct sched_plan *plan)
@@ -157,9 +175,5 @@ size_t sched_heads(const struct sched *s, const struct sched_head **ret)
 
 int64_t sched_next_ms(const struct sched *s)
 {
-	int64_t next = INT64_MAX;
-
-	for (uint32_t i = 0; i < s->n_heads; i++)
-		next = MIN(next, s->heads[i].patient_until_ms);
-	return next;
+	return s->next_ms;
 }

@@ -181,9 +181,9 @@ static int64_t end_of(const struct room *r, const struct need *need)
 }
 
 /* Whether somebody who ends then may still be there when what is kept free must be. */
-static bool may_stay(const struct slot *v, int64_t end_ms)
+static bool may_stay(int64_t kept_at_ms, int64_t end_ms)
 {
-	return v->kept_at_ms == ROOM_NEVER || end_ms > v->kept_at_ms;
+	return kept_at_ms == ROOM_NEVER || end_ms > kept_at_ms;
 }
 
 struct asker {
@@ -197,27 +197,69 @@ static bool may_sit(void *data, uint32_t node)
 	const struct seat *seat = &a->room->seats[node];
 	const struct slot *v = &a->room->slots[seat->slot];
 
-	return v->kept == PLACE_NONE || seat->is_kept == may_stay(v, a->end_ms);
+	return v->kept == PLACE_NONE || seat->is_kept == may_stay(v->kept_at_ms, a->end_ms);
+}
+
+static bool is_real(void *data, uint32_t node)
+{
+	const struct room *r = data;
+
+	return !r->seats[node].is_kept;
+}
+
+static void fill_in(const struct room *r, const struct need *need, const struct place_found *at,
+        struct placement *ret)
+{
+	const struct slot *v = &r->slots[r->seats[at->node].slot];
+
+	ret->node = v->num;
+	ret->n_slices = at->n_devices;
+	for (uint32_t i = 0; i < at->n_devices; i++) {
+		BUG_IF(!slice_resolve(
+		        need->gpu, &v->node->devices[at->devices[i]], &ret->slices[i]));
+		ret->slices[i].device = at->devices[i];
+	}
+	choose_cpus(v, need->cpus, ret);
 }
 
 bool room_fit(struct room *r, const struct need *need, struct placement *ret)
 {
 	struct asker asker = {r, end_of(r, need)};
 	struct place_found at;
-	const struct slot *v;
 
 	if (!place_find(r->place, room__type(r, need), r->n_kept ? may_sit : NULL, &asker, &at))
 		return false;
-	v = &r->slots[r->seats[at.node].slot];
-	ret->node = v->num;
-	ret->n_slices = at.n_devices;
-	for (uint32_t i = 0; i < at.n_devices; i++) {
-		BUG_IF(!slice_resolve(
-		        need->gpu, &v->node->devices[at.devices[i]], &ret->slices[i]));
-		ret->slices[i].device = at.devices[i];
-	}
-	choose_cpus(v, need->cpus, ret);
+	fill_in(r, need, &at, ret);
 	return true;
+}
+
+bool room_fit_unkept(struct room *r, const struct need *need, struct placement *ret)
+{
+	struct place_found at;
+
+	if (!place_find(r->place, room__type(r, need), r->n_kept ? is_real : NULL, r, &at))
+		return false;
+	fill_in(r, need, &at, ret);
+	return true;
+}
+
+bool room_look(const struct room *r, uint32_t i, struct room_view *ret)
+{
+	const struct slot *v = &r->slots[i];
+
+	if (i >= r->n_slots)
+		return false;
+	ret->node = v->node;
+	ret->now = place_look(r->place, v->seat);
+	ret->beside = v->kept == PLACE_NONE ? NULL : place_look(r->place, v->kept);
+	ret->kept_at_ms = v->kept_at_ms;
+	return true;
+}
+
+const struct place_room *room_view_for(
+        const struct room *r, const struct room_view *v, const struct need *need)
+{
+	return v->beside && may_stay(v->kept_at_ms, end_of(r, need)) ? v->beside : v->now;
 }
 
 static uint32_t find_slot(const struct room *r, uint64_t num)
@@ -248,7 +290,7 @@ void room_take(struct room *r, const struct need *need, const struct placement *
 	}
 	at.node = v->seat;
 	place_take(r->place, type, &at);
-	if (v->kept != PLACE_NONE && may_stay(v, end_of(r, need))) {
+	if (v->kept != PLACE_NONE && may_stay(v->kept_at_ms, end_of(r, need))) {
 		at.node = v->kept;
 		place_take(r->place, type, &at);
 	} else if (v->kept != PLACE_NONE) {

@@ -50,3 +50,18 @@ struct reservation {
 };
 bool room_reserve(
         struct room *r, const struct need *need, bool is_patient, struct reservation *ret);
+
+/* Queries */
+/* As if nothing were kept free for anybody. */
+bool room_fit_unkept(struct room *r, const struct need *need, struct placement *ret);
+/* The i-th node as it is after what was taken; valid until the next command. False: there are no more. */
+struct room_view {
+	const struct node *node;
+	const struct place_room *now;
+	const struct place_room *beside; /* what a kept place leaves; NULL: none is kept there */
+	int64_t kept_at_ms;              /* whoever is gone by then may have what is there now */
+};
+bool room_look(const struct room *r, uint32_t i, struct room_view *ret);
+/* What of the node this request may have. */
+const struct place_room *room_view_for(
+        const struct room *r, const struct room_view *v, const struct need *need);

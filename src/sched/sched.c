@@ -12,6 +12,7 @@ struct sched *sched_new(const char *policy)
 		return NULL;
 	s = mem_zalloc(sizeof(*s));
 	s->room = room;
+	s->next_ms = INT64_MAX;
 	return s;
 }
 
@@ -20,12 +21,14 @@ void sched_free(struct sched *s)
 	if (!s)
 		return;
 	room_free(s->room);
+	sched_plan_done(&s->asked);
 	free(s->heads);
 	free(s);
 }
 
 void sched_learn(struct sched *s, const struct world *w)
 {
+	s->is_asked = false;
 	room_sync(s->room, w, 0);
 	room_learn(s->room, w);
 }
@@ -35,6 +38,7 @@ bool sched_fit_request(struct sched *s, const struct world *w, int64_t now_ms,
 {
 	struct need need = need_of(r);
 
+	s->is_asked = false;
 	room_sync(s->room, w, now_ms);
 	return room_fit(s->room, &need, ret);
 }

@@ -3,9 +3,45 @@
 
 #include "sched/room.h"
 #include "sched/sched.h"
+#include "core/world.h"
 
 struct sched {
 	struct room *room;
 	struct sched_head *heads; /* of the last plan */
 	uint32_t n_heads, cap_heads;
+	int64_t next_ms; /* of the last plan that was made to be carried out */
+	/* The plan that questions are answered by, of the world as it was then; see sched__ask(). */
+	struct sched_plan asked;
+	bool is_asked;
+	const struct world *asked_world;
+	uint64_t asked_events;
+	int64_t asked_ms;
 };
+
+/*
+ * Somebody who is asked about alone: a job of the world as it is or as it could be asked for, or one that is not there yet.
+ * The plan goes as far as its place in the order and leaves the room as it is found there.
+ */
+struct guest {
+	struct sched_class class; /* of its own, with nobody ready */
+	struct job job;
+	const struct job *instead_of; /* NULL: of none */
+};
+
+static inline struct need need_of_shape(const struct sched_shape *shape)
+{
+	return (struct need){.gpu = &shape->gpu,
+	        .cpus = shape->cpus,
+	        .mem_bytes = shape->mem_bytes,
+	        .time_limit_ms = shape->time_limit_ms};
+}
+
+/* plan.c. True: it ended at the guest's place, and not at max before. */
+bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t max,
+        struct guest *g, struct sched_plan *plan);
+const struct sched_head *sched__find_head(const struct sched *s, const struct queue *q);
+/* Nothing of a strict queue passes its head. */
+bool sched__is_blocked(const struct sched *s, const struct queue *q);
+/* The first of its queue that has to wait is the one that nobody delays; what could never fit is not. */
+void sched__note_head(struct sched *s, const struct queue *q, const struct job *j, uint64_t pos,
+        const struct need *need, int64_t now_ms);
