@@ -21,29 +21,32 @@ bool node_could(const struct node *n, const struct need *need)
 }
 
 /* Of one device; told for the one with most free memory. */
-static void lack_of_fraction(const struct node *n, const struct need *need, char *out, size_t size)
+static bool lack_of_fraction(const struct node *n, const struct place_room *free,
+        const struct need *need, char *out, size_t size)
 {
-	const struct device *best = NULL;
+	const struct place_device *best = NULL;
 	struct slice want = {0}, s;
 	bool has_share = false;
 	char a[24], b[24];
 
-	for (uint32_t i = 0; i < n->n_devices; i++) {
-		const struct device *d = &n->devices[i];
-		if (!device_is_usable(d) || !slice_resolve(need->gpu, d, &s))
+	for (uint32_t i = 0; i < free->n_devices; i++) {
+		const struct place_device *d = &free->devices[i];
+		if (d->kind == PLACE_NONE || !slice_resolve(need->gpu, &n->devices[i], &s))
 			continue;
-		has_share = has_share || s.share_milli <= device_free_milli(d);
-		if (!best || device_free_bytes(d) > device_free_bytes(best)) {
+		if (s.share_milli <= d->free_milli && s.mem_bytes <= d->free_bytes)
+			return false;
+		has_share = has_share || s.share_milli <= d->free_milli;
+		if (!best || d->free_bytes > best->free_bytes) {
 			best = d;
 			want = s;
 		}
 	}
 	if (!best)
 		snprintf(out, size, "no usable device on %s", n->name);
-	else if (want.mem_bytes > device_free_bytes(best))
+	else if (want.mem_bytes > best->free_bytes)
 		snprintf(out, size, "needs %s on one device; %s has at most %s free on one",
 		        num_format_size(want.mem_bytes, a), n->name,
-		        num_format_size(device_free_bytes(best), b));
+		        num_format_size(best->free_bytes, b));
 	else if (!has_share)
 		snprintf(out, size,
 		        "needs %u/1000 of the compute of one device; none on %s has so much free",
@@ -52,10 +55,12 @@ static void lack_of_fraction(const struct node *n, const struct need *need, char
 		snprintf(out, size,
 		        "needs %s and %u/1000 of the compute of one device; none on %s has both free",
 		        num_format_size(want.mem_bytes, a), want.share_milli, n->name);
+	return true;
 }
 
 /* Whole devices of the kind that is asked for. */
-static void lack_of_whole(const struct node *n, const struct gpu_ask *g, char *out, size_t size)
+static bool lack_of_whole(const struct node *n, const struct place_room *free,
+        const struct gpu_ask *g, char *out, size_t size)
 {
 	uint32_t whole = 0, all = 0;
 	struct slice s;
@@ -65,27 +70,70 @@ static void lack_of_whole(const struct node *n, const struct gpu_ask *g, char *o
 		if (d->absent || !slice_resolve(g, d, &s))
 			continue;
 		all++;
-		whole += device_is_usable(d) && !d->n_slices && !d->info.withheld_bytes;
+		whole += free->devices[i].kind != PLACE_NONE && free->devices[i].is_whole;
 	}
 	snprintf(out, size, "needs %u whole device%s; %s has %u of %u free", g->count,
 	        g->count == 1 ? "" : "s", n->name, whole, all);
+	return whole < g->count;
 }
 
-void node_lack(const struct node *n, const struct need *need, char *out, size_t size)
+static bool lack_of_devices(const struct node *n, const struct place_room *free,
+        const struct need *need, char *out, size_t size)
 {
-	char a[24], b[24];
+	if (!gpu_ask_any(need->gpu))
+		return false;
+	return need->gpu->count ? lack_of_whole(n, free, need->gpu, out, size)
+	                        : lack_of_fraction(n, free, need, out, size);
+}
 
-	if (need->cpus && n->n_cpus_used + need->cpus > n->n_cpus) {
-		snprintf(out, size, "needs %u CPU%s; %s has %u of %u free", need->cpus,
-		        need->cpus == 1 ? "" : "s", n->name,
-		        n->n_cpus - MIN(n->n_cpus, n->n_cpus_used), n->n_cpus);
-	} else if (need->mem_bytes && n->mem_used + need->mem_bytes > n->mem_bytes) {
-		snprintf(out, size, "needs %s of memory; %s has %s free",
+bool node_lack(const struct node *n, const struct place_room *free, const struct need *need,
+        char *out, size_t size)
+{
+	uint32_t cpus = free->free_cpu_milli / 1000;
+	char a[24], b[24], devices[160] = "";
+	size_t len = 0;
+
+	out[0] = '\0';
+#define SAY(...) (len += len < size ? (size_t)snprintf(out + len, size - len, __VA_ARGS__) : 0)
+	if (need->cpus > cpus)
+		SAY("needs %u CPU%s; %s has %u of %u free", need->cpus, need->cpus == 1 ? "" : "s",
+		        n->name, cpus, n->n_cpus);
+	if (need->mem_bytes > free->free_mem_bytes)
+		SAY("%sneeds %s of memory; %s has %s free", len ? "; " : "",
 		        num_format_size(need->mem_bytes, a), n->name,
-		        num_format_size(n->mem_bytes - MIN(n->mem_used, n->mem_bytes), b));
-	} else if (need->gpu->count) {
-		lack_of_whole(n, need->gpu, out, size);
-	} else {
-		lack_of_fraction(n, need, out, size);
+		        num_format_size(free->free_mem_bytes, b));
+	if (lack_of_devices(n, free, need, devices, sizeof(devices)))
+		SAY("%s%s", len ? "; " : "", devices);
+#undef SAY
+	return len > 0;
+}
+
+bool node_is_fragmented(const struct node *n, const struct place_room *free,
+        const struct need *need, char *out, size_t size)
+{
+	uint64_t bytes = 0;
+	uint32_t milli = 0, holders = 0;
+	bool is_enough = false;
+	struct slice s;
+	char mem[24], share[16];
+
+	if (need->gpu->count || !gpu_ask_any(need->gpu))
+		return false;
+	for (uint32_t i = 0; i < free->n_devices; i++) {
+		const struct place_device *d = &free->devices[i];
+		if (d->kind == PLACE_NONE || !slice_resolve(need->gpu, &n->devices[i], &s))
+			continue;
+		if (s.share_milli <= d->free_milli && s.mem_bytes <= d->free_bytes)
+			return false;
+		bytes += d->free_bytes;
+		milli += d->free_milli;
+		holders += d->free_bytes && d->free_milli;
+		is_enough = bytes >= s.mem_bytes && milli >= s.share_milli;
 	}
+	if (!is_enough)
+		return false;
+	snprintf(out, size,
+	        "%s has %s and %s of a device's compute free over %u devices; a fraction lies on one",
+	        n->name, num_format_size(bytes, mem), num_format_milli(milli, share), holders);
+	return true;
 }

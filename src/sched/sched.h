@@ -54,7 +54,7 @@ struct sched_reason {
 	enum reason code;
 	char text[240];
 };
-#define SCHED_REASONS_MAX 4
+#define SCHED_REASONS_MAX 10
 /* Why a job waits, most important first; 0 when it does not wait. */
 size_t sched_reasons(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
         struct sched_reason out[SCHED_REASONS_MAX]);

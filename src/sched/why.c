@@ -1,227 +1,283 @@
-/* Why a job waits, or can never run: the same questions as the plan's, answered in words. */
+/*
+ * DESIGN. Why a job waits is read off a plan: `sched_reasons` off one that is made once for the world as it is, however many
+ * jobs are asked about; `sched_why` off one that ends at the job's own place, where the room is exactly what the job finds.
+ */
 #include "sched/lack.h"
-#include "sched/sched.h"
+#include "sched/sched_priv.h"
+#include "base/mem.h"
 #include "base/num.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-struct size {
-	uint32_t devices, cpus;
-	uint64_t device_bytes, mem_bytes;
-	const struct device *big; /* the device with most memory */
+#define ASK_MAX    1000 /* placements of a plan that is made to answer questions */
+#define ASK_AGE_MS 1000 /* it holds so long, if nothing happens */
+#define DEPS_MAX   3    /* told one by one */
+
+struct asking {
+	struct sched *s;
+	const struct world *w;
+	int64_t now_ms;
+	const struct job *job;
+	struct need need;
+	const struct queue *queue;
+	bool starts; /* in the plan */
+	struct sched_reason *out;
+	size_t n;
 };
 
-static struct size size_of(const struct node *n)
+/* Impossible, over a limit, kept back, waiting for room, starting. */
+static unsigned rank_of(enum reason r)
 {
-	struct size s = {.cpus = n->n_cpus, .mem_bytes = n->mem_bytes};
-
-	for (uint32_t i = 0; i < n->n_devices; i++) {
-		const struct device *d = &n->devices[i];
-		if (d->absent)
-			continue;
-		s.devices++;
-		if (!s.big || d->info.mem_bytes > s.device_bytes) {
-			s.big = d;
-			s.device_bytes = d->info.mem_bytes;
-		}
-	}
-	return s;
-}
-
-static int cmp_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? -1 : a > b;
-}
-
-/* By what was asked for: whole devices, a part of one, or neither. */
-static bool is_larger(const struct need *need, const struct size *a, const struct size *b)
-{
-	int by_devices = cmp_u64(a->devices, b->devices);
-	int by_device = cmp_u64(a->device_bytes, b->device_bytes);
-	int by_cpus = cmp_u64(a->cpus, b->cpus), by_mem = cmp_u64(a->mem_bytes, b->mem_bytes);
-
-	if (need->gpu->count && by_devices)
-		return by_devices > 0;
-	if (gpu_ask_any(need->gpu) && by_device)
-		return by_device > 0;
-	if (gpu_ask_any(need->gpu) && by_devices)
-		return by_devices > 0;
-	return by_cpus ? by_cpus > 0 : by_mem > 0;
-}
-
-static const struct node *largest_node(const struct world *w, const struct need *need)
-{
-	const struct node *n, *best = NULL;
-	struct size best_size = {0};
-
-	TAILQ_FOREACH (n, &w->nodes, link) {
-		struct size s = size_of(n);
-		if (best && !is_larger(need, &s, &best_size))
-			continue;
-		best = n;
-		best_size = s;
-	}
-	return best;
-}
-
-static void describe_node(const struct node *n, char *out, size_t size)
-{
-	struct size s = size_of(n);
-	char mem[24], host[24];
-
-	if (!s.big)
-		snprintf(out, size, "%s with no device, %u CPU%s and %s", n->name, n->n_cpus,
-		        n->n_cpus == 1 ? "" : "s", num_format_size(n->mem_bytes, host));
-	else
-		snprintf(out, size, "%s with %u device%s (%s, %s), %u CPU%s and %s", n->name,
-		        s.devices, s.devices == 1 ? "" : "s", s.big->info.model,
-		        num_format_size(s.big->info.mem_bytes, mem), n->n_cpus,
-		        n->n_cpus == 1 ? "" : "s", num_format_size(n->mem_bytes, host));
-}
-
-static void describe_ask(const struct need *need, char *out, size_t size)
-{
-	const struct gpu_ask *g = need->gpu;
-	char a[24] = "", m[16];
-	size_t n = 0;
-
-#define SAY(...) (n += n < size ? (size_t)snprintf(out + n, size - n, __VA_ARGS__) : 0)
-	out[0] = '\0';
-	if (g->count)
-		SAY("%u device%s", g->count, g->count == 1 ? "" : "s");
-	else if (g->milli)
-		SAY("%s of a device", num_format_milli(g->milli, m));
-	else if (g->fgpu_milli)
-		SAY("%u.%03u fGPU", g->fgpu_milli / 1000, g->fgpu_milli % 1000);
-	if (g->mem_bytes)
-		SAY("%s%s of device memory", n ? ", " : "", num_format_size(g->mem_bytes, a));
-	if (g->share_milli)
-		SAY("%s%u/1000 of its compute", n ? ", " : "", g->share_milli);
-	if (g->model)
-		SAY("%smodel '%s'", n ? ", " : "", g->model);
-	if (g->cc_min)
-		SAY("%scompute capability %u.%u", n ? ", " : "", g->cc_min / 10, g->cc_min % 10);
-	SAY("%s%u CPU%s", n ? ", " : "", need->cpus, need->cpus == 1 ? "" : "s");
-	if (need->mem_bytes)
-		SAY(", %s of memory", num_format_size(need->mem_bytes, a));
-#undef SAY
-}
-
-int sched_check_possible(const struct world *w, const struct request *r, struct err *err)
-{
-	struct need need = need_of(r);
-	const struct node *n, *big = largest_node(w, &need);
-	char ask[160], has[200];
-	int rc;
-
-	if (!big)
+	switch (r) {
+	case REASON_IMPOSSIBLE:
 		return 0;
-	TAILQ_FOREACH (n, &w->nodes, link)
-		if (node_could(n, &need))
-			return 0;
-	describe_ask(&need, ask, sizeof(ask));
-	describe_node(big, has, sizeof(has));
-	rc = err_set(
-	        err, ERR_IMPOSSIBLE, "no node could ever satisfy %s; the largest is %s", ask, has);
-	return rc ? err_hint(err, "ask for less, or see what is there: berth nodes; berth gpus")
-	          : rc;
+	case REASON_ARRAY_THROTTLE:
+		return 1;
+	case REASON_HELD:
+	case REASON_DEPENDENCY:
+	case REASON_QUEUE_PAUSED:
+	case REASON_NO_DISK:
+	case REASON_BACKOFF:
+		return 2;
+	case REASON_STARTING:
+		return 4;
+	default:
+		return 3;
+	}
 }
 
-static void say(struct sched_reason *out, enum reason code, const char *text)
+static void say(struct asking *a, enum reason code, const char *text)
 {
-	out->code = code;
-	snprintf(out->text, sizeof(out->text), "%s", text ? text : reason_text(code));
+	size_t at = a->n;
+
+	if (a->n == SCHED_REASONS_MAX)
+		return;
+	for (; at && rank_of(a->out[at - 1].code) > rank_of(code); at--)
+		a->out[at] = a->out[at - 1];
+	a->out[at].code = code;
+	snprintf(a->out[at].text, sizeof(a->out[at].text), "%s", text ? text : reason_text(code));
+	a->n++;
 }
 
-static void say_dependency(const struct job *j, struct sched_reason *out)
+static void say_dependencies(struct asking *a)
 {
 	static const char *const until[] = {"has started", "has ended", "has completed"};
+	const struct job *j = a->job->parent ? a->job->parent : a->job;
 	char id[48], text[200];
+	uint32_t unmet = 0;
 
-	for (uint32_t i = 0; i < j->req->n_deps; i++) {
-		if (j->dep_met[i])
+	for (uint32_t i = 0; j->dep_met && i < j->req->n_deps; i++) {
+		if (j->dep_met[i] || ++unmet > DEPS_MAX)
 			continue;
 		snprintf(text, sizeof(text), "waits until job %s %s",
 		        job_id_format(j->req->deps[i].on, id), until[j->req->deps[i].kind]);
-		say(out, REASON_DEPENDENCY, text);
-		return;
+		say(a, REASON_DEPENDENCY, text);
+	}
+	if (unmet > DEPS_MAX) {
+		snprintf(text, sizeof(text), "and for %u jobs more", unmet - DEPS_MAX);
+		say(a, REASON_DEPENDENCY, text);
 	}
 }
 
-/* Ready, but not started: no node, no room, or not its turn. */
-static void say_room(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
-        struct sched_reason *out)
+/* What keeps it back, whatever room there is. */
+static void say_kept_back(struct asking *a)
 {
-	const struct need need = need_of(j->req);
-	const struct node *n, *able = NULL, *drained = NULL;
-	struct placement p;
-	bool any = false;
-	char text[200];
+	const struct job *j = a->job, *array = j->parent ? j->parent : j;
+	char text[160], when[32];
 
-	TAILQ_FOREACH (n, &w->nodes, link) {
+	if (j->held || array->held)
+		say(a, REASON_HELD, NULL);
+	say_dependencies(a);
+	if (j->wait == WAIT_BACKOFF) {
+		snprintf(text, sizeof(text), "attempt %u begins not before %s", j->n_attempts + 1,
+		        num_format_time(j->not_before_ms, when));
+		if (j->reason == REASON_NO_DISK)
+			say(a, REASON_NO_DISK, j->transitions[j->n_transitions - 1].text);
+		say(a, REASON_BACKOFF, text);
+	}
+	if (j->wait == WAIT_THROTTLE) {
+		snprintf(text, sizeof(text), "its array runs at most %u tasks at once",
+		        array->req->throttle);
+		say(a, REASON_ARRAY_THROTTLE, text);
+	}
+	if (a->queue->paused)
+		say(a, REASON_QUEUE_PAUSED, NULL);
+}
+
+static const char *node_name(const struct world *w, uint64_t num)
+{
+	const struct node *n = world_find_node_num(w, num);
+
+	return n ? n->name : "a node";
+}
+
+/* Who goes first, and what is kept free for it. */
+static void say_order(struct asking *a, const struct sched_head *h, bool is_strict)
+{
+	char id[48], when[32], text[240];
+
+	job_id_format(h->id, id);
+	if (is_strict)
+		snprintf(text, sizeof(text), "queue '%s' is strict and job %s is before it",
+		        a->queue->name, id);
+	else if (h->at_ms == ROOM_NEVER)
+		snprintf(text, sizeof(text), "job %s goes first: %s is kept free for it", id,
+		        node_name(a->w, h->node));
+	else
+		snprintf(text, sizeof(text), "job %s goes first: its place on %s is kept from %s",
+		        id, node_name(a->w, h->node), num_format_time(h->at_ms, when));
+	say(a, REASON_ORDER, text);
+}
+
+/* Of the first of its queue: when its turn comes, as far as anything says. */
+static void add_turn(const struct asking *a, const struct sched_head *h, char *text, size_t size)
+{
+	const char *name = node_name(a->w, h->node);
+	size_t n = strlen(text);
+	char when[32];
+
+	if (h->is_kept && h->at_ms != ROOM_NEVER)
+		snprintf(text + n, size - n, "; its place on %s is kept from %s", name,
+		        num_format_time(h->at_ms, when));
+	else if (h->is_kept)
+		snprintf(text + n, size - n, "; %s is kept free for it", name);
+	else if (h->patient_until_ms != INT64_MAX)
+		snprintf(text + n, size - n, "; from %s on %s is kept free for it",
+		        num_format_time(h->patient_until_ms, when), name);
+}
+
+static bool is_head(const struct asking *a, const struct sched_head *h)
+{
+	return h && job_id_eq(h->id, a->job->parent ? a->job->parent->id : a->job->id);
+}
+
+static const struct sched_head *head_on(const struct sched *s, uint64_t node)
+{
+	for (uint32_t i = 0; i < s->n_heads; i++)
+		if (s->heads[i].is_kept && s->heads[i].node == node)
+			return &s->heads[i];
+	return NULL;
+}
+
+static void say_no_room(struct asking *a, const struct sched_head *own)
+{
+	struct room_view v;
+	char text[240];
+	bool is_told = false;
+
+	for (uint32_t i = 0; !is_told && room_look(a->s->room, i, &v); i++) {
+		if (!v.now->is_open || !node_could(v.node, &a->need) ||
+		        (own && own->is_kept && own->node != v.node->num))
+			continue;
+		is_told = true;
+		if (!node_lack(v.node, v.now, &a->need, text, sizeof(text)))
+			snprintf(text, sizeof(text), "%s", reason_text(REASON_NO_ROOM));
+		if (own)
+			add_turn(a, own, text, sizeof(text));
+		say(a, REASON_NO_ROOM, text);
+		if (node_is_fragmented(v.node, v.now, &a->need, text, sizeof(text)))
+			say(a, REASON_FRAGMENTED, text);
+	}
+}
+
+/* Some node could take it. */
+static void say_turn(struct asking *a)
+{
+	const struct sched_head *head = sched__find_head(a->s, a->queue), *other;
+	struct placement p;
+	bool fits;
+
+	if (a->starts) {
+		say(a, REASON_STARTING, NULL);
+		return;
+	}
+	fits = room_fit_unkept(a->s->room, &a->need, &p);
+	if (head && !is_head(a, head) && a->queue->strict) {
+		say_order(a, head, true);
+	} else if (fits && !is_head(a, head) && !a->queue->paused) {
+		other = head_on(a->s, p.node);
+		if (other)
+			say_order(a, other, false);
+		else
+			say(a, REASON_ORDER, NULL);
+	}
+	if (!fits || is_head(a, head))
+		say_no_room(a, is_head(a, head) ? head : NULL);
+}
+
+static void say_place(struct asking *a)
+{
+	const struct node *n, *drained = NULL;
+	bool any = false, able = false;
+	char text[200] = "no connected node could ever satisfy ";
+	size_t len = strlen(text);
+
+	TAILQ_FOREACH (n, &a->w->nodes, link) {
 		if (n->state != NODE_UP)
 			continue;
 		any = true;
-		if (!node_could(n, &need))
+		if (able || !node_could(n, &a->need))
 			continue;
 		if (n->drained)
 			drained = n;
-		else if (!able)
-			able = n;
+		else
+			able = true;
 	}
 	if (!any) {
-		say(out, REASON_NO_NODES, NULL);
+		say(a, REASON_NO_NODES, NULL);
 	} else if (!able && drained) {
 		snprintf(text, sizeof(text), "node %s could take it and is drained", drained->name);
-		say(out, REASON_NODE_DRAINED, text);
+		say(a, REASON_NODE_DRAINED, text);
 	} else if (!able) {
-		describe_ask(&need, text, sizeof(text));
-		say(out, REASON_IMPOSSIBLE, NULL);
-		snprintf(out->text, sizeof(out->text), "no connected node could ever satisfy %s",
-		        text);
-	} else if (sched_fit_request(s, w, now_ms, j->req, &p)) {
-		say(out, REASON_STARTING, NULL);
-	} else {
-		node_lack(able, &need, text, sizeof(text));
-		say(out, REASON_NO_ROOM, text);
+		need_format(&a->need, text + len, sizeof(text) - len);
+		say(a, REASON_IMPOSSIBLE, text);
+	} else if (a->job->wait == WAIT_READY) {
+		say_turn(a);
 	}
+}
+
+static size_t say_all(struct asking *a)
+{
+	if (job_state_is_final(a->job->state) || a->job->wait == WAIT_NONE)
+		return 0;
+	say_kept_back(a);
+	say_place(a);
+	return a->n;
+}
+
+/* The plan for the world as it is now, once for everybody who asks. */
+static void ask(struct sched *s, const struct world *w, int64_t now_ms)
+{
+	if (s->is_asked && s->asked_world == w && s->asked_events == w->n_events &&
+	        now_ms >= s->asked_ms && now_ms - s->asked_ms < ASK_AGE_MS)
+		return;
+	sched__plan(s, w, now_ms, ASK_MAX, NULL, &s->asked);
+	s->is_asked = true;
+	s->asked_world = w;
+	s->asked_events = w->n_events;
+	s->asked_ms = now_ms;
+}
+
+static bool is_planned(const struct sched_plan *plan, const struct job *j)
+{
+	for (size_t i = 0; i < plan->n; i++)
+		if (job_id_eq(plan->v[i].id, j->id))
+			return true;
+	return false;
 }
 
 size_t sched_reasons(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
         struct sched_reason out[SCHED_REASONS_MAX])
 {
-	size_t n = 0;
-	char text[160], when[32];
+	struct asking a = {.s = s, .w = w, .now_ms = now_ms, .job = j, .out = out};
 
 	if (job_state_is_final(j->state) || j->wait == WAIT_NONE)
 		return 0;
-	switch (j->wait) {
-	case WAIT_HELD:
-		say(&out[n++], REASON_HELD, NULL);
-		break;
-	case WAIT_DEPENDENCY:
-		say_dependency(j->parent ? j->parent : j, &out[n++]);
-		break;
-	case WAIT_BACKOFF:
-		snprintf(text, sizeof(text), "attempt %u begins not before %s", j->n_attempts + 1,
-		        num_format_time(j->not_before_ms, when));
-		if (j->reason == REASON_NO_DISK)
-			say(&out[n++], REASON_NO_DISK, j->transitions[j->n_transitions - 1].text);
-		say(&out[n++], REASON_BACKOFF, text);
-		break;
-	case WAIT_THROTTLE:
-		snprintf(text, sizeof(text), "its array runs at most %u tasks at once",
-		        (j->parent ? j->parent : j)->req->throttle);
-		say(&out[n++], REASON_ARRAY_THROTTLE, text);
-		break;
-	default:
-		if (j->class->shape.queue->paused)
-			say(&out[n++], REASON_QUEUE_PAUSED, NULL);
-		say_room(s, w, now_ms, j, &out[n]);
-		/* Room alone does not start a job of a paused queue. */
-		n += n == 0 || out[n].code != REASON_STARTING;
-		break;
-	}
-	return n;
+	a.need = need_of(j->req);
+	a.queue = j->class->shape.queue;
+	ask(s, w, now_ms);
+	a.starts = is_planned(&s->asked, j) || s->asked.n == ASK_MAX;
+	return say_all(&a);
 }

@@ -7,7 +7,7 @@
 
 static struct sched_reason reasons[SCHED_REASONS_MAX];
 
-static size_t ask(struct box *b, const struct job *j)
+static size_t ask_of(struct box *b, const struct job *j)
 {
 	struct sched *s = sched_new("pack");
 	size_t n = sched_reasons(s, b->w, b->now.wall_ms, j, reasons);
@@ -18,7 +18,7 @@ static size_t ask(struct box *b, const struct job *j)
 
 static void expect_n(struct box *b, const struct job *j, size_t n)
 {
-	assert_int_equal(ask(b, j), n);
+	assert_int_equal(ask_of(b, j), n);
 }
 
 static void expect_reason(size_t i, enum reason code, const char *text)
@@ -42,7 +42,8 @@ static void expect_text(struct box *b, struct gpu_ask ask, const char *text)
 	struct event e = {.kind = EVENT_SUBMIT, .request = &r};
 
 	assert_int_equal(core_apply(b->w, &e, b->now, &b->fx, &b->out, &b->err), 0);
-	expect(b, b->out.job, REASON_NO_ROOM, text);
+	assert_true(ask_of(b, b->out.job) >= 1);
+	expect_reason(0, REASON_NO_ROOM, text);
 }
 
 static struct request with_gpu(struct gpu_ask ask)
@@ -76,9 +77,13 @@ static void test_not_before_its_time(void **state)
 	r.deps = deps;
 	r.n_deps = 3;
 	j = box_submit(&b, r);
-	expect(&b, j, REASON_DEPENDENCY, "waits until job 1 has started");
+	expect_n(&b, j, 3);
+	expect_reason(0, REASON_DEPENDENCY, "waits until job 1 has started");
+	expect_reason(1, REASON_DEPENDENCY, "waits until job 1 has ended");
+	expect_reason(2, REASON_DEPENDENCY, "waits until job 2_3 has completed");
 	box_run(&b, box_find(&b, 1, TASK_NONE));
-	expect(&b, j, REASON_DEPENDENCY, "waits until job 1 has ended");
+	expect_n(&b, j, 2);
+	expect_reason(0, REASON_DEPENDENCY, "waits until job 1 has ended");
 	box_exit(&b, box_find(&b, 1, TASK_NONE), 0);
 	expect(&b, j, REASON_DEPENDENCY, "waits until job 2_3 has completed");
 	j = box_run(&b, box_submit_plain(&b));
@@ -177,15 +182,19 @@ static void test_no_room(void **state)
 	r.cpus = 2;
 	box_start(&b, box_submit(&b, r));
 	r.cpus = 3;
-	expect(&b, box_submit(&b, r), REASON_NO_ROOM, "needs 3 CPUs; n1 has 2 of 4 free");
+	expect(&b, box_submit(&b, r), REASON_NO_ROOM,
+	        "needs 3 CPUs; n1 has 2 of 4 free; needs 60 GiB of memory; n1 has 4 GiB free");
 	r.cpus = 0;
 	expect(&b, box_submit(&b, r), REASON_NO_ROOM, "needs 60 GiB of memory; n1 has 4 GiB free");
 	box_start_on(&b, box_submit_plain(&b), 6 * GIB, 100);
 	n->devices[1].info.withheld_bytes = 5 * GIB;
 	expect(&b, box_submit(&b, with_gpu(ASK(.count = 1))), REASON_NO_ROOM,
 	        "needs 1 whole device; n1 has 0 of 2 free");
-	expect(&b, box_submit(&b, with_gpu(ASK(.milli = 500))), REASON_NO_ROOM,
-	        "needs 4 GiB on one device; n1 has at most 3 GiB free on one");
+	expect_n(&b, box_submit(&b, with_gpu(ASK(.milli = 500))), 2);
+	expect_reason(
+	        0, REASON_NO_ROOM, "needs 4 GiB on one device; n1 has at most 3 GiB free on one");
+	expect_reason(1, REASON_FRAGMENTED,
+	        "n1 has 5 GiB and 1.9 of a device's compute free over 2 devices; a fraction lies on one");
 	n->devices[1].info.withheld_bytes = 0;
 	n->devices[1].used_milli = 950;
 	expect_text(&b, ASK(.mem_bytes = 4 * GIB, .share_milli = 100),
@@ -301,7 +310,7 @@ static void test_every_waiting_job_has_a_reason(void **state)
 		box_submit(&b, r);
 	}
 	for (const struct job *j = world_next_job(b.w, NULL); j; j = world_next_job(b.w, j)) {
-		assert_true(ask(&b, j) >= 1);
+		assert_true(ask_of(&b, j) >= 1);
 		assert_true(reasons[0].text[0] != '\0');
 	}
 	box_done(&b);
