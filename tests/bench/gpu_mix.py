@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""gpu_mix.py NODES.csv TASKS.csv: a cluster and a list of tasks in the shape of a published GPU trace.
+"""gpu_mix.py NODES.csv TASKS.csv [VARIANT]: a cluster and a list of tasks in the shape of a published GPU trace.
 
 Made up from what is public about that trace: 1,213 nodes with 6,212 devices, how many of each model stand in nodes of which
 size, cores per device; 8,152 tasks, of which 1,088 ask for no device, 3,078 for a part of one, 44 for eight; the commonest
 parts (0.81, 0.47, 0.32, 0.65), and 10.9 cores per device on average. Always the same two files. For `berth bench place`.
+Variants, like those of the trace: `fractions` (no task asks for a whole device), `cpu` (2.5 times the tasks without a
+device), `several` (half of the demand is of tasks with several devices), `models` (a third of the tasks wish for a model).
 """
 import csv
 import random
@@ -66,8 +68,36 @@ def rare(draw, n):
         yield (1, draw.choice((2000, 4000, 6000, 8000, 10000)), 4096 * draw.randint(1, 8), 1, milli)
 
 
+WISHES = ("G2", "G2", "T4", "T4", "V100M16|V100M32", "V100M32", "P100", "G2|G3")
+EIGHTS = ("G2", "G2|G3", "V100M16|V100M32")
+
+
+def wish(draw, task):
+    """A model for every third task with devices; those of eight wish for what there is in nodes of eight."""
+    _, _, gpu, milli = task
+    if not gpu or draw.random() >= 1 / 3:
+        return ""
+    return draw.choice(EIGHTS if gpu > 2 else WISHES)
+
+
+def vary(tasks, variant):
+    if variant == "fractions":
+        parts = [t for t in tasks if t[2] and t[3] < 1000]
+        rest = [t for t in tasks if not t[2]]
+        return rest + [parts[i % len(parts)] for i in range(len(tasks) - len(rest))]
+    if variant == "cpu":
+        without = [t for t in tasks if not t[2]]
+        return tasks + without + without[: len(without) // 2]
+    if variant == "several":
+        return tasks + 12 * [t for t in tasks if t[2] > 1]
+    return tasks
+
+
 def main():
     draw = random.Random(1)
+    variant = sys.argv[3] if len(sys.argv) > 3 else ""
+    if variant not in ("", "fractions", "cpu", "several", "models"):
+        sys.exit("gpu_mix.py: no variant " + variant)
     with open(sys.argv[1], "w", newline="") as f:
         out = csv.writer(f)
         out.writerow(("sn", "cpu_milli", "memory_mib", "gpu", "model"))
@@ -78,12 +108,13 @@ def main():
     tasks = [t[1:] for t in TASKS for _ in range(t[0])]
     tasks += [(cpu, mib, 0, 0) for n, cpu, mib in CPU_ONLY for _ in range(n)]
     tasks += [t[1:] for t in rare(draw, N_TASKS - len(tasks))]
+    tasks = vary(tasks, variant)
     draw.shuffle(tasks)
     with open(sys.argv[2], "w", newline="") as f:
         out = csv.writer(f)
         out.writerow(("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "gpu_spec"))
         for i, t in enumerate(tasks):
-            out.writerow(("task-%04d" % i,) + t + ("",))
+            out.writerow(("task-%04d" % i,) + t + (wish(draw, t) if variant == "models" else "",))
 
 
 main()
