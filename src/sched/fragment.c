@@ -11,19 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEPS 100 /* a gap is counted in hundredths of a device */
-#define SETS  8
+#define STEPS      100 /* a gap is counted in hundredths of a device */
+#define SETS       8
+#define LOSS_END   6 /* deviations */
+#define LOSS_STEPS 128
 
-struct params {
-	uint32_t offers;      /* requests that a gap will be offered to */
-	double cpu, cpu_mean; /* price of CPUs; part of the mean need that counts */
-	double mem, mem_mean;
-	double deviation; /* of needs, in standard deviations */
-	double sets;      /* price of sets that do not come out even */
-	double left;      /* of what stays free, to break ties */
-	bool by_sale;     /* need follows what gaps will sell, not what is free */
-};
-static const struct params usual = {98, 1.16, 0.615, 0.62, 1.3, 1.557, 0.243, 13.8, false};
+const struct place_params place_params_usual = {
+        98, 1.16, 0.615, 0.62, 1.3, 1.557, 0.243, 13.8, false};
 
 /* How much of a resource a whole device's worth of requests needs. */
 struct need_of_one {
@@ -31,10 +25,10 @@ struct need_of_one {
 };
 
 struct place_gaps {
-	struct params params;
 	float (*value)[STEPS + 1]; /* by kind: thousandths of a device */
 	uint32_t n_kinds;
 	struct need_of_one cpu, mem;
+	double loss[2 * LOSS_END * LOSS_STEPS + 2]; /* excess() at steps of z */
 	double sets[SETS + 1]; /* part of the demand for devices by those who ask for k */
 };
 
@@ -46,17 +40,6 @@ void place__free_gaps(struct place_gaps *g)
 	free(g);
 }
 
-/* Devices' worth of a type; by the first kind that has it. */
-static double devices_of(struct place *p, struct place_type *t)
-{
-	if (t->gpu.count)
-		return t->gpu.count;
-	for (uint32_t k = 0; gpu_ask_any(&t->gpu) && k < p->n_kinds; k++)
-		if (type_share(p, t, k))
-			return type_share(p, t, k)->share_milli / 1000.0;
-	return 0;
-}
-
 static void learn_needs(struct place *p, struct place_gaps *g)
 {
 	double devices = 0, cpu = 0, mem = 0;
@@ -64,7 +47,7 @@ static void learn_needs(struct place *p, struct place_gaps *g)
 	memset(g->sets, 0, sizeof(g->sets));
 	for (uint32_t i = 0; i < p->n_types; i++) {
 		struct place_type *t = p->types[i];
-		double d = t->count * devices_of(p, t);
+		double d = t->count * type_devices(p, t);
 		devices += d;
 		cpu += t->count * t->ask.cpu_milli;
 		mem += t->count * (double)t->ask.mem_bytes;
@@ -78,7 +61,7 @@ static void learn_needs(struct place *p, struct place_gaps *g)
 	g->mem.mean = mem / devices;
 	for (uint32_t i = 0; i < p->n_types; i++) {
 		struct place_type *t = p->types[i];
-		double d = devices_of(p, t);
+		double d = type_devices(p, t);
 		double c = t->ask.cpu_milli - g->cpu.mean * d;
 		double m = (double)t->ask.mem_bytes - g->mem.mean * d;
 		g->cpu.variance += t->count * c * c / devices;
@@ -101,7 +84,7 @@ static void learn_gaps(struct place *p, struct place_gaps *g, uint32_t kind)
 			part[(s->share_milli * STEPS + 999) / 1000] +=
 			        t->count * MAX(t->gpu.count, 1);
 	}
-	for (uint32_t m = 0; all > 0 && m < g->params.offers; m++) {
+	for (uint32_t m = 0; all > 0 && m < p->params.offers; m++) {
 		for (uint32_t r = 0; r <= STEPS; r++) {
 			w[r] = v[r];
 			for (uint32_t s = 1; s <= r; s++)
@@ -114,13 +97,22 @@ static void learn_gaps(struct place *p, struct place_gaps *g, uint32_t kind)
 		g->value[kind][r] = (float)(v[r] * (1000.0 / STEPS));
 }
 
+static void make_losses(struct place_gaps *g)
+{
+	for (int i = 0; i < (int)ARRAY_LEN(g->loss); i++) {
+		double z = (double)i / LOSS_STEPS - LOSS_END;
+		g->loss[i] = z * 0.5 * erfc(-z * M_SQRT1_2) +
+		             exp(-0.5 * z * z) * 0.5 * M_2_SQRTPI * M_SQRT1_2;
+	}
+}
+
 static void learn(struct place *p)
 {
 	struct place_gaps *g = p->gaps;
 
 	if (!g) {
 		g = p->gaps = mem_zalloc(sizeof(*g));
-		g->params = usual;
+		make_losses(g);
 	}
 	g->value = mem_realloc(g->value, MAX(p->n_kinds, 1), sizeof(*g->value));
 	g->n_kinds = p->n_kinds;
@@ -137,28 +129,38 @@ struct after {
 	uint32_t n_whole;
 };
 
+/*
+ * The expected excess over 0 of a normal variable with mean z and deviation 1, z Phi(z) + phi(z), from a table: it is asked
+ * for a hundred thousand times a second.
+ */
+static double excess(const struct place_gaps *g, double z)
+{
+	double at = (z + LOSS_END) * LOSS_STEPS;
+	uint32_t i = (uint32_t)at;
+
+	return g->loss[i] + (at - i) * (g->loss[i + 1] - g->loss[i]);
+}
+
 /* Thousandths of devices that will be left over for want of this resource. */
-static double shortage(const struct params *r, const struct need_of_one *need, double part,
+static double shortage(const struct place *p, const struct need_of_one *need, double part,
         double devices, double have)
 {
-	double want = part * need->mean, mu = want * devices - have;
-	double sd = r->deviation * sqrt(need->variance * devices);
+	double want = part * need->mean, mu = want * devices - have, sd;
 
 	if (want <= 0)
 		return 0;
-	if (sd <= 0)
-		return 1000 * fmax(mu, 0) / want;
-	if (mu < -6 * sd)
+	sd = p->params.deviation * sqrt(need->variance * devices);
+	if (mu <= -LOSS_END * sd)
 		return 0;
-	return 1000 *
-	       (mu * 0.5 * erfc(-mu / sd * M_SQRT1_2) +
-	               sd * exp(-0.5 * (mu / sd) * (mu / sd)) * 0.3989422804014327) /
-	       want;
+	if (mu >= LOSS_END * sd)
+		return 1000 * mu / want;
+	return 1000 * sd * excess(p->gaps, mu / sd) / want;
 }
 
-static double potential(const struct place_gaps *g, const struct after *a)
+static double potential(const struct place *p, const struct after *a)
 {
-	const struct params *r = &g->params;
+	const struct place_params *r = &p->params;
+	const struct place_gaps *g = p->gaps;
 	double devices = (r->by_sale ? a->sale : a->free) / 1000, uneven = 0;
 
 	if (a->free <= 0)
@@ -166,8 +168,8 @@ static double potential(const struct place_gaps *g, const struct after *a)
 	for (uint32_t k = 2; k <= SETS; k++)
 		uneven += g->sets[k] * 1000 * (a->n_whole % k);
 	return -a->sale + r->sets * uneven +
-	       r->cpu * shortage(r, &g->cpu, r->cpu_mean, devices, a->cpu_milli) +
-	       r->mem * shortage(r, &g->mem, r->mem_mean, devices, a->mem_bytes);
+	       r->cpu * shortage(p, &g->cpu, r->cpu_mean, devices, a->cpu_milli) +
+	       r->mem * shortage(p, &g->mem, r->mem_mean, devices, a->mem_bytes);
 }
 
 static double value_of(const struct place *p, const struct place_device *d, uint32_t gap)
@@ -185,15 +187,15 @@ static void look_at(struct place *p, struct place_node *n)
 	for (uint32_t i = 0; i < n->room.n_devices; i++)
 		a.sale += value_of(p, &n->devices[i], device_gap(p, &n->devices[i], NULL));
 	n->sale = a.sale;
-	n->potential = potential(p->gaps, &a);
+	n->potential = potential(p, &a);
 	n->scored = n->changed + 1;
 	n->scored_mix = p->mix;
 }
 
 static double cost(const struct place *p, const struct place_node *n, const struct after *a)
 {
-	return potential(p->gaps, a) - n->potential +
-	       p->gaps->params.left * (a->free / 8000 + a->cpu_milli / 128000);
+	return potential(p, a) - n->potential +
+	       p->params.left * (a->free / 8000 + a->cpu_milli / 128000);
 }
 
 static double cost_of_fraction(struct place *p, struct place_node *n, struct place_type *t,
@@ -221,7 +223,7 @@ static double cost_of_fraction(struct place *p, struct place_node *n, struct pla
 		b.free -= gap - left;
 		b.sale += value_of(p, d, left) - value_of(p, d, gap);
 		b.n_whole -= d->is_whole;
-		c = cost(p, n, &b) + p->gaps->params.left * (left + device_surplus(p, d, t)) / 1000;
+		c = cost(p, n, &b) + p->params.left * (left + device_surplus(p, d, t)) / 1000;
 		if (c >= least)
 			continue;
 		least = c;

@@ -28,6 +28,7 @@ struct place *place_new(const char *policy)
 			continue;
 		p = mem_zalloc(sizeof(*p));
 		p->policy = policies[i];
+		p->params = place_params_usual;
 		p->log = mem_zalloc(LOG_LEN * sizeof(*p->log));
 		p->mix = 1;
 		return p;

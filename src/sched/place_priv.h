@@ -51,6 +51,17 @@ struct place_policy {
 struct place_gaps;
 struct place_fgd;
 
+/* What `fragment` is set to. */
+struct place_params {
+	uint32_t offers;      /* requests that a gap will be offered to */
+	double cpu, cpu_mean; /* price of CPUs; part of the mean need that counts */
+	double mem, mem_mean;
+	double deviation; /* of needs, in standard deviations */
+	double sets;      /* price of sets that do not come out even */
+	double left;      /* of what stays free, to break ties */
+	bool by_sale;     /* need follows what gaps will sell, not what is free */
+};
+
 struct place {
 	const struct place_policy *policy;
 	struct place_node **nodes;
@@ -65,10 +76,12 @@ struct place {
 	uint64_t changes;
 	uint64_t
 	        mix; /* counts up with every place_learn(): scores of an earlier one are not right */
+	struct place_params params;
 	struct place_gaps *gaps; /* of fragment */
 	struct place_fgd *fgd;   /* of fgd */
 };
 
+extern const struct place_params place_params_usual;
 extern const struct place_policy place_pack, place_spread, place_by_fgd, place_fragment;
 void place__free_gaps(struct place_gaps *g);
 void place__free_fgd(struct place_fgd *f);
@@ -76,6 +89,8 @@ void place__free_fgd(struct place_fgd *f);
 /* place_type.c */
 /* What a type is given on one device of this kind, NULL: nothing ever. */
 const struct slice *type_share(struct place *p, struct place_type *t, uint32_t kind);
+/* Devices' worth of it, by the first kind that has it. */
+double type_devices(struct place *p, struct place_type *t);
 
 /* What of a device can still be given away, in thousandths, when `less` (or NULL) is taken: the scarcer of memory and compute. */
 uint32_t device_gap(const struct place *p, const struct place_device *d, const struct slice *less);

@@ -77,6 +77,16 @@ const struct slice *type_share(struct place *p, struct place_type *t, uint32_t k
 	return t->share[kind].share_milli ? &t->share[kind] : NULL;
 }
 
+double type_devices(struct place *p, struct place_type *t)
+{
+	if (t->gpu.count)
+		return t->gpu.count;
+	for (uint32_t k = 0; gpu_ask_any(&t->gpu) && k < p->n_kinds; k++)
+		if (type_share(p, t, k))
+			return type_share(p, t, k)->share_milli / 1000.0;
+	return 0;
+}
+
 uint32_t device_gap(const struct place *p, const struct place_device *d, const struct slice *less)
 {
 	uint64_t all, bytes, milli;
