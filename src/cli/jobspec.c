@@ -22,6 +22,7 @@ enum {
 	KEY_AFTER_OK,
 	KEY_AFTER_ANY,
 	KEY_RETRY,
+	KEY_RETRY_ON,
 	KEY_NO_RETRY,
 	KEY_PRIORITY,
 	KEY_HOLD,
@@ -52,6 +53,8 @@ enum {
 	        {"after-ok", KEY_AFTER_OK, "ID,...", 0, "not before these are COMPLETED", 2},      \
 	        {"after-any", KEY_AFTER_ANY, "ID,...", 0, "not before these have ended", 2},       \
 	        {"retry", KEY_RETRY, "N", 0, "further attempts when the command fails", 2},        \
+	        {"retry-on", KEY_RETRY_ON, "CODE|SIGNAL,...", 0,                                   \
+	                "only when it ends with one of these: 75,SIGKILL", 2},                     \
 	        {"no-retry", KEY_NO_RETRY, NULL, 0, "at most once, whatever happens", 2},          \
 	        {"priority", KEY_PRIORITY, "N", 0, "higher goes first", 2},                        \
 	        {"hold", KEY_HOLD, NULL, 0, "wait until released", 2},                             \
@@ -245,6 +248,8 @@ static int parse_order(int key, char *arg, struct jobspec *s, struct err *err)
 		return add_ids(s, "after_any", "--after-any", arg, err);
 	case KEY_RETRY:
 		return set_integer(s, "retry", "--retry", arg, 0, INT32_MAX, err);
+	case KEY_RETRY_ON:
+		return set_string(s, "retry_on", "--retry-on", arg, err);
 	case KEY_NO_RETRY:
 		return json_object_set_new(s->job, "no_retry", json_true());
 	case KEY_PRIORITY:

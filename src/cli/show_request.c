@@ -155,7 +155,7 @@ static const struct {
         {"command", "command", add_command}, {"gpu", "gpu", add_gpu},
         {"resolved", "which is", add_resolved}, {"mem", "memory", add_bytes},
         {"time", "time limit", add_seconds}, {"dependencies", "depends on", add_dependencies},
-        {"no_retry", "no retry", add_plain},
+        {"retry_on", "retry on", add_plain}, {"no_retry", "no retry", add_plain},
         {"env", NULL, NULL}, /* long, and often private: in -o json */
 };
 

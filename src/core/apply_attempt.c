@@ -58,6 +58,20 @@ static bool is_no_fault_of_job(enum reason r)
 	       r == REASON_SHUTDOWN || r == REASON_NO_DISK;
 }
 
+/* Whether the request asks for another attempt after one that its command spoilt. */
+static bool is_retried(const struct job *j, const struct attempt *t)
+{
+	const struct code_set *on = &j->req->retry_on;
+
+	if (j->failures >= j->req->retry_max)
+		return false;
+	if (!code_set_any(on))
+		return t->state == JOB_FAILED;
+	return (t->state == JOB_FAILED || t->state == JOB_TIMEOUT ||
+	               t->state == JOB_OUT_OF_MEMORY) &&
+	       code_set_has(on, (uint8_t)attempt_result_code(t));
+}
+
 static int64_t backoff_ms(const struct policy *p, uint32_t failures)
 {
 	int64_t ms = p->backoff_min_ms;
@@ -140,7 +154,7 @@ int apply__ended(struct apply *a, const struct event *e, struct applied *out, st
 		try_again(a, j, reason,
 		        reason == REASON_SHUTDOWN ? 0 : backoff_ms(&a->w->policy, j->n_attempts),
 		        text);
-	else if (t->state == JOB_FAILED && !no_retry && j->failures < j->req->retry_max) {
+	else if (!no_retry && is_retried(j, t)) {
 		j->failures++;
 		try_again(a, j, REASON_RETRY, backoff_ms(&a->w->policy, j->failures), text);
 	} else

@@ -68,11 +68,9 @@ const char *job_name(const struct job *j)
 	return slash && slash[1] ? slash + 1 : j->req->argv[0];
 }
 
-int32_t job_result_code(const struct job *j)
+static int32_t result_code(enum job_state state, bool has_code, int32_t code)
 {
-	if (j->is_array && j->array)
-		return j->state == JOB_COMPLETED ? 0 : MAX(j->array->worst_code, 1);
-	switch (j->state) {
+	switch (state) {
 	case JOB_COMPLETED:
 		return 0;
 	case JOB_TIMEOUT:
@@ -85,8 +83,20 @@ int32_t job_result_code(const struct job *j)
 		return 125;
 	default:
 		/* Nothing that failed may look like a success to a script. */
-		return j->has_code && j->exit_code ? j->exit_code : 125;
+		return has_code && code ? code : 125;
 	}
+}
+
+int32_t job_result_code(const struct job *j)
+{
+	if (j->is_array && j->array)
+		return j->state == JOB_COMPLETED ? 0 : MAX(j->array->worst_code, 1);
+	return result_code(j->state, j->has_code, j->exit_code);
+}
+
+int32_t attempt_result_code(const struct attempt *t)
+{
+	return result_code(t->state, t->has_code, t->exit_code);
 }
 
 /* The first place in skip whose position is not below pos. */

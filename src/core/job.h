@@ -141,6 +141,8 @@ struct attempt *job_attempt(const struct job *j);
 const char *job_name(const struct job *j); /* as given, else the last part of its command */
 /* What `run` and `wait` end with: the job's own code, or the one of its state (TIMEOUT 124, ...). Of final jobs. */
 int32_t job_result_code(const struct job *j);
+/* The same of an attempt that has ended, were there no other. */
+int32_t attempt_result_code(const struct attempt *t);
 /* First position >= from that was never started and may be, or array->n. */
 uint64_t array_next(const struct array *a, uint64_t from);
 bool array_is_unstarted(const struct array *a, uint64_t pos);

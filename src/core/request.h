@@ -32,6 +32,11 @@ struct array_range {
 	int64_t step; /* >= 1 */
 };
 
+/* A set of the codes that a job may end with: 0..255. */
+struct code_set {
+	uint64_t bits[4];
+};
+
 struct request {
 	uint32_t refs;
 	uint32_t uid; /* of the submitter; the account it runs as is `user` */
@@ -53,7 +58,9 @@ struct request {
 	uint64_t mem_bytes;     /* 0: not reserved */
 	uint64_t time_limit_ms; /* 0: none */
 	uint32_t retry_max;     /* attempts beyond the first when the command fails */
-	bool no_retry;          /* at most once: not even after its node was lost */
+	struct code_set
+	        retry_on; /* only those that `wait` would end with these codes; empty: any failure */
+	bool no_retry;    /* at most once: not even after its node was lost */
 	bool hold;
 	bool tty;
 	int32_t priority;
@@ -75,6 +82,21 @@ uint64_t request_n_tasks(const struct request *r);              /* 0: not an arr
 int64_t request_task_at(const struct request *r, uint64_t pos); /* index of the pos-th task */
 /* Position of a task index, or UINT64_MAX. */
 uint64_t request_task_pos(const struct request *r, int64_t task);
+
+static inline void code_set_add(struct code_set *s, uint8_t code)
+{
+	s->bits[code / 64] |= (uint64_t)1 << code % 64;
+}
+
+static inline bool code_set_has(const struct code_set *s, uint8_t code)
+{
+	return s->bits[code / 64] >> code % 64 & 1;
+}
+
+static inline bool code_set_any(const struct code_set *s)
+{
+	return (s->bits[0] | s->bits[1] | s->bits[2] | s->bits[3]) != 0;
+}
 
 static inline bool gpu_ask_any(const struct gpu_ask *g)
 {

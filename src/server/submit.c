@@ -211,6 +211,9 @@ static int fill_queue(const struct server *s, struct job_spec *spec, void *ctx, 
 		r->cpus = q->default_cpus;
 	if (!spec->has_retry && !r->no_retry)
 		r->retry_max = q->default_retry;
+	if (code_set_any(&r->retry_on) && !r->retry_max)
+		return err_set(err, ERR_INVALID,
+		        "'retry_on' says after which codes; 'retry' must say how many times");
 	if (!spec->has_time)
 		r->time_limit_ms = q->default_time_ms ? q->default_time_ms : q->time_limit_ms;
 	if (q->time_limit_ms && (r->time_limit_ms == 0 || r->time_limit_ms > q->time_limit_ms))

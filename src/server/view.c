@@ -325,6 +325,16 @@ static json_t *view_deps(const struct job *j)
 	return list;
 }
 
+static json_t *view_codes(const struct code_set *codes)
+{
+	json_t *list = json_array();
+
+	for (int code = 1; code <= UINT8_MAX; code++)
+		if (code_set_has(codes, (uint8_t)code))
+			json_array_append_new(list, json_integer(code));
+	return list;
+}
+
 static json_t *view_request(const struct world *w, const struct job *j, bool with_env)
 {
 	const struct request *r = j->req;
@@ -342,6 +352,7 @@ static json_t *view_request(const struct world *w, const struct job *j, bool wit
 	        r->time_limit_ms ? json_integer((json_int_t)(r->time_limit_ms / 1000))
 	                         : json_null());
 	json_object_set_new(o, "retry", json_integer(r->retry_max));
+	json_object_set_new(o, "retry_on", view_codes(&r->retry_on));
 	json_object_set_new(o, "no_retry", json_boolean(r->no_retry));
 	json_object_set_new(o, "hold", json_boolean(j->held));
 	json_object_set_new(o, "tty", json_boolean(r->tty));

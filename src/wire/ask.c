@@ -3,8 +3,11 @@
 #include "base/text.h"
 
 #include <ctype.h>
+#include <signal.h>
 #include <string.h>
 #include <talloc.h>
+
+#define SIGRTMIN_KERNEL 32 /* the signals below it have names */
 
 /* "2", "0.5", "50%": what stands before a model. */
 static int parse_amount(const char *text, struct gpu_ask *ask, struct err *err)
@@ -148,5 +151,60 @@ int array_parse(const char *text, void *ctx, struct array_range **ret_ranges, ui
 	*ret_ranges = v;
 	*ret_n = n;
 	*ret_throttle = (uint32_t)throttle;
+	return 0;
+}
+
+/* "SIGKILL", "kill"; 0: none of that name. */
+static int find_signal(const char *name)
+{
+	name += strncasecmp(name, "SIG", 3) == 0 ? 3 : 0;
+	for (int n = 1; n < SIGRTMIN_KERNEL; n++) {
+		const char *known = sigabbrev_np(n);
+		if (known && strcasecmp(known, name) == 0)
+			return n;
+	}
+	return 0;
+}
+
+static int parse_code(const char *text, uint8_t *ret_code, struct err *err)
+{
+	char shown[TEXT_SHOW_SIZE];
+	uint64_t code;
+	struct err why;
+	int signal = find_signal(text);
+
+	if (signal)
+		code = 128 + (uint64_t)signal;
+	else if (num_parse_u64(text, UINT8_MAX, &code, &why) || code == 0)
+		return err_set(err, ERR_INVALID,
+		        "'%s' is neither a code from 1 to 255 nor a signal like SIGKILL",
+		        text_show(text, shown));
+	*ret_code = (uint8_t)code;
+	return 0;
+}
+
+int code_set_parse(const char *text, struct code_set *ret_codes, struct err *err)
+{
+	struct code_set codes = {0};
+	char word[16], shown[TEXT_SHOW_SIZE];
+	uint8_t code;
+	int rc;
+
+	for (const char *s = text;; s++) {
+		size_t len = strcspn(s, ",");
+		if (len >= sizeof(word))
+			return err_set(err, ERR_INVALID, "'%s' is not a list like 75,SIGKILL",
+			        text_show(text, shown));
+		memcpy(word, s, len);
+		word[len] = '\0';
+		rc = parse_code(word, &code, err);
+		if (rc)
+			return rc;
+		code_set_add(&codes, code);
+		s += len;
+		if (!*s)
+			break;
+	}
+	*ret_codes = codes;
 	return 0;
 }

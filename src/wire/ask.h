@@ -17,3 +17,5 @@ MUST_CHECK int thousandths_parse(const char *text, uint64_t max, uint64_t *ret, 
 /* "0-99%8", "1,3,5-9:2": ascending ranges, and how many may run at once (0: not said). */
 MUST_CHECK int array_parse(const char *text, void *ctx, struct array_range **ret_ranges,
         uint32_t *ret_n, uint32_t *ret_throttle, struct err *err);
+/* "75,SIGKILL": codes from 1 to 255, and signals, each of which stands for 128 and its number. */
+MUST_CHECK int code_set_parse(const char *text, struct code_set *ret_codes, struct err *err);

@@ -391,6 +391,13 @@ static int on_retry(struct parse *p, json_t *v, struct err *err)
 	return rc;
 }
 
+static int on_retry_on(struct parse *p, json_t *v, struct err *err)
+{
+	if (!json_is_string(v))
+		return bad(p, err, "a string like \"75,SIGKILL\"");
+	return wrap(p, code_set_parse(json_string_value(v), &p->spec->request.retry_on, err), err);
+}
+
 static int on_no_retry(struct parse *p, json_t *v, struct err *err)
 {
 	return get_bool(p, v, &p->spec->request.no_retry, err);
@@ -426,11 +433,12 @@ static int on_dry_run(struct parse *p, json_t *v, struct err *err)
 static const char *const key_names[] = {"command", "gpu", "gpu_milli", "fgpu", "gpu_mem",
         "gpu_share", "gpu_cc", "cpus", "mem", "time", "queue", "name", "priority", "hold", "tty",
         "env", "environment", "user", "chdir", "output", "error", "array", "after", "after_any",
-        "after_ok", "retry", "no_retry", "idempotency_key", "grant", "dry_run"};
+        "after_ok", "retry", "retry_on", "no_retry", "idempotency_key", "grant", "dry_run"};
 static key_fn *const key_fns[] = {on_command, on_gpu, on_gpu_milli, on_fgpu, on_gpu_mem,
         on_gpu_share, on_gpu_cc, on_cpus, on_mem, on_time, on_queue, on_name, on_priority, on_hold,
         on_tty, on_env, on_environment, on_user, on_chdir, on_output, on_error, on_array, on_after,
-        on_after_any, on_after_ok, on_retry, on_no_retry, on_key, on_grant, on_dry_run};
+        on_after_any, on_after_ok, on_retry, on_retry_on, on_no_retry, on_key, on_grant,
+        on_dry_run};
 _Static_assert(ARRAY_LEN(key_names) == ARRAY_LEN(key_fns), "a function for each key");
 
 static int unknown_key(const char *key, struct err *err)

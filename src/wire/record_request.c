@@ -36,12 +36,16 @@ enum request_tag {
 	Q_DEP,
 	Q_FINGERPRINT,
 	Q_GRANT,
+	Q_RETRY_ON, /* once for each code */
 };
 
 static void put_lists(struct buf *b, const struct request *r)
 {
 	size_t mark;
 
+	for (uint32_t code = 1; code <= UINT8_MAX; code++)
+		if (code_set_has(&r->retry_on, (uint8_t)code))
+			codec_add_u64(b, Q_RETRY_ON, code);
 	for (uint32_t i = 0; i < r->n_argv; i++)
 		codec_add_bytes(b, Q_ARG, r->argv[i], strlen(r->argv[i]));
 	for (uint32_t i = 0; i < r->n_ranges; i++) {
@@ -233,6 +237,10 @@ static void get_request_number(struct request *q, const struct codec_field *f)
 		break;
 	case Q_FINGERPRINT:
 		q->fingerprint = f->u;
+		break;
+	case Q_RETRY_ON:
+		if (f->u <= UINT8_MAX)
+			code_set_add(&q->retry_on, (uint8_t)f->u);
 		break;
 	default:
 		get_gpu_number(q, f);

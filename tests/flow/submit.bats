@@ -166,6 +166,21 @@ flow_setup() { up; }
   run -2 b submit --retry 1 --no-retry -- true
 }
 
+@test "retry: only after the codes and signals that were named" {
+  b submit --retry 2 --retry-on 75,SIGKILL -c 0 -- sh -c 'echo >>ran; [ "$(wc -l <ran)" = 1 ] && kill -9 $$; exit 76'
+  run -76 b wait 1
+  [ "$(job 1 '[.attempts[].exit_code] | join(" ")')" = "137 76" ]
+  [ "$(job 1 '.request.retry_on | join(" ")')" = "75 137" ]
+  b show 1 | grep -qx 'retry on       \[75,137\]'
+  b submit --retry 1 --retry-on 124 -t 1s -c 0 -- sleep 30
+  run -124 b wait 2
+  [ "$(job 2 '.attempts | length')" = 2 ]
+  run -2 b submit --retry 1 --retry-on SIGNONE -- true
+  has "$output" SIGNONE
+  run -2 b submit --retry-on 75 -- true
+  has "$output" "how many times"
+}
+
 @test "logs: tail, follow, streams" {
   b submit -- sh -c 'seq 100; echo e >&2'
   b wait 1

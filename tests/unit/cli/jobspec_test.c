@@ -47,15 +47,15 @@ static void test_every_flag(void **state)
 	assert_int_equal(
 	        PARSE("-q", "night", "--gpu", "0.5:a100", "--gpu-cc", "8.0+", "-c", "2", "--mem",
 	                "8G", "-t", "90m", "--array", "0-9%2", "--after", "1,2", "--after", "3",
-	                "--after-ok", "4", "--after-any", "5", "--retry", "3", "--priority", "-7",
-	                "--hold", "--name", "n", "--output", "/o", "--error", "/e", "--chdir", "/w",
-	                "-e", "A=1=2", "-e", "TAKEN", "--user", "ada", "--idempotency-key", "k",
-	                "--", "echo", "--x", ""),
+	                "--after-ok", "4", "--after-any", "5", "--retry", "3", "--retry-on",
+	                "9,SIGTERM", "--priority", "-7", "--hold", "--name", "n", "--output", "/o",
+	                "--error", "/e", "--chdir", "/w", "-e", "A=1=2", "-e", "TAKEN", "--user",
+	                "ada", "--idempotency-key", "k", "--", "echo", "--x", ""),
 	        0);
 	assert_json(s.job,
 	        "{\"queue\":\"night\",\"gpu\":\"0.5:a100\",\"gpu_cc\":\"8.0+\",\"cpus\":2,"
 	        "\"mem\":\"8G\",\"time\":\"90m\",\"array\":\"0-9%2\",\"after\":[\"1\",\"2\",\"3\"],"
-	        "\"after_ok\":[\"4\"],\"after_any\":[\"5\"],\"retry\":3,\"priority\":-7,"
+	        "\"after_ok\":[\"4\"],\"after_any\":[\"5\"],\"retry\":3,\"retry_on\":\"9,SIGTERM\",\"priority\":-7,"
 	        "\"hold\":true,\"name\":\"n\",\"output\":\"/o\",\"error\":\"/e\",\"chdir\":\"/w\","
 	        "\"env\":{\"A\":\"1=2\",\"TAKEN\":\"t\"},\"user\":\"ada\",\"idempotency_key\":\"k\","
 	        "\"command\":[\"echo\",\"--x\",\"\"]}");

@@ -317,6 +317,41 @@ static void test_failures_are_retried_as_often_as_asked(void **state)
 	box_done(&b);
 }
 
+/* With a list, what `wait` would end with decides: 124 and 137 are also a time limit and memory. */
+static void test_retry_on_some_codes(void **state)
+{
+	static const struct {
+		enum reason reason;
+		int32_t code; /* 0: none */
+		bool again;
+	} ends[] = {{REASON_EXITED, 75, true}, {REASON_EXITED, 1, false},
+	        {REASON_SIGNALLED, 137, true}, {REASON_SIGNALLED, 143, false},
+	        {REASON_MEMORY_LIMIT, 0, true}, {REASON_TIME_LIMIT, 0, false},
+	        {REASON_KEEPER_KILLED, 0, false}, {REASON_CANCELLED, 0, false}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		struct box b;
+		struct request r = box_request();
+		struct attempt_end end = {.reason = ends[i].reason,
+		        .has_code = ends[i].code != 0,
+		        .exit_code = ends[i].code};
+		struct job *j;
+
+		box_init(&b);
+		box_node(&b, "n1", 4, 0, 0);
+		r.retry_max = 1;
+		code_set_add(&r.retry_on, 75);
+		code_set_add(&r.retry_on, 137);
+		j = box_run(&b, box_submit(&b, r));
+		box_apply(&b,
+		        (struct event){
+		                .kind = EVENT_ENDED, .id = j->id, .epoch = j->epoch, .end = &end});
+		assert_int_equal(j->state == JOB_PENDING, ends[i].again);
+		box_done(&b);
+	}
+}
+
 static void check_no_retry_of(enum reason reason, enum job_state expected)
 {
 	struct box b;
@@ -394,6 +429,7 @@ int main(void)
 	        cmocka_unit_test(test_lost_attempts_are_started_again),
 	        cmocka_unit_test(test_no_disk_to_start_on),
 	        cmocka_unit_test(test_failures_are_retried_as_often_as_asked),
+	        cmocka_unit_test(test_retry_on_some_codes),
 	        cmocka_unit_test(test_what_retry_is_for),
 	        cmocka_unit_test(test_a_user_who_cancelled_wants_no_retry),
 	        cmocka_unit_test(test_down_and_up_again),

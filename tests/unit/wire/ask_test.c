@@ -174,6 +174,23 @@ static void test_arrays_that_are_none(void **state)
 	no_array(many, ERR_TOO_LARGE);
 }
 
+static void test_codes(void **state)
+{
+	static const char *const bad[] = {"", ",", "75,", ",75", "0", "256", "-1", "SIG", "KILLER",
+	        "SIGRTMIN", "75 ", "75;76", "99999999999999999999"};
+	struct code_set codes;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(code_set_parse("1,255,SIGKILL,segv", &codes, &err), 0);
+	for (int code = 0; code <= UINT8_MAX; code++)
+		assert_int_equal(code_set_has(&codes, (uint8_t)code),
+		        code == 1 || code == 255 || code == 137 || code == 139);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		if (code_set_parse(bad[i], &codes, &err) != -ERR_INVALID)
+			fail_msg("'%s' was taken", bad[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +199,7 @@ int main(void)
 	        cmocka_unit_test(test_thousandths),
 	        cmocka_unit_test(test_arrays),
 	        cmocka_unit_test(test_arrays_that_are_none),
+	        cmocka_unit_test(test_codes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

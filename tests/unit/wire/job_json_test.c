@@ -76,7 +76,7 @@ static void test_everything(void **state)
 	        "{\"command\":[\"python\",\"train.py\",\"\"],\"gpu\":\"0.5:a100\",\"gpu_mem\":\"12G\",\"gpu_share\":\"30%\",\"gpu_cc\":\"8.6+\","
 	        "\"cpus\":2,\"mem\":\"8G\",\"time\":\"90m\",\"queue\":\"fast\",\"name\":\"train\",\"priority\":-3,\"hold\":true,\"tty\":false,"
 	        "\"env\":{\"A\":\"1\"},\"environment\":{\"B\":\"2\"},\"user\":\"ada\",\"chdir\":\"/data\",\"output\":\"/o\",\"error\":\"/e\",\"array\":\"0-99%8\","
-	        "\"after\":[\"3\"],\"after_any\":[\"4\",\"5_2\"],\"after_ok\":[\"6\"],\"retry\":3,\"no_retry\":false,\"idempotency_key\":\"k\",\"dry_run\":true}");
+	        "\"after\":[\"3\"],\"after_any\":[\"4\",\"5_2\"],\"after_ok\":[\"6\"],\"retry\":3,\"retry_on\":\"75,sigkill,TERM\",\"no_retry\":false,\"idempotency_key\":\"k\",\"dry_run\":true}");
 	const struct request *r = &p.spec.request;
 
 	(void)state;
@@ -92,6 +92,8 @@ static void test_everything(void **state)
 	            r->priority == -3);
 	assert_true(p.spec.has_cpus && p.spec.has_time && p.spec.has_retry && p.spec.dry_run);
 	assert_true(r->hold && !r->tty && !r->no_retry && r->retry_max == 3);
+	assert_true(code_set_has(&r->retry_on, 75) && code_set_has(&r->retry_on, 137) &&
+	            code_set_has(&r->retry_on, 143) && !code_set_has(&r->retry_on, 9));
 	assert_string_equal(r->queue, "fast");
 	assert_string_equal(r->name, "train");
 	assert_string_equal(p.spec.user, "ada");
@@ -161,6 +163,7 @@ static const struct {
         {"after_any", "[i", ""},
         {"after_ok", "[i", ""},
         {"retry", "10", ""},
+        {"retry_on", "o", ""},
         {"no_retry", "t", ""},
         {"idempotency_key", "xoGm/", ""},
         {"dry_run", "t", ""},

@@ -214,6 +214,28 @@ static void test_an_attempt_field_by_field(void **state)
 	world_job_free(k);
 }
 
+static void test_codes_to_retry_on(void **state)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
+	struct request q = box_request();
+	struct job *j = world_job_new(), *k;
+	struct err err;
+
+	(void)state;
+	j->id.num = 1;
+	q.retry_max = 3;
+	code_set_add(&q.retry_on, 1);
+	code_set_add(&q.retry_on, 137);
+	code_set_add(&q.retry_on, 255);
+	j->req = request_pack(&q);
+	record_put_job(&b, j);
+	golden_made("row-retry-on", &b);
+	assert_int_equal(record_get_job(b.data, b.len, NULL, &k, &err), 0);
+	assert_memory_equal(&k->req->retry_on, &q.retry_on, sizeof(q.retry_on));
+	world_job_free(j);
+	world_job_free(k);
+}
+
 static void test_task_zero(void **state)
 {
 	struct box b;
@@ -495,6 +517,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_one_job_field_by_field),
 	        cmocka_unit_test(test_an_attempt_field_by_field),
+	        cmocka_unit_test(test_codes_to_retry_on),
 	        cmocka_unit_test(test_task_zero),
 	        cmocka_unit_test(test_task_with_a_request_of_its_own),
 	        cmocka_unit_test(test_too_many_dependencies),
