@@ -8,6 +8,7 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/jobs.h"
+#include "cli/output.h"
 
 /* Verbs that do one thing to each job named: cancel, hold, release, retry; and edit. */
 struct control {
@@ -175,6 +176,20 @@ static int add_edit(json_t *body, const char *word, struct err *err)
 	return 0;
 }
 
+/* A change that was to start the job, and came too late for that, is no quiet success. */
+static void say_wait(const json_t *job)
+{
+	const json_t *reason = json_array_get(json_object_get(job, "reasons"), 0);
+	const char *id = json_string_value(json_object_get(job, "id"));
+	const char *code = json_string_value(json_object_get(reason, "code"));
+	CLEANUP_BUF struct buf text = BUF_INIT(4096);
+
+	if (!code || !id || (strcmp(code, "order") != 0 && strcmp(code, "no_room") != 0))
+		return;
+	output_cell_string(json_object_get(reason, "text"), false, &text);
+	cli_say("job %s waits: %s; see: berth why %s", id, buf_str(&text), id);
+}
+
 int verb_edit(struct cli *cli, int argc, char **argv)
 {
 	struct edit e = {0};
@@ -201,5 +216,6 @@ int verb_edit(struct cli *cli, int argc, char **argv)
 	json_array_append_new(json_object_get(answer, "jobs"), job);
 	if (cli->format_given)
 		jobs_print(cli, answer);
+	say_wait(job);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "cli/grant.h"
 #include "cli/output.h"
+#include "cli/why.h"
 
 /* Another machine has paths and accounts of its own: only what -e says goes there. */
 static json_t *taken_environment(struct client *c, const struct jobspec *s)
@@ -117,6 +118,7 @@ void submission_print_dry_run(const struct cli *cli, const json_t *answer)
 	}
 	if (!starts || strcmp(starts, "now") != 0) {
 		puts("it would wait");
+		why_print_wait(answer);
 		return;
 	}
 	CLEANUP_BUF struct buf head = BUF_INIT(4096);

@@ -58,3 +58,33 @@ struct sched_reason {
 /* Why a job waits, most important first; 0 when it does not wait. */
 size_t sched_reasons(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
         struct sched_reason out[SCHED_REASONS_MAX]);
+
+/* All that can be said of one job that waits. Release with sched_why_done(). */
+struct sched_lack {
+	const struct node *node;
+	char missing[240];
+};
+struct sched_why {
+	uint64_t position; /* in its queue, from 1; 0: it does not wait */
+	uint64_t ahead;    /* jobs of all queues that go first */
+	struct sched_reason reasons[SCHED_REASONS_MAX];
+	size_t n_reasons;
+	struct sched_lack *nodes; /* every node of the world */
+	size_t n_nodes;
+	bool starts;         /* in the next plan: there */
+	struct placement at; /* of what starts */
+	int64_t earliest_ms; /* what runs has ended by then, by its time limits; INT64_MAX: nothing proves a moment */
+	/*
+	 * As it is typed, such as "--gpu 0.3"; "": nothing smaller starts now. Of all single nodes the change that leaves most
+	 * of what was asked for: the product of what is left of each amount, where to do without a wish for a model, or to take
+	 * on a time limit, counts as half. It was tried.
+	 */
+	char change[160];
+	struct request changed; /* what that comes to: sizes and time limit only */
+};
+void sched_why(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
+        struct sched_why *ret);
+/* The same of a request that is not submitted: as if it were, now. */
+void sched_why_request(struct sched *s, const struct world *w, int64_t now_ms,
+        const struct request *r, struct sched_why *ret);
+void sched_why_done(struct sched_why *y);

@@ -45,3 +45,10 @@ bool sched__is_blocked(const struct sched *s, const struct queue *q);
 /* The first of its queue that has to wait is the one that nobody delays; what could never fit is not. */
 void sched__note_head(struct sched *s, const struct queue *q, const struct job *j, uint64_t pos,
         const struct need *need, int64_t now_ms);
+
+/* change.c: the least change of what is asked for with which it fits in the room as it is. False: none does. */
+bool sched__find_change(struct sched *s, int64_t now_ms, const struct request *r,
+        struct request *ret, char *out, size_t size);
+/* why.c: for the room at the job's place. */
+size_t sched__say_reasons(struct sched *s, const struct world *w, const struct job *j, bool starts,
+        struct sched_reason out[SCHED_REASONS_MAX]);

@@ -18,7 +18,6 @@
 struct asking {
 	struct sched *s;
 	const struct world *w;
-	int64_t now_ms;
 	const struct job *job;
 	struct need need;
 	const struct queue *queue;
@@ -150,7 +149,9 @@ static void add_turn(const struct asking *a, const struct sched_head *h, char *t
 
 static bool is_head(const struct asking *a, const struct sched_head *h)
 {
-	return h && job_id_eq(h->id, a->job->parent ? a->job->parent->id : a->job->id);
+	const struct job *j = a->job;
+
+	return h && (job_id_eq(h->id, j->id) || (j->parent && job_id_eq(h->id, j->parent->id)));
 }
 
 static const struct sched_head *head_on(const struct sched *s, uint64_t node)
@@ -238,13 +239,18 @@ static void say_place(struct asking *a)
 	}
 }
 
-static size_t say_all(struct asking *a)
+size_t sched__say_reasons(struct sched *s, const struct world *w, const struct job *j, bool starts,
+        struct sched_reason out[SCHED_REASONS_MAX])
 {
-	if (job_state_is_final(a->job->state) || a->job->wait == WAIT_NONE)
+	struct asking a = {.s = s, .w = w, .job = j, .starts = starts, .out = out};
+
+	if (job_state_is_final(j->state) || j->wait == WAIT_NONE)
 		return 0;
-	say_kept_back(a);
-	say_place(a);
-	return a->n;
+	a.need = need_of(j->req);
+	a.queue = j->class->shape.queue;
+	say_kept_back(&a);
+	say_place(&a);
+	return a.n;
 }
 
 /* The plan for the world as it is now, once for everybody who asks. */
@@ -271,13 +277,6 @@ static bool is_planned(const struct sched_plan *plan, const struct job *j)
 size_t sched_reasons(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
         struct sched_reason out[SCHED_REASONS_MAX])
 {
-	struct asking a = {.s = s, .w = w, .now_ms = now_ms, .job = j, .out = out};
-
-	if (job_state_is_final(j->state) || j->wait == WAIT_NONE)
-		return 0;
-	a.need = need_of(j->req);
-	a.queue = j->class->shape.queue;
 	ask(s, w, now_ms);
-	a.starts = is_planned(&s->asked, j) || s->asked.n == ASK_MAX;
-	return say_all(&a);
+	return sched__say_reasons(s, w, j, is_planned(&s->asked, j) || s->asked.n == ASK_MAX, out);
 }

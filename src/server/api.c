@@ -16,6 +16,7 @@ static const struct look {
 } looks[] = {
         {api_jobs_list, api_jobs_list},
         {api_job_show, api_job_show},
+        {api_job_why, api_job_why},
         {api_job_wait, api_job_now},
         {api_devices, api_devices},
         {api_nodes, api_nodes},

@@ -1,4 +1,4 @@
-/* One job: show, wait, cancel, hold, release, retry, edit. */
+/* One job: show, why, wait, cancel, hold, release, retry, edit. */
 #include "server/batch.h"
 #include "server/view.h"
 #include "server/watch.h"
@@ -21,6 +21,19 @@ void api_job_show(struct call *c)
 
 	if (call_job_id(c, &id))
 		call_with_job(c, id, show);
+}
+
+static void why(struct call *c, struct job *j)
+{
+	call_reply_json(c, 200, view_why(c->s, c->world, j));
+}
+
+void api_job_why(struct call *c)
+{
+	struct job_id id;
+
+	if (call_job_id(c, &id))
+		call_with_job(c, id, why);
 }
 
 /* Long poll. */

@@ -285,24 +285,6 @@ static int check_deps(
 	return 0;
 }
 
-static json_t *dry_run(const struct server *s, const struct request *r)
-{
-	struct placement p;
-	bool fits = sched_fit_request(s->sched, s->world, server_now(s).wall_ms, r, &p);
-	const struct node *n = fits ? world_find_node_num(s->world, p.node) : NULL;
-	json_t *slices = json_array();
-
-	for (uint32_t i = 0; n && i < p.n_slices; i++)
-		json_array_append_new(
-		        slices, json_pack("{s:s, s:s, s:I, s:i}", "node", n->name, "device",
-		                        n->devices[p.slices[i].device].info.uuid, "mem_bytes",
-		                        (json_int_t)p.slices[i].mem_bytes, "share_milli",
-		                        (int)p.slices[i].share_milli));
-	return json_pack("{s:i, s:b, s:s?, s:o, s:s, s:o}", "schema", 1, "dry_run", 1, "node",
-	        n ? n->name : NULL, "slices", slices, "starts", n ? "now" : "later", "resolved",
-	        view_resolved(s->world, &r->gpu));
-}
-
 static int prepare(struct server *s, const struct caller *who, struct job_spec *spec, void *ctx,
         struct err *err)
 {
@@ -382,7 +364,7 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 	if (!spec.request.idempotency_key && with->default_key)
 		spec.request.idempotency_key = talloc_strdup(ctx, with->default_key);
 	if (spec.dry_run) {
-		ret->dry_run = dry_run(s, &spec.request);
+		ret->dry_run = view_dry_run(s, &spec.request);
 		return 0;
 	}
 	if (spec.request.idempotency_key) {

@@ -190,7 +190,7 @@ static bool tells_why(const struct job *j)
 	                       j->reason == REASON_MPS_DIED));
 }
 
-static json_t *view_reasons(const struct server *s, const struct world *w, const struct job *j)
+json_t *view_reasons(const struct server *s, const struct world *w, const struct job *j)
 {
 	struct sched_reason v[SCHED_REASONS_MAX];
 	size_t n = sched_reasons(s->sched, w, server_now(s).wall_ms, j, v);

@@ -9,6 +9,11 @@ json_t *view_job(const struct server *s, const struct world *w, const struct job
 /* The same with request, transitions and attempts; env only for those who may see it. */
 json_t *view_job_whole(
         const struct server *s, const struct world *w, const struct job *j, bool with_env);
+/* Why it waits, or why it ended. */
+json_t *view_reasons(const struct server *s, const struct world *w, const struct job *j);
+/* view_why.c: everything about its wait; and of a request that is not submitted, where it would run, and when. */
+json_t *view_why(const struct server *s, const struct world *w, const struct job *j);
+json_t *view_dry_run(const struct server *s, const struct request *r);
 json_t *view_device(const struct node *n, const struct device *d, uint32_t place);
 json_t *view_node(const struct server *s, const struct node *n);
 /* Jobs and tasks that have not started, in one queue or (NULL) in all. */

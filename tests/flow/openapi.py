@@ -202,7 +202,9 @@ def use_jobs(s):
         fault("the job that fails never did")
     for job in (one, held, array, failing):
         s.call("job_show", 200, id=job)
+        s.call("job_why", 200, id=job)
     s.call("job_show", 404, id="99999")
+    s.call("job_why", 404, id="99999")
     s.call("job_wait", 400, id=one, query="?timeout=x")
     s.call("job_logs", 200, id=failing)
     s.call("job_logs", 200, id=failing, query="?framed=1&follow=1&stream=stdout&from=1&offset=0")

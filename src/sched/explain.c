@@ -1,0 +1,162 @@
+/* Everything about one job that waits, or that would: the plan as far as its place, and what is there. */
+#include "base/mem.h"
+#include "sched/lack.h"
+#include "sched/sched_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PLAN_MAX 10000 /* placements before it; behind so many it is not told where it starts */
+
+static uint64_t count_before(const struct sched_class *c, const struct job *j, bool are_all)
+{
+	struct job *other;
+	uint64_t n = 0;
+
+	RB_FOREACH (other, job_order, (struct job_order *)(uintptr_t)&c->ready) {
+		if (!are_all && job_order_cmp(other, j) >= 0)
+			break;
+		n++;
+	}
+	return n;
+}
+
+/* Those of queues that go first, or beside its own; not of its own. */
+static uint64_t count_of_others(const struct world *w, const struct queue *q, const struct job *j)
+{
+	const struct sched_class *c;
+	uint64_t n = 0;
+
+	for (c = w->classes; c; c = c->hh.next) {
+		const struct queue *other = c->shape.queue;
+		if (other == q || other->paused || other->priority < q->priority)
+			continue;
+		n += count_before(c, j, other->priority > q->priority);
+	}
+	return n;
+}
+
+static void look_at_node(
+        struct sched *s, const struct room_view *v, const struct need *need, struct sched_lack *ret)
+{
+	const struct place_room *free = room_view_for(s->room, v, need);
+	char ask[160];
+
+	ret->node = v->node;
+	need_format(need, ask, sizeof(ask));
+	if (v->node->state != NODE_UP)
+		snprintf(ret->missing, sizeof(ret->missing), "it is down");
+	else if (!node_could(v->node, need))
+		snprintf(ret->missing, sizeof(ret->missing), "it could never satisfy %s", ask);
+	else if (v->node->drained)
+		snprintf(ret->missing, sizeof(ret->missing), "it is drained");
+	else if (node_lack(v->node, v->now, need, ret->missing, sizeof(ret->missing)))
+		return;
+	else if (free != v->now &&
+	         node_lack(v->node, free, need, ret->missing, sizeof(ret->missing)))
+		snprintf(ret->missing, sizeof(ret->missing),
+		        "its room is kept for a job that goes first");
+	else
+		snprintf(ret->missing, sizeof(ret->missing), "nothing");
+}
+
+static void look_at_nodes(struct sched *s, const struct need *need, struct sched_why *y)
+{
+	struct room_view v;
+	size_t cap = 0;
+
+	for (uint32_t i = 0; room_look(s->room, i, &v); i++) {
+		MEM_GROW(y->nodes, y->n_nodes, cap);
+		look_at_node(s, &v, need, &y->nodes[y->n_nodes++]);
+	}
+}
+
+/* At its place in the order: a start, or the change that makes one; and when it comes first, its reservation. */
+static void look_ahead(struct sched *s, struct guest *g, int64_t now_ms, struct sched_why *y)
+{
+	const struct need need = need_of(g->job.req);
+	const struct queue *q = g->class.shape.queue;
+	const struct sched_head *h;
+	bool is_first = !sched__find_head(s, q);
+
+	if (sched__is_blocked(s, q) || q->paused || g->job.wait != WAIT_READY)
+		return;
+	y->starts = room_fit(s->room, &need, &y->at);
+	if (y->starts) {
+		y->earliest_ms = now_ms;
+		return;
+	}
+	if (!sched__find_change(s, now_ms, g->job.req, &y->changed, y->change, sizeof(y->change)))
+		y->change[0] = '\0';
+	sched__note_head(s, q, &g->job, 0, &need, now_ms);
+	h = sched__find_head(s, q);
+	if (is_first && h && h->at_ms != ROOM_NEVER)
+		y->earliest_ms = h->at_ms;
+}
+
+static void explain(struct sched *s, const struct world *w, int64_t now_ms, struct guest *g,
+        struct sched_why *y)
+{
+	const struct need need = need_of(g->job.req);
+	struct sched_plan plan = {0};
+
+	y->position = world_position(w, &g->job);
+	y->ahead = y->position - 1 + count_of_others(w, g->class.shape.queue, &g->job);
+	y->earliest_ms = INT64_MAX;
+	if (sched__plan(s, w, now_ms, PLAN_MAX, g, &plan)) {
+		look_at_nodes(s, &need, y);
+		look_ahead(s, g, now_ms, y);
+	}
+	sched_plan_done(&plan);
+	y->n_reasons = sched__say_reasons(s, w, &g->job, y->starts, y->reasons);
+}
+
+static void invite(struct guest *g, const struct request *r, const struct queue *q)
+{
+	g->class.shape = (struct sched_shape){.queue = (struct queue *)(uintptr_t)q,
+	        .gpu = r->gpu,
+	        .cpus = r->cpus,
+	        .mem_bytes = r->mem_bytes,
+	        .time_limit_ms = r->time_limit_ms};
+	RB_INIT(&g->class.ready);
+	g->job.class = &g->class;
+	g->job.req = (struct request *)(uintptr_t)r;
+	g->job.is_array = false;
+}
+
+void sched_why(struct sched *s, const struct world *w, int64_t now_ms, const struct job *j,
+        struct sched_why *ret)
+{
+	struct guest g = {.job = *j, .instead_of = j};
+
+	*ret = (struct sched_why){.earliest_ms = INT64_MAX};
+	if (job_state_is_final(j->state) || j->wait == WAIT_NONE)
+		return;
+	invite(&g, j->req, j->class->shape.queue);
+	explain(s, w, now_ms, &g, ret);
+}
+
+void sched_why_request(struct sched *s, const struct world *w, int64_t now_ms,
+        const struct request *r, struct sched_why *ret)
+{
+	struct queue usual = {0};
+	const struct queue *q = world_find_queue(w, r->queue);
+	struct guest g = {.job = {.id = {w->next_job, TASK_NONE},
+	                          .wait = r->hold ? WAIT_HELD : WAIT_READY,
+	                          .held = r->hold,
+	                          .priority = r->priority,
+	                          .order = w->next_order,
+	                          .submitted_ms = now_ms}};
+
+	*ret = (struct sched_why){.earliest_ms = INT64_MAX};
+	snprintf(usual.name, sizeof(usual.name), "%s", r->queue);
+	invite(&g, r, q ? q : &usual);
+	explain(s, w, now_ms, &g, ret);
+}
+
+void sched_why_done(struct sched_why *y)
+{
+	free(y->nodes);
+	*y = (struct sched_why){0};
+}
