@@ -430,6 +430,8 @@ static int step(struct sequence *s, uint32_t what)
 		return shadow_fetch(&s->shadow, s->w, seq_any_id(s), s->err);
 	case 18:
 		return keep_blob(s);
+	case 19:
+		return seq_ask_why(s);
 	default:
 		return restart(s);
 	}
@@ -439,7 +441,7 @@ static int step(struct sequence *s, uint32_t what)
 static void choose_weights(struct sequence *s, uint32_t n)
 {
 	static const uint8_t usual[] = {
-	        60, 60, 60, 60, 8, 14, 10, 14, 6, 3, 3, 6, 5, 3, 30, 6, 6, 4, 2, 2};
+	        60, 60, 60, 60, 8, 14, 10, 14, 6, 3, 3, 6, 5, 3, 30, 6, 6, 4, 2, 6, 2};
 
 	for (uint32_t i = 0; i < n; i++) {
 		s->weights[i] = usual[i];
@@ -476,7 +478,7 @@ static int live(struct dice dice, uint32_t steps, struct sequence_stats *stats, 
 	        .silence_ms = 15000};
 	struct sequence s = {
 	        .dice = dice, .now = {1700000000000, 1000}, .stats = stats, .err = err};
-	const uint32_t kinds = 20;
+	const uint32_t kinds = 21;
 	bool has_bytes = dice_has_bytes(&dice);
 	uint32_t i = 0;
 	int rc = 0;

@@ -35,6 +35,8 @@ struct sequence {
 int seq_apply(struct sequence *s, const struct event *e, bool *ret_refused);
 /* A plan, and its starts, all of which must be taken; then no other plan may find anything. */
 int seq_plan(struct sequence *s, size_t max, uint32_t *ret_n);
+/* sequence_why.c: asks about some job, and tries what the answer promises. */
+int seq_ask_why(struct sequence *s);
 int seq_submit(struct sequence *s);
 int seq_node_up(struct sequence *s, uint32_t k, bool whole);
 /* Everything that may end is brought to its end. */

@@ -206,6 +206,7 @@ static void on_queue(struct scene *s)
 
 	snprintf(q.name, sizeof(q.name), "%s", word(s, 1));
 	q.priority = priority ? atoi(priority) : 0;
+	q.strict = s->n > 2 && strcmp(s->words[s->n - 1], "strict") == 0;
 	apply(s, (struct event){.kind = EVENT_QUEUE_SET, .queue = &q});
 }
 
@@ -434,6 +435,45 @@ static void on_expect(struct scene *s)
 	}
 }
 
+/* When time limits prove a start: from now on, or never. */
+static void expect_earliest(struct scene *s, const struct sched_why *y, const char *text)
+{
+	uint64_t seconds = 0;
+	struct err err;
+	int64_t at_ms = INT64_MAX;
+
+	if (strcmp(text, "never") != 0) {
+		if (num_parse_duration(text, &seconds, &err))
+			FAIL(s, "%s", err.text);
+		at_ms = s->b.now.wall_ms + (int64_t)seconds * 1000;
+	}
+	if (y->earliest_ms != at_ms)
+		FAIL(s, "its earliest start is in %lld ms",
+		        (long long)(y->earliest_ms - s->b.now.wall_ms));
+}
+
+static void on_why(struct scene *s)
+{
+	struct sched_why y;
+
+	sched_why(s->sched, s->b.w, s->b.now.wall_ms, job_of(s, word(s, 1)), &y);
+	for (int i = 2; i < s->n; i++) {
+		const char *key = s->words[i], *value = word(s, ++i);
+		if (strcmp(key, "position") == 0 && y.position != number(s, value))
+			FAIL(s, "it is number %llu", (unsigned long long)y.position);
+		else if (strcmp(key, "ahead") == 0 && y.ahead != number(s, value))
+			FAIL(s, "%llu are ahead", (unsigned long long)y.ahead);
+		else if (strcmp(key, "earliest") == 0)
+			expect_earliest(s, &y, value);
+		else if (strcmp(key, "change") == 0 &&
+		         strcmp(y.change, strcmp(value, "none") == 0 ? "" : value + 1) != 0)
+			FAIL(s, "the smallest change is '%s'", y.change);
+		else if (strcmp(key, "missing") == 0 && !strstr(y.nodes[0].missing, value + 1))
+			FAIL(s, "the first node lacks: %s", y.nodes[0].missing);
+	}
+	sched_why_done(&y);
+}
+
 struct step {
 	const char *verb;
 	void (*fn)(struct scene *s);
@@ -455,6 +495,7 @@ static const struct step steps[] = {
         {"up", on_up},
         {"pass", on_pass},
         {"expect", on_expect},
+        {"why", on_why},
         {"lost", .fn_verb = on_device},
         {"well", .fn_verb = on_device},
         {"withhold", .fn_verb = on_device},
@@ -511,7 +552,7 @@ void scene_play(const char *path)
 		if (s.n == 0)
 			continue;
 		n_expected += strcmp(s.words[0], "expect") == 0 ||
-		              strcmp(s.words[0], "starts") == 0 ||
+		              strcmp(s.words[0], "starts") == 0 || strcmp(s.words[0], "why") == 0 ||
 		              strcmp(s.words[0], "refuse") == 0;
 		play_line(&s);
 	}

@@ -5,7 +5,7 @@
  *   # comment                                     -- the first lines say what the scene shows
  *   fgpu 2                                        -- fGPU per device; before anything else
  *   node NAME cpus=8 mem=32G gpus=2x8G [model=M] [cc=80] [near=0-3/4-7]      -- devices are NAME:0, NAME:1 ...
- *   queue NAME [priority=N]
+ *   queue NAME [priority=N] [strict]
  *   submit NAME KEY=VALUE... FLAG...              -- the keys of a job as JSON, `after_ok=OTHER,...`; flags: hold no_retry
  *   refuse KEY=VALUE... "text"                    -- no node could ever take it, and the message says so
  *   plan [MOST]                                   -- one plan, applied
@@ -13,6 +13,7 @@
  *   cancel|hold|release|retry NAME, edit NAME priority=N
  *   drain|resume|down|up NODE, lost|well NODE:DEV, withhold NODE:DEV SIZE, pause|unpause QUEUE, pass DURATION
  *   expect NAME STATE [on NODE[:DEV,...]] [mem SIZE] [share N] [cpus N,...] [reason CODE] ["text"]
+ *   why NAME [position N] [ahead N] [earliest DURATION|never] [change "--gpu 0.3"|none] [missing "text"]   -- of the first node
  *   starts NAME...                                -- exactly these, in this order, in the last plan
  *
  * A task of the array `a` is `a_3`. Every step is followed by a check of all invariants.
