@@ -50,7 +50,8 @@ enum {
 	        {"array", KEY_ARRAY, "LIST[%N]", 0, "one job for each index: 0-99%8, 1,3,5-9:2",   \
 	                2},                                                                        \
 	        {"after", KEY_AFTER, "ID,...", 0, "not before these have started", 2},             \
-	        {"after-ok", KEY_AFTER_OK, "ID,...", 0, "not before these are COMPLETED", 2},      \
+	        {"after-ok", KEY_AFTER_OK, "ID,...", 0,                                            \
+	                "not before these are COMPLETED; 17_%a: task by task", 2},                 \
 	        {"after-any", KEY_AFTER_ANY, "ID,...", 0, "not before these have ended", 2},       \
 	        {"retry", KEY_RETRY, "N", 0, "further attempts when the command fails", 2},        \
 	        {"retry-on", KEY_RETRY_ON, "CODE|SIGNAL,...", 0,                                   \

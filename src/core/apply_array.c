@@ -134,7 +134,7 @@ static void cut_rest(struct apply *a, struct job *parent)
 	world__mark_dirty(a->w, parent);
 	/* Others may wait for a task that was cut. */
 	effects_add(a->fx, (struct effect){.kind = EFFECT_CHANGED, .id = parent->id});
-	apply__note_recheck(a, parent->id.num);
+	apply__note_recheck(a, parent->id);
 }
 
 void array__cancel(
@@ -161,8 +161,12 @@ int array__retry(struct apply *a, struct job *parent, const char *actor, struct 
 		if (job_state_is_final((enum job_state)s) && s != JOB_COMPLETED)
 			wanted += r->by_state[s];
 	for (t = world_next_job(a->w, parent); t && t->id.num == parent->id.num;
-	        t = world_next_job(a->w, t))
+	        t = world_next_job(a->w, t)) {
+		int rc = t->state == JOB_COMPLETED ? 0 : task_check_twins(a->w, t, err);
+		if (rc)
+			return rc;
 		there += t->state != JOB_COMPLETED;
+	}
 	if (wanted == 0)
 		return err_set(err, ERR_CONFLICT, "every task of job %llu completed",
 		        (unsigned long long)parent->id.num);

@@ -76,7 +76,7 @@ void apply__transition(
 	world__mark_dirty(a->w, j);
 	effects_add(a->fx, (struct effect){.kind = EFFECT_CHANGED, .id = j->id});
 	if (state == JOB_RUNNING || job_state_is_final(state))
-		apply__note_recheck(a, j->id.num);
+		apply__note_recheck(a, j->id);
 	if (j->parent)
 		array__follow(a, j->parent, j);
 }
@@ -350,6 +350,9 @@ int apply__retry(struct apply *a, const struct event *e, struct applied *out, st
 	if (j->id.task != TASK_NONE && !j->parent)
 		return err_set(err, ERR_CONFLICT, "the array of task %s is not in memory",
 		        job_id_format(e->id, id));
+	rc = j->is_array ? 0 : task_check_twins(a->w, j, err);
+	if (rc)
+		return rc;
 	if (j->is_array) {
 		rc = array__retry(a, j, e->actor, err);
 	} else {

@@ -36,6 +36,8 @@ const char *job_id_format(struct job_id id, char out[48])
 {
 	if (id.task == TASK_NONE)
 		snprintf(out, 48, "%llu", (unsigned long long)id.num);
+	else if (id.task == TASK_SAME)
+		snprintf(out, 48, "%llu_%%a", (unsigned long long)id.num);
 	else
 		snprintf(out, 48, "%llu_%lld", (unsigned long long)id.num, (long long)id.task);
 	return out;

@@ -6,6 +6,8 @@
 #include "base/err.h"
 
 #define TASK_NONE (-1)
+#define TASK_SAME \
+	(-2) /* in what an array depends on: for each task the one of the same index, "17_%a" */
 
 /* A job ("17"), or one task of an array job ("17_3"). */
 struct job_id {

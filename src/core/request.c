@@ -73,6 +73,14 @@ static bool are_ranges_sane(const struct request *r)
 	return true;
 }
 
+bool request_has_twins(const struct request *r)
+{
+	for (uint32_t i = 0; i < r->n_deps; i++)
+		if (r->deps[i].on.task == TASK_SAME)
+			return true;
+	return false;
+}
+
 int request_check(const struct request *r, struct err *err)
 {
 	if (!r->n_argv || !r->argv[0] || !r->argv[0][0])
@@ -88,8 +96,10 @@ int request_check(const struct request *r, struct err *err)
 	if (!are_ranges_sane(r))
 		return err_set(err, ERR_INVALID, "the ranges of the array are not rising");
 	for (uint32_t i = 0; i < r->n_deps; i++)
-		if (!r->deps[i].on.num || r->deps[i].on.task < TASK_NONE)
+		if (!r->deps[i].on.num || r->deps[i].on.task < TASK_SAME)
 			return err_set(err, ERR_INVALID, "a dependency on no job");
+	if (request_has_twins(r) && !r->n_ranges)
+		return err_set(err, ERR_INVALID, "only the tasks of an array depend task by task");
 	return 0;
 }
 

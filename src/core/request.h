@@ -78,6 +78,8 @@ struct request *request_pack(const struct request *r); /* refs 1 */
 struct request *request_ref(struct request *r);
 void request_unref(struct request *r); /* NULL is fine */
 
+/* Whether each task waits for its twin, the task of the same index of another array. */
+bool request_has_twins(const struct request *r);
 uint64_t request_n_tasks(const struct request *r);              /* 0: not an array */
 int64_t request_task_at(const struct request *r, uint64_t pos); /* index of the pos-th task */
 /* Position of a task index, or UINT64_MAX. */

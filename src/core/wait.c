@@ -189,7 +189,8 @@ enum job_wait job_wait_due(const struct job *j, struct now now)
 		return WAIT_NONE;
 	if (j->held || (j->parent && j->parent->held))
 		return WAIT_HELD;
-	if (!job_deps_are_met(j->parent ? j->parent : j))
+	if (!(j->parent && request_has_twins(j->req)) &&
+	        !job_deps_are_met(j->parent ? j->parent : j))
 		return WAIT_DEPENDENCY;
 	if (j->not_before_ms > now.wall_ms)
 		return WAIT_BACKOFF;

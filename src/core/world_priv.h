@@ -10,7 +10,7 @@ struct apply {
 	struct world *w;
 	struct now now;
 	struct effects *fx;
-	uint64_t *recheck; /* numbers of jobs whose dependents are to be looked at again */
+	struct job_id *recheck; /* jobs whose dependents are to be looked at again */
 	uint32_t n_recheck, cap_recheck;
 };
 
@@ -39,10 +39,13 @@ bool job_deps_are_met(const struct job *j);
 void world__watch_deps(struct world *w, struct job *j); /* of a job that begins to live */
 void world__unwatch_deps(struct world *w, struct job *j);
 void apply__note_recheck(
-        struct apply *a, uint64_t num); /* a job on which others may depend changed */
+        struct apply *a, struct job_id id); /* a job on which others may depend changed */
 void apply__recheck_dependents(struct apply *a);
 /* Decides what is decided already; may cancel j. */
 void apply__recheck_own(struct apply *a, struct job *j);
+
+/* CONFLICT while a twin of a task that is to run again has not got as far. */
+int task_check_twins(const struct world *w, const struct job *task, struct err *err);
 
 /* apply_job.c */
 void apply__transition(

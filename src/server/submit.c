@@ -254,6 +254,41 @@ static int settle_fgpu(const struct server *s, struct gpu_ask *g, struct err *er
 	return 0;
 }
 
+/* What became of some ended tasks of the array is only in the store. */
+static bool has_unknown_end(const struct job *array, enum dep_kind kind)
+{
+	uint64_t ended = 0;
+
+	for (int s = 0; s < JOB_STATE_MAX; s++)
+		if (job_state_is_final((enum job_state)s))
+			ended += array->array->by_state[s];
+	return kind != DEP_AFTER_ANY && ended != array->array->by_state[JOB_COMPLETED];
+}
+
+/* Each task of the request has its twin in the other array, and what became of it is known or to come. */
+static int check_twins(const struct server *s, const struct request *r, const struct dep *d,
+        const struct job *other, struct err *err)
+{
+	bool must_be_here = has_unknown_end(other, d->kind);
+	struct job_id unknown = {0};
+
+	for (uint64_t i = 0, n = request_n_tasks(r); i < n; i++) {
+		struct job_id twin = {d->on.num, request_task_at(r, i)};
+		uint64_t pos = request_task_pos(other->req, twin.task);
+		if (pos == UINT64_MAX)
+			return err_set(err, ERR_NOT_FOUND, "job %llu has no task %lld",
+			        (unsigned long long)twin.num, (long long)twin.task);
+		if (must_be_here && !unknown.num && array_is_apart(other->array, pos) &&
+		        !world_find_job(s->world, twin))
+			unknown = twin;
+	}
+	if (!unknown.num)
+		return 0;
+	return err_set(err, ERR_CONFLICT,
+	        "how task %llu_%lld ended is not in memory any more; depend on the whole job",
+	        (unsigned long long)unknown.num, (long long)unknown.task);
+}
+
 /* Every job that is depended on must exist; one that is only in the store is asked for. */
 static int check_deps(
         const struct server *s, const struct request *r, struct job_id *ret_fetch, struct err *err)
@@ -273,13 +308,19 @@ static int check_deps(
 		if (parent && !parent->array)
 			return err_set(err, ERR_INVALID, "job %llu is no array",
 			        (unsigned long long)on.num);
+		if (parent && on.task == TASK_SAME) {
+			int rc = check_twins(s, r, &r->deps[i], parent, err);
+			if (rc)
+				return rc;
+			continue;
+		}
 		if (parent && request_task_pos(parent->req, on.task) == UINT64_MAX)
 			return err_set(err, ERR_NOT_FOUND, "job %llu has no task %lld",
 			        (unsigned long long)on.num, (long long)on.task);
 		if (parent &&
 		        !array_is_apart(parent->array, request_task_pos(parent->req, on.task)))
 			continue;
-		*ret_fetch = on;
+		*ret_fetch = on.task == TASK_SAME ? (struct job_id){on.num, TASK_NONE} : on;
 		return 0;
 	}
 	return 0;

@@ -311,6 +311,14 @@ static json_t *view_gpu_ask(const struct gpu_ask *g)
 	return o;
 }
 
+/* Task by task it is met when no task is left that waits. */
+static bool is_dep_met(const struct job *j, uint32_t i)
+{
+	if (j->array && j->req->deps[i].on.task == TASK_SAME)
+		return array_unstarted(j->array) == 0;
+	return !j->dep_met || j->dep_met[i];
+}
+
 static json_t *view_deps(const struct job *j)
 {
 	static const char *const kinds[] = {"after", "after_any", "after_ok"};
@@ -321,7 +329,7 @@ static json_t *view_deps(const struct job *j)
 		json_array_append_new(
 		        list, json_pack("{s:s, s:s, s:b}", "kind", kinds[j->req->deps[i].kind],
 		                      "job", job_id_format(j->req->deps[i].on, id), "met",
-		                      j->dep_met ? (int)j->dep_met[i] : 1));
+		                      (int)is_dep_met(j, i)));
 	return list;
 }
 

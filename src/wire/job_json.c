@@ -340,6 +340,23 @@ static int on_array(struct parse *p, json_t *v, struct err *err)
 	        err);
 }
 
+/* "17", "17_3"; and "17_%a", as in names of output files: the task of the same index. */
+static int get_dep_id(const char *text, struct job_id *ret_id, struct err *err)
+{
+	size_t len = strcspn(text, "_");
+	char num[24];
+	int rc;
+
+	if (strcmp(text + len, "_%a") != 0 || len >= sizeof(num))
+		return job_id_parse(text, ret_id, err);
+	memcpy(num, text, len);
+	num[len] = '\0';
+	rc = job_id_parse(num, ret_id, err);
+	if (rc == 0)
+		ret_id->task = TASK_SAME;
+	return rc;
+}
+
 static int add_deps(struct parse *p, json_t *v, enum dep_kind kind, struct err *err)
 {
 	struct request *r = &p->spec->request;
@@ -354,7 +371,7 @@ static int add_deps(struct parse *p, json_t *v, enum dep_kind kind, struct err *
 	for (size_t i = 0; i < n; i++) {
 		const char *text = json_string_value(json_array_get(v, i));
 		struct dep *d = &r->deps[r->n_deps];
-		int rc = text ? job_id_parse(text, &d->on, err)
+		int rc = text ? get_dep_id(text, &d->on, err)
 		              : bad(p, err, "an array of job ids as strings");
 		if (rc)
 			return wrap(p, rc, err);
@@ -469,6 +486,9 @@ static int check_together(const struct parse *p, struct err *err)
 		        err, ERR_INVALID, "'gpu_cc' says which GPU, but no GPU is asked for");
 	if (s->request.no_retry && s->request.retry_max)
 		return err_set(err, ERR_INVALID, "'retry' and 'no_retry' contradict each other");
+	if (request_has_twins(&s->request) && !s->request.n_ranges)
+		return err_set(err, ERR_INVALID,
+		        "a dependency like 17_%%a is of each task of an array, and this is none");
 	if (s->request.n_ranges && s->request.tty)
 		return err_set(err, ERR_INVALID, "an array has no terminal");
 	return 0;

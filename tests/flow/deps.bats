@@ -91,3 +91,28 @@ waiting() { b submit -c 0 -- sh -c 'while [ ! -e go ]; do sleep 0.05; done'; }
   run -2 b submit --after-ok nonsense -- true
   has "$output" nonsense
 }
+
+@test "task by task: 1_%a is the task of the same index" {
+  b submit --array 0-3 -c 0 -- sh -c 'while [ ! -e "go$BERTH_TASK_ID" ]; do sleep 0.05; done; [ "$BERTH_TASK_ID" != 3 ]'
+  b submit --array 1-3 --after-ok 1_%a -c 0 -- true
+  [ "$(state 2)" = PENDING ]
+  has "$(job 2 '.reasons[0].text')" 1_%a
+  as touch go2
+  becomes 2_2 COMPLETED
+  [ "$(state 2_1)" = PENDING ]
+  kill -9 "$(part server)"
+  as touch go0 go1 go3
+  becomes 2_1 COMPLETED
+  becomes 2_3 CANCELLED
+  has "$(job 2_3 '.transitions[-1].text')" 1_3
+  run -143 b wait 2
+  b submit --array 1-3 --after-any 1_%a -c 0 -- true
+  run -0 b wait 3
+  run -1 b submit --array 2-4 --after-ok 1_%a -- true
+  has "$output" "no task 4"
+  run -2 b submit --after-ok 1_%a -- true
+  has "$output" array
+  b submit --hold -- true
+  run -2 b submit --array 0-1 --after-ok 4_%a -- true
+  has "$output" "no array"
+}

@@ -103,8 +103,10 @@ static struct job_id id_of(struct scene *s, const char *name)
 
 	for (uint32_t i = 0; i < s->n_names; i++)
 		if (strncmp(s->names[i], name, n) == 0 && !s->names[i][n])
-			return (struct job_id){
-			        i + 1, sep ? (int64_t)number(s, sep + 1) : TASK_NONE};
+			return (struct job_id){i + 1, !sep ? TASK_NONE
+			                              : strcmp(sep + 1, "%a") == 0
+			                                      ? TASK_SAME
+			                                      : (int64_t)number(s, sep + 1)};
 	FAIL(s, "no job is called '%s'", name);
 	return (struct job_id){0};
 }

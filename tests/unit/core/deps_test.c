@@ -332,6 +332,101 @@ static void test_a_long_chain_falls(void **state)
 	box_done(&b);
 }
 
+static struct job *submit_twins(
+        struct box *b, enum dep_kind kind, uint64_t on, struct array_range range)
+{
+	struct request r = box_request();
+	struct dep d = {kind, {on, TASK_SAME}};
+
+	r.ranges = &range;
+	r.n_ranges = 1;
+	r.deps = &d;
+	r.n_deps = 1;
+	return box_submit(b, r);
+}
+
+/* What one task costs does not depend on how many there are, whatever the order they come in. */
+static void test_many_twins(void **state)
+{
+	enum { N = 10000 };
+	struct event cancel = {.kind = EVENT_CANCEL, .reason = REASON_CANCELLED};
+	struct applied out;
+	struct box b;
+	struct job *j;
+
+	(void)state;
+	box_init(&b);
+	box_submit_array(&b, 0, N, 0);
+	j = submit_twins(&b, DEP_AFTER_ANY, 1, (struct array_range){0, N - 1, 1});
+	for (int64_t i = N; i-- > 0;) {
+		cancel.id = (struct job_id){1, i};
+		box_take_dirty(&b);
+		assert_int_equal(core_apply(b.w, &cancel, b.now, &b.fx, &out, &b.err), 0);
+		assert_int_equal(b.w->n_dirty, 4); /* two tasks, and their arrays */
+		assert_int_equal(box_find(&b, 2, i)->wait, WAIT_READY);
+	}
+	assert_int_equal(array_unstarted(j->array), 0);
+	assert_int_equal(j->wait, WAIT_NONE);
+	assert_int_equal(world_check(b.w, &b.err), 0);
+	box_done(&b);
+}
+
+static void test_twins_again(void **state)
+{
+	struct event again = {.kind = EVENT_RETRY, .id = {2, 1}};
+	struct box b;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 4, 0, 0);
+	box_submit_array(&b, 0, 1, 0);
+	submit_twins(&b, DEP_AFTER_OK, 1, (struct array_range){0, 1, 1});
+	box_cancel(&b, (struct job_id){1, 1});
+	box_expect(box_find(&b, 2, 1), JOB_CANCELLED, REASON_DEPENDENCY_FAILED);
+	assert_null(box_find(&b, 2, 0));
+	/* Not before its twin, which may run again itself. */
+	box_refuse(&b, again, ERR_CONFLICT, "1_1");
+	box_apply(&b, (struct event){.kind = EVENT_RETRY, .id = {1, 1}});
+	box_refuse(&b, again, ERR_CONFLICT, "1_1");
+	box_exit(&b, box_run(&b, box_find(&b, 1, 1)), 0);
+	box_apply(&b, again);
+	assert_int_equal(box_find(&b, 2, 1)->wait, WAIT_READY);
+	box_done(&b);
+}
+
+/* Task by task, and something else as well. */
+static void test_twins_of_two(void **state)
+{
+	struct array_range range = {0, 1, 1};
+	struct dep deps[] = {{DEP_AFTER_OK, {1, TASK_SAME}}, {DEP_AFTER, {2, TASK_SAME}},
+	        {DEP_AFTER_ANY, {3, TASK_NONE}}};
+	struct request r = box_request();
+	struct box b;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 9, 0, 0);
+	box_submit_array(&b, 0, 1, 0);
+	box_submit_array(&b, 0, 1, 0);
+	box_submit_plain(&b);
+	r.ranges = &range;
+	r.n_ranges = 1;
+	r.deps = deps;
+	r.n_deps = 3;
+	box_submit(&b, r);
+	box_exit(&b, box_run(&b, box_find(&b, 1, TASK_NONE)), 0);
+	box_run(&b, box_find(&b, 2, TASK_NONE));
+	assert_null(box_find(&b, 4, 0));
+	box_cancel(&b, (struct job_id){3, TASK_NONE});
+	assert_int_equal(box_find(&b, 4, 0)->wait, WAIT_READY);
+	box_exit(&b, box_run(&b, box_find(&b, 1, TASK_NONE)), 1);
+	box_expect(box_find(&b, 4, 1), JOB_CANCELLED, REASON_DEPENDENCY_FAILED);
+	r.n_ranges = 0;
+	box_refuse(&b, (struct event){.kind = EVENT_SUBMIT, .request = &r}, ERR_INVALID,
+	        "task by task");
+	box_done(&b);
+}
+
 /* 100,000 jobs after one: what each costs, to come and to go, does not depend on how many there are. */
 static void test_many_wait_for_one(void **state)
 {
@@ -406,6 +501,9 @@ int main(void)
 	        cmocka_unit_test(test_tasks_that_left_memory),
 	        cmocka_unit_test(test_arrays_that_wait),
 	        cmocka_unit_test(test_a_long_chain_falls),
+	        cmocka_unit_test(test_many_twins),
+	        cmocka_unit_test(test_twins_again),
+	        cmocka_unit_test(test_twins_of_two),
 	        cmocka_unit_test(test_many_wait_for_one),
 	        cmocka_unit_test(test_a_start_that_was_not_heard_of),
 	};

@@ -157,7 +157,7 @@ static void test_check(void **state)
 	WITH(r.mem_bytes = (uint64_t)INT64_MAX + 1, "memory");
 	WITH(r.gpu.mem_bytes = UINT64_MAX, "memory");
 	WITH(r.deps = &dep; r.n_deps = 1; dep.on.num = 0, "dependency");
-	WITH(r.deps = &dep; r.n_deps = 1; dep.on = ((struct job_id){1, -2}), "dependency");
+	WITH(r.deps = &dep; r.n_deps = 1; dep.on = ((struct job_id){1, -3}), "dependency");
 	r = good;
 	r.ranges = &range;
 	r.n_ranges = 1;

@@ -76,7 +76,7 @@ static void test_everything(void **state)
 	        "{\"command\":[\"python\",\"train.py\",\"\"],\"gpu\":\"0.5:a100\",\"gpu_mem\":\"12G\",\"gpu_share\":\"30%\",\"gpu_cc\":\"8.6+\","
 	        "\"cpus\":2,\"mem\":\"8G\",\"time\":\"90m\",\"queue\":\"fast\",\"name\":\"train\",\"priority\":-3,\"hold\":true,\"tty\":false,"
 	        "\"env\":{\"A\":\"1\"},\"environment\":{\"B\":\"2\"},\"user\":\"ada\",\"chdir\":\"/data\",\"output\":\"/o\",\"error\":\"/e\",\"array\":\"0-99%8\","
-	        "\"after\":[\"3\"],\"after_any\":[\"4\",\"5_2\"],\"after_ok\":[\"6\"],\"retry\":3,\"retry_on\":\"75,sigkill,TERM\",\"no_retry\":false,\"idempotency_key\":\"k\",\"dry_run\":true}");
+	        "\"after\":[\"3\"],\"after_any\":[\"4\",\"5_2\"],\"after_ok\":[\"6_%a\"],\"retry\":3,\"retry_on\":\"75,sigkill,TERM\",\"no_retry\":false,\"idempotency_key\":\"k\",\"dry_run\":true}");
 	const struct request *r = &p.spec.request;
 
 	(void)state;
@@ -109,7 +109,8 @@ static void test_everything(void **state)
 	            r->deps[0].on.task == TASK_NONE);
 	assert_true(r->deps[2].kind == DEP_AFTER_ANY && r->deps[2].on.num == 5 &&
 	            r->deps[2].on.task == 2);
-	assert_true(r->deps[3].kind == DEP_AFTER_OK && r->deps[3].on.num == 6);
+	assert_true(r->deps[3].kind == DEP_AFTER_OK && r->deps[3].on.num == 6 &&
+	            r->deps[3].on.task == TASK_SAME);
 }
 
 static void test_the_least(void **state)
@@ -432,6 +433,8 @@ static void test_ids(void **state)
 	(void)state;
 	refuse("\"after\":[\"0\"]", "not a job id");
 	refuse("\"after_ok\":[\"1\",\"x\"]", "not a job id");
+	refuse("\"array\":\"0-1\",\"after_ok\":[\"_%a\"]", "not a job id");
+	refuse("\"after_ok\":[\"1_%a\"]", "this is none");
 	refuse("\"after_any\":[1]", "job ids as strings");
 	refuse("\"command\":[\"a\\u0000b\"]", "without NUL");
 	refuse("\"name\":\"a\\u0000b\"", "without NUL");
