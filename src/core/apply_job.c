@@ -369,6 +369,18 @@ int apply__retry(struct apply *a, const struct event *e, struct applied *out, st
 	return 0;
 }
 
+/* Into the class that its request is of now. */
+static void change_class(struct world *w, struct job *j)
+{
+	enum job_wait wait = j->wait;
+
+	if (!j->class)
+		return;
+	world__leave_class(w, j);
+	world__join_class(w, j);
+	world__set_wait(w, j, wait);
+}
+
 /* The same request with another name or time limit; the tasks of an array share it with their array. */
 static void replace_request(struct apply *a, struct job *j, const struct event *e)
 {
@@ -380,11 +392,13 @@ static void replace_request(struct apply *a, struct job *j, const struct event *
 		changed.time_limit_ms = e->time_limit_ms;
 	j->req = request_pack(&changed);
 	request_unref(old);
+	change_class(a->w, j);
 	for (struct job *t = world_next_job(a->w, j); t && t->parent == j;
 	        t = world_next_job(a->w, t)) {
 		old = t->req;
 		t->req = request_ref(j->req);
 		request_unref(old);
+		change_class(a->w, t);
 	}
 }
 

@@ -90,6 +90,10 @@ static int check_wait(const struct job *j, struct err *err)
 		               : 0;
 	if (!j->class)
 		return broken(err, j, "a living job has a class");
+	if (j->class->shape.cpus != j->req->cpus ||
+	        j->class->shape.mem_bytes != j->req->mem_bytes ||
+	        j->class->shape.time_limit_ms != j->req->time_limit_ms)
+		return broken(err, j, "its class asks for what it asks for");
 	/* Whether a back-off is over depends on the time, which is not known here. */
 	if (due != j->wait &&
 	        !(j->wait == WAIT_BACKOFF && (due == WAIT_READY || due == WAIT_THROTTLE)))

@@ -73,7 +73,8 @@ static void look_at_nodes(struct sched *s, const struct need *need, struct sched
 }
 
 /* At its place in the order: a start, or the change that makes one; and when it comes first, its reservation. */
-static void look_ahead(struct sched *s, struct guest *g, int64_t now_ms, struct sched_why *y)
+static void look_ahead(struct sched *s, const struct world *w, struct guest *g, int64_t now_ms,
+        struct sched_why *y)
 {
 	const struct need need = need_of(g->job.req);
 	const struct queue *q = g->class.shape.queue;
@@ -89,7 +90,7 @@ static void look_ahead(struct sched *s, struct guest *g, int64_t now_ms, struct 
 	}
 	if (!sched__find_change(s, now_ms, g->job.req, &y->changed, y->change, sizeof(y->change)))
 		y->change[0] = '\0';
-	sched__note_head(s, q, &g->job, 0, &need, now_ms);
+	sched__note_head(s, w, q, &g->job, 0, &need, now_ms);
 	h = sched__find_head(s, q);
 	if (is_first && h && h->at_ms != ROOM_NEVER)
 		y->earliest_ms = h->at_ms;
@@ -106,7 +107,7 @@ static void explain(struct sched *s, const struct world *w, int64_t now_ms, stru
 	y->earliest_ms = INT64_MAX;
 	if (sched__plan(s, w, now_ms, PLAN_MAX, g, &plan)) {
 		look_at_nodes(s, &need, y);
-		look_ahead(s, g, now_ms, y);
+		look_ahead(s, w, g, now_ms, y);
 	}
 	sched_plan_done(&plan);
 	y->n_reasons = sched__say_reasons(s, w, &g->job, y->starts, y->reasons);

@@ -1,8 +1,9 @@
 /*
- * DESIGN. The future of a node is what it has now and what its attempts give back, in the order of their time limits. Where a
- * request fits first is found node by node, and a node is left as soon as it is later than the best so far. What is kept
- * free there becomes a second picture of the node in `place`, without that place: those who may still run at that moment
- * are placed on the second picture, those who end before on the first.
+ * DESIGN. The future of a node is what it has now and what its attempts give back: first those with a time limit, in the
+ * order of their ends, then those without one, the oldest first. Where a request fits first is found node by node, and a
+ * node is left as soon as it is later than the best so far. What is kept free there becomes a second picture of the node
+ * in `place`, without that place: those who may still run at that moment are placed on the second picture, those who end
+ * before on the first. Of two places on one node the earlier moment holds for both.
  */
 #include "sched/room_priv.h"
 #include "base/mem.h"
@@ -16,11 +17,21 @@ struct moment {
 	struct place_device devices[NODE_DEVICES_MAX];
 };
 
+/* When a request fits: at a time that limits prove, or ROOM_NEVER, when so many without a limit have ended. */
+struct first {
+	int64_t at_ms;
+	uint32_t n_endless;
+};
+
+static bool is_before(const struct first *a, const struct first *b)
+{
+	return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->n_endless < b->n_endless);
+}
+
 static void add_release(struct room *r, uint32_t *n, struct release of)
 {
-	if (of.at_ms == ROOM_NEVER)
-		return;
 	MEM_GROW(r->releases, *n, r->cap_releases);
+	of.number = *n;
 	r->releases[(*n)++] = of;
 }
 
@@ -28,34 +39,43 @@ static int by_time(const void *a, const void *b)
 {
 	const struct release *x = a, *y = b;
 
-	return x->at_ms < y->at_ms ? -1 : x->at_ms > y->at_ms;
+	if (x->at_ms != y->at_ms)
+		return x->at_ms < y->at_ms ? -1 : 1;
+	if (x->since_ms != y->since_ms)
+		return x->since_ms < y->since_ms ? -1 : 1;
+	return x->number < y->number ? -1 : 1;
 }
 
-static int64_t end_of(const struct room *r, const struct job *j)
+/* A clock that was set back makes nobody end later than a whole limit from now; who is told to end is about to. */
+static struct release release_of(const struct room *r, const struct job *j)
 {
-	int64_t from = j->started_ms ? j->started_ms : r->now_ms;
+	const struct attempt *t = job_attempt(j);
+	int64_t since_ms = MIN(t->started_ms ? t->started_ms : t->placed_ms, r->now_ms);
+	struct release of = {.at_ms = ROOM_NEVER,
+	        .since_ms = since_ms,
+	        .cpu_milli = j->req->cpus * 1000,
+	        .mem_bytes = j->req->mem_bytes,
+	        .slices = j->slices,
+	        .n_slices = j->n_slices};
 
-	if (!j->req->time_limit_ms)
-		return ROOM_NEVER;
-	return MAX(from + (int64_t)j->req->time_limit_ms, r->now_ms);
+	if (j->state == JOB_COMPLETING)
+		of.at_ms = r->now_ms;
+	else if (j->req->time_limit_ms)
+		of.at_ms = MAX(since_ms + (int64_t)j->req->time_limit_ms, r->now_ms);
+	return of;
 }
 
-/* Everything on the node that has an end, in its order. */
+/* Everything on the node, in the order in which it ends. */
 static uint32_t gather(struct room *r, uint32_t slot)
 {
+	const struct slot *v = &r->slots[slot];
 	const struct job *j;
 	uint32_t n = 0;
 
-	LIST_FOREACH (j, &r->slots[slot].node->jobs, on_node)
-		add_release(r, &n,
-		        (struct release){end_of(r, j), j->req->cpus * 1000, j->req->mem_bytes,
-		                j->slices, j->n_slices});
-	for (uint32_t i = 0; i < r->n_taken; i++)
-		if (r->taken[i].slot == slot) {
-			struct release of = r->taken[i].release;
-			of.slices = r->taken[i].slices;
-			add_release(r, &n, of);
-		}
+	LIST_FOREACH (j, &v->node->jobs, on_node)
+		add_release(r, &n, release_of(r, j));
+	for (uint32_t i = v->taken; i != PLACE_NONE; i = r->taken[i].next)
+		add_release(r, &n, room__noted(r, i));
 	if (n)
 		qsort(r->releases, n, sizeof(*r->releases), by_time);
 	return n;
@@ -82,53 +102,85 @@ static void give_back(struct moment *m, const struct node *n, const struct relea
 	}
 }
 
-/* When the request fits there, if that is before `before_ms`; the node at that moment, and where on it. */
-static bool fits_before(struct room *r, uint32_t slot, uint32_t type, int64_t before_ms,
-        int64_t *ret_at_ms, struct moment *m, struct place_found *ret)
+/* False: at that moment so much is not free. */
+static bool take_away(struct moment *m, const struct release *of)
+{
+	if (m->room.free_cpu_milli < of->cpu_milli || m->room.free_mem_bytes < of->mem_bytes)
+		return false;
+	m->room.free_cpu_milli -= of->cpu_milli;
+	m->room.free_mem_bytes -= of->mem_bytes;
+	for (uint32_t i = 0; i < of->n_slices; i++) {
+		struct place_device *d = &m->devices[of->slices[i].device];
+		if (d->free_milli < of->slices[i].share_milli ||
+		        d->free_bytes < of->slices[i].mem_bytes)
+			return false;
+		d->free_milli -= of->slices[i].share_milli;
+		d->free_bytes -= of->slices[i].mem_bytes;
+		d->is_whole = false;
+	}
+	return true;
+}
+
+/* What was promised to others on this node is not there for this one. */
+static bool take_promises(const struct room *r, uint32_t slot, struct moment *m)
+{
+	for (uint32_t i = r->slots[slot].promised; i != PLACE_NONE; i = r->taken[i].next) {
+		struct release of = room__noted(r, i);
+		if (!take_away(m, &of))
+			return false;
+	}
+	return true;
+}
+
+/* Whether it fits at that moment, *left: what is there without what was promised; *ret: and where of that. */
+static bool fits_at(struct room *r, uint32_t slot, uint32_t type, const struct moment *m,
+        struct moment *left, struct place_found *ret)
+{
+	if (r->slots[slot].promised == PLACE_NONE && !place_try(r->place, type, &m->room, ret))
+		return false;
+	*left = *m;
+	left->room.devices = left->devices;
+	return r->slots[slot].promised == PLACE_NONE ||
+	       (take_promises(r, slot, left) && place_try(r->place, type, &left->room, ret));
+}
+
+/* When the request fits there, if that is before `than`; what is then left for it, and where on that. */
+static bool fits_before(struct room *r, uint32_t slot, uint32_t type, const struct first *than,
+        struct first *ret, struct moment *left, struct place_found *ret_where)
 {
 	uint32_t n = gather(r, slot);
+	struct first at = {0};
+	struct moment m;
 
-	begin(r, slot, m);
-	for (uint32_t i = 0; i < n && r->releases[i].at_ms < before_ms; i++) {
-		give_back(m, r->slots[slot].node, &r->releases[i]);
-		if (i + 1 < n && r->releases[i + 1].at_ms == r->releases[i].at_ms)
+	begin(r, slot, &m);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct release *of = &r->releases[i];
+		at.at_ms = of->at_ms;
+		at.n_endless += of->at_ms == ROOM_NEVER;
+		if (!is_before(&at, than))
+			return false;
+		give_back(&m, r->slots[slot].node, of);
+		if (at.n_endless == 0 && i + 1 < n && of[1].at_ms == of->at_ms)
 			continue;
-		if (!place_try(r->place, type, &m->room, ret))
+		if (!fits_at(r, slot, type, &m, left, ret_where))
 			continue;
-		*ret_at_ms = r->releases[i].at_ms;
+		*ret = at;
 		return true;
 	}
 	return false;
 }
 
-/* The node without what stands on it, and how much of that has no end. */
-static bool fits_ever(struct room *r, uint32_t slot, uint32_t type, uint64_t *ret_endless,
-        struct moment *m, struct place_found *ret)
+/* So much of it is free in both. */
+static void shrink(struct moment *m, const struct place_room *to)
 {
-	const struct node *node = r->slots[slot].node;
-	const struct job *j;
-
-	*ret_endless = 0;
-	begin(r, slot, m);
-	LIST_FOREACH (j, &node->jobs, on_node) {
-		struct release of = {
-		        0, j->req->cpus * 1000, j->req->mem_bytes, j->slices, j->n_slices};
-		*ret_endless += j->req->time_limit_ms == 0;
-		give_back(m, node, &of);
+	m->room.free_cpu_milli = MIN(m->room.free_cpu_milli, to->free_cpu_milli);
+	m->room.free_mem_bytes = MIN(m->room.free_mem_bytes, to->free_mem_bytes);
+	for (uint32_t i = 0; i < m->room.n_devices; i++) {
+		struct place_device *d = &m->devices[i];
+		d->free_milli = MIN(d->free_milli, to->devices[i].free_milli);
+		d->free_bytes = MIN(d->free_bytes, to->devices[i].free_bytes);
+		d->is_whole = d->is_whole && to->devices[i].is_whole;
 	}
-	for (uint32_t i = 0; i < r->n_taken; i++)
-		if (r->taken[i].slot == slot) {
-			struct release of = r->taken[i].release;
-			of.slices = r->taken[i].slices;
-			give_back(m, node, &of);
-		}
-	return place_try(r->place, type, &m->room, ret);
-}
-
-static bool may_keep(const struct room *r, uint32_t slot)
-{
-	return r->slots[slot].kept == PLACE_NONE &&
-	       place_look(r->place, r->slots[slot].seat)->is_open;
 }
 
 void room__squeeze(struct room *r, uint32_t slot, const struct place_room *left)
@@ -136,92 +188,60 @@ void room__squeeze(struct room *r, uint32_t slot, const struct place_room *left)
 	struct moment now;
 
 	begin(r, slot, &now);
-	now.room.free_cpu_milli = MIN(now.room.free_cpu_milli, left->free_cpu_milli);
-	now.room.free_mem_bytes = MIN(now.room.free_mem_bytes, left->free_mem_bytes);
-	for (uint32_t i = 0; i < now.room.n_devices; i++) {
-		struct place_device *d = &now.devices[i];
-		const struct place_device *then = &left->devices[i];
-		d->free_milli = MIN(d->free_milli, then->free_milli);
-		d->free_bytes = MIN(d->free_bytes, then->free_bytes);
-		d->is_whole = d->is_whole && then->is_whole;
-	}
+	shrink(&now, left);
 	place_set_node(r->place, r->slots[slot].kept, &now.room);
 }
 
-/* What of now is left for those who will still be there at that moment. */
-static void keep(struct room *r, uint32_t slot, const struct need *need, struct moment *at,
-        const struct place_found *where)
+/* Left: what the node has then beside what was promised before. Who will still be there at that moment gets of the rest. */
+static void keep(struct room *r, uint32_t slot, const struct need *need, int64_t at_ms,
+        struct moment *left, const struct place_found *where)
 {
-	const struct node *n = r->slots[slot].node;
+	struct slot *v = &r->slots[slot];
+	struct slice slices[NODE_DEVICES_MAX];
+	struct release promise = {.at_ms = at_ms,
+	        .cpu_milli = need->cpus * 1000,
+	        .mem_bytes = need->mem_bytes,
+	        .slices = slices,
+	        .n_slices = where->n_devices};
 
-	at->room.free_cpu_milli -= need->cpus * 1000;
-	at->room.free_mem_bytes -= need->mem_bytes;
 	for (uint32_t i = 0; i < where->n_devices; i++) {
-		struct place_device *d = &at->devices[where->devices[i]];
-		struct slice s;
-		BUG_IF(!slice_resolve(need->gpu, &n->devices[where->devices[i]], &s));
-		d->free_milli -= s.share_milli;
-		d->free_bytes -= s.mem_bytes;
-		d->is_whole = false;
+		uint32_t k = where->devices[i];
+		BUG_IF(!slice_resolve(need->gpu, &v->node->devices[k], &slices[i]));
+		slices[i].device = k;
 	}
-	r->slots[slot].kept = room__new_seat(r, slot);
-	room__squeeze(r, slot, &at->room);
-}
-
-static void install(struct room *r, uint32_t slot, const struct need *need, int64_t at_ms,
-        struct moment *at, const struct place_found *where, struct reservation *ret)
-{
-	keep(r, slot, need, at, where);
-	r->slots[slot].kept_at_ms = at_ms;
-	*ret = (struct reservation){r->slots[slot].num, at_ms};
-}
-
-/* The node on which least has no end. */
-static bool reserve_endless(
-        struct room *r, const struct need *need, bool is_patient, struct reservation *ret)
-{
-	uint32_t type = room__type(r, need), best = PLACE_NONE;
-	uint64_t least = UINT64_MAX, endless;
-	struct moment m, at;
-	struct place_found found, where;
-
-	for (uint32_t i = 0; i < r->n_slots; i++) {
-		if (!may_keep(r, i) || !fits_ever(r, i, type, &endless, &m, &found) ||
-		        endless >= least)
-			continue;
-		least = endless;
-		best = i;
-		at = m;
-		at.room.devices = at.devices;
-		where = found;
+	BUG_IF(!take_away(left, &promise));
+	room__note(r, &v->promised, promise);
+	if (v->kept == PLACE_NONE) {
+		v->kept = room__new_seat(r, slot);
+		v->kept_at_ms = at_ms;
+	} else {
+		shrink(left, place_look(r->place, v->kept));
+		v->kept_at_ms = MIN(v->kept_at_ms, at_ms);
 	}
-	if (best == PLACE_NONE)
-		return false;
-	if (is_patient)
-		*ret = (struct reservation){r->slots[best].num, ROOM_NEVER};
-	else
-		install(r, best, need, ROOM_NEVER, &at, &where, ret);
-	return true;
+	room__squeeze(r, slot, &left->room);
 }
 
 bool room_reserve(struct room *r, const struct need *need, bool is_patient, struct reservation *ret)
 {
 	uint32_t type = room__type(r, need), best = PLACE_NONE;
-	int64_t first_ms = ROOM_NEVER, at_ms;
-	struct moment m, at;
+	struct first first = {ROOM_NEVER, UINT32_MAX}, at;
+	struct moment m, left;
 	struct place_found found, where;
 
 	for (uint32_t i = 0; i < r->n_slots; i++) {
-		if (!may_keep(r, i) || !fits_before(r, i, type, first_ms, &at_ms, &m, &found))
+		if (!place_look(r->place, r->slots[i].seat)->is_open ||
+		        !fits_before(r, i, type, &first, &at, &m, &found))
 			continue;
-		first_ms = at_ms;
+		first = at;
 		best = i;
-		at = m;
-		at.room.devices = at.devices;
+		left = m;
+		left.room.devices = left.devices;
 		where = found;
 	}
 	if (best == PLACE_NONE)
-		return reserve_endless(r, need, is_patient, ret);
-	install(r, best, need, first_ms, &at, &where, ret);
+		return false;
+	if (first.at_ms != ROOM_NEVER || !is_patient)
+		keep(r, best, need, first.at_ms, &left, &where);
+	*ret = (struct reservation){r->slots[best].num, first.at_ms};
 	return true;
 }

@@ -95,20 +95,31 @@ bool sched__is_blocked(const struct sched *s, const struct queue *q)
 	return q->strict && sched__find_head(s, q) != NULL;
 }
 
-void sched__note_head(struct sched *s, const struct queue *q, const struct job *j, uint64_t pos,
-        const struct need *need, int64_t now_ms)
+/* No node that is known could ever take it: not even a strict queue waits for that. */
+static bool is_hopeless(const struct world *w, const struct job *j)
+{
+	struct err err;
+
+	return sched_check_possible(w, j->req, &err) != 0;
+}
+
+void sched__note_head(struct sched *s, const struct world *w, const struct queue *q,
+        const struct job *j, uint64_t pos, const struct need *need, int64_t now_ms)
 {
 	int64_t until_ms = q->patience_ms ? j->submitted_ms + (int64_t)q->patience_ms : INT64_MAX;
 	struct sched_head h = {.queue = q, .id = j->id, .pos = pos};
-	struct reservation at;
-	bool is_patient = now_ms < until_ms;
+	struct reservation at = {.at_ms = ROOM_NEVER};
+	bool is_patient = now_ms < until_ms, has_place;
 
-	if (sched__find_head(s, q) || !room_reserve(s->room, need, is_patient, &at))
+	if (sched__find_head(s, q))
+		return;
+	has_place = room_reserve(s->room, need, is_patient, &at);
+	if (!has_place && (!q->strict || is_hopeless(w, j)))
 		return;
 	h.node = at.node;
 	h.at_ms = at.at_ms;
-	h.is_kept = at.at_ms != ROOM_NEVER || !is_patient;
-	h.patient_until_ms = h.is_kept ? INT64_MAX : until_ms;
+	h.is_kept = has_place && (at.at_ms != ROOM_NEVER || !is_patient);
+	h.patient_until_ms = h.is_kept || !has_place ? INT64_MAX : until_ms;
 	MEM_GROW(s->heads, s->n_heads, s->cap_heads);
 	s->heads[s->n_heads++] = h;
 }
@@ -137,7 +148,7 @@ bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t 
 		if (sched__is_blocked(s, shape->queue))
 			continue;
 		if (!room_fit(s->room, &need, &plan->v[plan->n])) {
-			sched__note_head(s, shape->queue, c->job, c->pos, &need, now_ms);
+			sched__note_head(s, w, shape->queue, c->job, c->pos, &need, now_ms);
 			continue;
 		}
 		room_take(s->room, &need, &plan->v[plan->n]);

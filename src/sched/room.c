@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LEARN_LOOKS 100
+
 struct room *room_new(const char *policy)
 {
 	struct place *place = place_new(policy);
@@ -25,6 +27,7 @@ void room_free(struct room *r)
 	free(r->slots);
 	free(r->seats);
 	free(r->taken);
+	free(r->slices);
 	free(r->releases);
 	free(r);
 }
@@ -82,12 +85,14 @@ uint32_t room__new_seat(struct room *r, uint32_t slot)
 	return add_seat(r, slot, true);
 }
 
+/* What the last plan placed and kept free. */
 static void let_go(struct room *r)
 {
 	static const struct place_room closed;
 
-	for (uint32_t i = 0; r->n_kept && i < r->n_slots; i++) {
+	for (uint32_t i = 0; r->n_taken && i < r->n_slots; i++) {
 		struct slot *v = &r->slots[i];
+		v->taken = v->promised = PLACE_NONE;
 		if (v->kept == PLACE_NONE)
 			continue;
 		place_set_node(r->place, v->kept, &closed);
@@ -95,6 +100,7 @@ static void let_go(struct room *r)
 		v->kept = PLACE_NONE;
 		r->n_kept--;
 	}
+	r->n_taken = r->n_slices = 0;
 }
 
 /* Nodes come at the end; were one to go, everything would begin anew. */
@@ -108,7 +114,10 @@ static void match(struct room *r, const struct world *w)
 			break;
 		if (i == r->n_slots) {
 			MEM_GROW(r->slots, r->n_slots, r->cap_slots);
-			r->slots[r->n_slots] = (struct slot){.num = n->num, .kept = PLACE_NONE};
+			r->slots[r->n_slots] = (struct slot){.num = n->num,
+			        .kept = PLACE_NONE,
+			        .taken = PLACE_NONE,
+			        .promised = PLACE_NONE};
 			r->slots[r->n_slots].seat = add_seat(r, r->n_slots, false);
 			r->n_slots++;
 		}
@@ -125,7 +134,6 @@ static void match(struct room *r, const struct world *w)
 void room_sync(struct room *r, const struct world *w, int64_t now_ms)
 {
 	r->now_ms = now_ms;
-	r->n_taken = 0;
 	let_go(r);
 	match(r, w);
 	for (uint32_t i = 0; i < r->n_slots; i++)
@@ -140,6 +148,17 @@ uint32_t room__type(struct room *r, const struct need *need)
 	return place_type(r->place, &ask);
 }
 
+/* Jobs, and tasks of arrays that have not started: of those arrays that come first, so that it costs the same however many wait. */
+static double count_of(struct sched_class *c)
+{
+	struct job *j = RB_MIN(job_order, &c->ready);
+	double n = (double)c->n_jobs;
+
+	for (int i = 0; j && i < LEARN_LOOKS; i++, j = RB_NEXT(job_order, &c->ready, j))
+		n += j->is_array ? (double)array_unstarted(j->array) - 1 : 0;
+	return n;
+}
+
 void room_learn(struct room *r, const struct world *w)
 {
 	struct sched_class *c, *next;
@@ -147,7 +166,7 @@ void room_learn(struct room *r, const struct world *w)
 	place_forget(r->place);
 	HASH_ITER (hh, w->classes, c, next) {
 		struct need need = {&c->shape.gpu, c->shape.cpus, c->shape.mem_bytes, 0};
-		place_count(r->place, room__type(r, &need), (double)c->n_jobs);
+		place_count(r->place, room__type(r, &need), count_of(c));
 	}
 	place_learn(r->place);
 }
@@ -229,6 +248,7 @@ bool room_fit(struct room *r, const struct need *need, struct placement *ret)
 
 	if (!place_find(r->place, room__type(r, need), r->n_kept ? may_sit : NULL, &asker, &at))
 		return false;
+	r->latest = r->seats[at.node].slot;
 	fill_in(r, need, &at, ret);
 	return true;
 }
@@ -266,10 +286,35 @@ static uint32_t find_slot(const struct room *r, uint64_t num)
 {
 	uint32_t i = 0;
 
+	if (r->latest < r->n_slots && r->slots[r->latest].num == num)
+		return r->latest;
 	while (i < r->n_slots && r->slots[i].num != num)
 		i++;
 	BUG_IF(i == r->n_slots);
 	return i;
+}
+
+void room__note(struct room *r, uint32_t *head, struct release what)
+{
+	struct taken *t;
+
+	MEM_GROW(r->taken, r->n_taken, r->cap_taken);
+	t = &r->taken[r->n_taken];
+	*t = (struct taken){.next = *head, .first_slice = r->n_slices, .release = what};
+	t->release.slices = NULL;
+	for (uint32_t i = 0; i < what.n_slices; i++) {
+		MEM_GROW(r->slices, r->n_slices, r->cap_slices);
+		r->slices[r->n_slices++] = what.slices[i];
+	}
+	*head = r->n_taken++;
+}
+
+struct release room__noted(const struct room *r, uint32_t i)
+{
+	struct release of = r->taken[i].release;
+
+	of.slices = &r->slices[r->taken[i].first_slice];
+	return of;
 }
 
 void room_take(struct room *r, const struct need *need, const struct placement *p)
@@ -277,20 +322,19 @@ void room_take(struct room *r, const struct need *need, const struct placement *
 	struct place_found at = {.n_devices = p->n_slices};
 	uint32_t slot = find_slot(r, p->node), type = room__type(r, need);
 	struct slot *v = &r->slots[slot];
-	struct taken *t;
+	struct release what = {.at_ms = end_of(r, need),
+	        .since_ms = r->now_ms,
+	        .cpu_milli = need->cpus * 1000,
+	        .mem_bytes = need->mem_bytes,
+	        .slices = p->slices,
+	        .n_slices = p->n_slices};
 
-	MEM_GROW(r->taken, r->n_taken, r->cap_taken);
-	t = &r->taken[r->n_taken++];
-	t->slot = slot;
-	t->release = (struct release){
-	        end_of(r, need), need->cpus * 1000, need->mem_bytes, NULL, p->n_slices};
-	for (uint32_t i = 0; i < p->n_slices; i++) {
-		t->slices[i] = p->slices[i];
+	room__note(r, &v->taken, what);
+	for (uint32_t i = 0; i < p->n_slices; i++)
 		at.devices[i] = p->slices[i].device;
-	}
 	at.node = v->seat;
 	place_take(r->place, type, &at);
-	if (v->kept != PLACE_NONE && may_stay(v->kept_at_ms, end_of(r, need))) {
+	if (v->kept != PLACE_NONE && may_stay(v->kept_at_ms, what.at_ms)) {
 		at.node = v->kept;
 		place_take(r->place, type, &at);
 	} else if (v->kept != PLACE_NONE) {

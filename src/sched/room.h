@@ -41,8 +41,10 @@ void room_learn(struct room *r, const struct world *w);
 bool room_fit(struct room *r, const struct need *need, struct placement *ret);
 void room_take(struct room *r, const struct need *need, const struct placement *p);
 /*
- * Keeps a place free for a request that does not fit now, on a node where nothing is kept yet: where it will fit first.
- * *ret_at_ms: when, ROOM_NEVER where running attempts have no limit; is_patient: then nothing is kept. False: on no node.
+ * Keeps a place free for a request that does not fit now, on the node where it will fit first, beside what is kept there
+ * already. *ret: when, at_ms is ROOM_NEVER where time limits do not prove it; is_patient: then nothing is kept.
+ * False: however long it waits,
+ * no open node has a place for it beside those.
  */
 struct reservation {
 	uint64_t node;

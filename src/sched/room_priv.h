@@ -3,13 +3,22 @@
 
 #include "sched/room.h"
 
-/* What an attempt will give back, and when: one that runs, or that this plan starts. */
+/* What a node gets back, and when. */
 struct release {
 	int64_t at_ms;
+	int64_t since_ms; /* of two without an end, who is older is expected to end first */
 	uint32_t cpu_milli;
 	uint64_t mem_bytes;
 	const struct slice *slices;
 	uint32_t n_slices;
+	uint32_t number; /* of equals, who goes first */
+};
+
+/* Placed by this plan, or kept free by it. */
+struct taken {
+	uint32_t next;         /* of the same slot and sort; PLACE_NONE: the last */
+	uint32_t first_slice;  /* in room.slices, where release.slices would point to */
+	struct release release;
 };
 
 /* A node of the world. */
@@ -20,7 +29,8 @@ struct slot {
 	uint32_t seat;    /* its number in `place` */
 	uint32_t
 	        kept; /* there: what is left of it beside what is kept free; PLACE_NONE: nothing is */
-	int64_t kept_at_ms;
+	int64_t kept_at_ms; /* the first moment at which something must be free */
+	uint32_t taken, promised; /* in room.taken, by this plan; PLACE_NONE: nothing */
 	struct cpu_set cpus_used;
 };
 
@@ -29,13 +39,6 @@ struct seat {
 	uint32_t slot;
 	bool is_kept; /* for those that may still be there when the place must be free */
 	bool is_spare;
-};
-
-/* What this plan placed. */
-struct taken {
-	uint32_t slot;
-	struct release release;
-	struct slice slices[NODE_DEVICES_MAX];
 };
 
 struct room {
@@ -48,12 +51,19 @@ struct room {
 	uint32_t n_seats, cap_seats;
 	struct taken *taken;
 	uint32_t n_taken, cap_taken;
+	struct slice *slices; /* of what is taken */
+	uint32_t n_slices, cap_slices;
+	uint32_t latest; /* slot that was found last */
 	uint32_t n_kept;
 	struct release *releases; /* scratch of future.c */
 	uint32_t cap_releases;
 };
 
 uint32_t room__type(struct room *r, const struct need *need);
+/* Notes it in the list that starts at *head: slot.taken or slot.promised. */
+void room__note(struct room *r, uint32_t *head, struct release what);
+/* With its slices, which stay until the next room__note(). */
+struct release room__noted(const struct room *r, uint32_t i);
 /* A node in `place` that is not one of the world's. */
 uint32_t room__new_seat(struct room *r, uint32_t slot);
 /* Of what is left beside a kept place: no more than there is now. */

@@ -33,7 +33,7 @@ struct sched_head {
 	const struct queue *queue;
 	struct job_id id; /* of an array's parent: `pos` says which task */
 	uint64_t pos;
-	uint64_t node;            /* where it will fit first */
+	uint64_t node;            /* where it will fit first; 0: on none as they are now */
 	int64_t at_ms;            /* when time limits prove that; INT64_MAX: they do not */
 	bool is_kept;             /* a place is kept free for it there */
 	int64_t patient_until_ms; /* from then on one is; INT64_MAX: it is kept, or never will be */

@@ -43,8 +43,8 @@ const struct sched_head *sched__find_head(const struct sched *s, const struct qu
 /* Nothing of a strict queue passes its head. */
 bool sched__is_blocked(const struct sched *s, const struct queue *q);
 /* The first of its queue that has to wait is the one that nobody delays; what could never fit is not. */
-void sched__note_head(struct sched *s, const struct queue *q, const struct job *j, uint64_t pos,
-        const struct need *need, int64_t now_ms);
+void sched__note_head(struct sched *s, const struct world *w, const struct queue *q,
+        const struct job *j, uint64_t pos, const struct need *need, int64_t now_ms);
 
 /* change.c: the least change of what is asked for with which it fits in the room as it is. False: none does. */
 bool sched__find_change(struct sched *s, int64_t now_ms, const struct request *r,

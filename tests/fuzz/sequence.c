@@ -99,30 +99,63 @@ static bool is_same_placement(const struct placement *a, const struct placement 
 	       memcmp(&a->cpus, &b->cpus, sizeof(a->cpus)) == 0;
 }
 
-/* Whatever is ready, in a queue that is not paused, must not fit anywhere now, unless a place is kept for somebody. */
-static int check_nothing_fits(struct sequence *s)
+/* The first moment at which something that is kept must be free; INT64_MIN: nothing says when. */
+static int64_t first_kept_ms(const struct sequence *s)
 {
 	const struct sched_head *heads;
+	int64_t first = INT64_MAX;
+
+	for (size_t i = sched_heads(s->sched, &heads); i-- > 0;) {
+		if (heads[i].is_kept)
+			first = MIN(first,
+			        heads[i].at_ms == INT64_MAX ? INT64_MIN : heads[i].at_ms);
+	}
+	return first;
+}
+
+static bool is_behind_a_strict_head(const struct sequence *s, const struct job *j)
+{
+	const struct sched_head *heads;
+
+	for (size_t i = sched_heads(s->sched, &heads); i-- > 0;)
+		if (heads[i].queue == j->class->shape.queue && heads[i].queue->strict)
+			return true;
+	return false;
+}
+
+/* What is ready, in a queue that goes on, and ends before anything that is kept must be free, fits nowhere now. */
+static int check_nothing_fits(struct sequence *s)
+{
+	int64_t kept_ms = first_kept_ms(s);
 	struct placement p;
 	char id[48];
 
-	for (size_t i = sched_heads(s->sched, &heads); i-- > 0;)
-		if (heads[i].is_kept || heads[i].queue->strict)
-			return 0;
-
-	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j))
-		if (j->wait == WAIT_READY && !j->class->shape.queue->paused &&
-		        sched_fit_request(s->sched, s->w, s->now.wall_ms, j->req, &p))
+	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j)) {
+		uint64_t limit_ms = j->req->time_limit_ms;
+		if (j->wait != WAIT_READY || j->class->shape.queue->paused ||
+		        is_behind_a_strict_head(s, j))
+			continue;
+		if (kept_ms != INT64_MAX &&
+		        (!limit_ms || s->now.wall_ms + (int64_t)limit_ms > kept_ms))
+			continue;
+		if (sched_fit_request(s->sched, s->w, s->now.wall_ms, j->req, &p))
 			return seq_fault(s, "job %s would fit, and the plan left it",
 			        job_id_format(j->id, id));
+	}
 	return 0;
+}
+
+/* What is kept moves with the clock, and patience ends with it. */
+static bool time_may_tell(const struct sequence *s)
+{
+	return first_kept_ms(s) != INT64_MAX || sched_next_ms(s->sched) <= s->now.wall_ms;
 }
 
 int seq_plan(struct sequence *s, size_t max, uint32_t *ret_n)
 {
 	struct sched *fresh = sched_new(SCHED_POLICY_USUAL);
 	struct sched_plan p = {0}, same = {0};
-	bool refused, wanted = s->w->plan_wanted;
+	bool refused, wanted = s->w->plan_wanted || time_may_tell(s);
 	int rc = 0;
 
 	s->w->plan_wanted = false;
@@ -342,7 +375,9 @@ static int about_device(struct sequence *s)
 static int about_queue(struct sequence *s)
 {
 	static const char *const names[] = {"default", "fast", "slow", "none"};
-	struct queue q = {.priority = (int32_t)dice_below(&s->dice, 3),
+	struct queue q = {.strict = dice_one_in(&s->dice, 4),
+	        .patience_ms = 3000 * dice_below(&s->dice, 3),
+	        .priority = (int32_t)dice_below(&s->dice, 3),
 	        .default_cpus = 1,
 	        .configured = true};
 	struct event e = {.name = names[dice_below(&s->dice, 4)], .queue = &q};

@@ -97,6 +97,7 @@ int seq_submit(struct sequence *s)
 	r.cpus = dice_below(d, 4);
 	r.mem_bytes = dice_one_in(d, 4) ? dice_below(d, 20) * GIB : 0;
 	r.priority = dice_one_in(d, 3) ? (int32_t)dice_below(d, 3) - 1 : 0;
+	r.time_limit_ms = dice_one_in(d, 2) ? 1000 * (1 + dice_below(d, 5)) : 0;
 	r.retry_max = dice_one_in(d, 3) ? 1 + dice_below(d, 3) : 0;
 	r.no_retry = dice_one_in(d, 6);
 	r.hold = dice_one_in(d, 12);

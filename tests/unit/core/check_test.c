@@ -121,7 +121,10 @@ PLANT(living, "counts of living and ended", s->b.w->n_living++, s->b.w->n_living
 PLANT(ended, "counts of living and ended", s->b.w->n_ended++, s->b.w->n_ended--)
 PLANT(class_count, "lost count", s->ready->class->n_jobs++, s->ready->class->n_jobs--)
 PLANT(class_other, "of its class stand", s->kept = s->ready->class;
+        s->other = *s->ready->class;
         s->ready->class = &s->other, s->ready->class = s->kept)
+PLANT(class_asks, "asks for what it asks for", s->ready->class->shape.time_limit_ms++,
+        s->ready->class->shape.time_limit_ms--)
 PLANT(queue, "lost count", s->ready->class->shape.queue->n_running++,
         s->ready->class->shape.queue->n_running--)
 PLANT(ledger_bytes, "not the sum of its slices", s->node->devices[0].used_bytes++,
@@ -223,6 +226,7 @@ int main(void)
 	        T(ended),
 	        T(class_count),
 	        T(class_other),
+	        T(class_asks),
 	        T(queue),
 	        T(ledger_bytes),
 	        T(ledger_milli),
