@@ -16,8 +16,8 @@ struct release {
 
 /* Placed by this plan, or kept free by it. */
 struct taken {
-	uint32_t next;         /* of the same slot and sort; PLACE_NONE: the last */
-	uint32_t first_slice;  /* in room.slices, where release.slices would point to */
+	uint32_t next;        /* of the same slot and sort; PLACE_NONE: the last */
+	uint32_t first_slice; /* in room.slices, where release.slices would point to */
 	struct release release;
 };
 
@@ -29,7 +29,7 @@ struct slot {
 	uint32_t seat;    /* its number in `place` */
 	uint32_t
 	        kept; /* there: what is left of it beside what is kept free; PLACE_NONE: nothing is */
-	int64_t kept_at_ms; /* the first moment at which something must be free */
+	int64_t kept_at_ms;       /* the first moment at which something must be free */
 	uint32_t taken, promised; /* in room.taken, by this plan; PLACE_NONE: nothing */
 	struct cpu_set cpus_used;
 };

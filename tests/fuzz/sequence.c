@@ -107,8 +107,8 @@ static int64_t first_kept_ms(const struct sequence *s)
 
 	for (size_t i = sched_heads(s->sched, &heads); i-- > 0;) {
 		if (heads[i].is_kept)
-			first = MIN(first,
-			        heads[i].at_ms == INT64_MAX ? INT64_MIN : heads[i].at_ms);
+			first = MIN(
+			        first, heads[i].at_ms == INT64_MAX ? INT64_MIN : heads[i].at_ms);
 	}
 	return first;
 }

@@ -201,14 +201,26 @@ static void on_node(struct scene *s)
 	apply(s, e);
 }
 
+static int64_t ms_of(struct scene *s, const char *text)
+{
+	uint64_t seconds;
+	struct err err;
+
+	if (num_parse_duration(text, &seconds, &err))
+		FAIL(s, "%s", err.text);
+	return (int64_t)seconds * 1000;
+}
+
 static void on_queue(struct scene *s)
 {
-	const char *priority = value_of(s, "priority");
+	const char *priority = value_of(s, "priority"), *order = value_of(s, "order"),
+	           *patience = value_of(s, "patience");
 	struct queue q = {.configured = true, .default_cpus = 1};
 
+	q.strict = order && strcmp(order, "strict") == 0;
+	q.patience_ms = patience ? (uint64_t)ms_of(s, patience) : 0;
 	snprintf(q.name, sizeof(q.name), "%s", word(s, 1));
 	q.priority = priority ? atoi(priority) : 0;
-	q.strict = s->n > 2 && strcmp(s->words[s->n - 1], "strict") == 0;
 	apply(s, (struct event){.kind = EVENT_QUEUE_SET, .queue = &q});
 }
 
@@ -306,6 +318,30 @@ static void on_starts(struct scene *s)
 		FAIL(s, "only %zu started", s->plan.n);
 }
 
+static const char *head_of(const struct scene *s, const struct sched_head *h, char out[240])
+{
+	const struct node *n = world_find_node_num(s->b.w, h->node);
+	char name[80], when[40];
+
+	snprintf(when, sizeof(when), "%llds", (long long)(h->at_ms - s->b.now.wall_ms) / 1000);
+	snprintf(out, 240, "%s:%s:%s", name_of(s, h->id, name), n ? n->name : "none",
+	        h->at_ms == INT64_MAX ? h->is_kept ? "kept" : "unknown" : when);
+	return out;
+}
+
+static void on_heads(struct scene *s)
+{
+	const struct sched_head *v;
+	size_t n = sched_heads(s->sched, &v);
+	char is[240];
+
+	for (size_t i = 0; i < n; i++)
+		if (i + 1 >= (size_t)s->n || strcmp(head_of(s, &v[i], is), s->words[i + 1]) != 0)
+			FAIL(s, "head %zu of %zu is %s", i + 1, n, head_of(s, &v[i], is));
+	if (n != (size_t)s->n - 1)
+		FAIL(s, "there are only %zu heads", n);
+}
+
 static void on_run(struct scene *s)
 {
 	for (int i = 1; i < s->n; i++)
@@ -332,6 +368,8 @@ static void on_job(struct scene *s, enum event_kind kind)
 
 	e.set_priority = value_of(s, "priority") != NULL;
 	e.priority = e.set_priority ? atoi(value_of(s, "priority")) : 0;
+	e.set_time = value_of(s, "time") != NULL;
+	e.time_limit_ms = e.set_time ? (uint64_t)ms_of(s, value_of(s, "time")) : 0;
 	apply(s, e);
 }
 
@@ -364,12 +402,7 @@ static void on_up(struct scene *s)
 
 static void on_pass(struct scene *s)
 {
-	uint64_t seconds;
-	struct err err;
-
-	if (num_parse_duration(word(s, 1), &seconds, &err))
-		FAIL(s, "%s", err.text);
-	box_pass(&s->b, (int64_t)seconds * 1000);
+	box_pass(&s->b, ms_of(s, word(s, 1)));
 }
 
 static void expect_place(struct scene *s, const struct job *j, const char *text)
@@ -491,6 +524,7 @@ static const struct step steps[] = {
         {"refuse", on_refuse},
         {"plan", on_plan},
         {"starts", on_starts},
+        {"heads", on_heads},
         {"run", on_run},
         {"end", on_end},
         {"lose", on_lose},
@@ -555,7 +589,7 @@ void scene_play(const char *path)
 			continue;
 		n_expected += strcmp(s.words[0], "expect") == 0 ||
 		              strcmp(s.words[0], "starts") == 0 || strcmp(s.words[0], "why") == 0 ||
-		              strcmp(s.words[0], "refuse") == 0;
+		              strcmp(s.words[0], "heads") == 0 || strcmp(s.words[0], "refuse") == 0;
 		play_line(&s);
 	}
 	fclose(f);

@@ -120,8 +120,7 @@ PLANT(place, "lost count of its places", s->array->array->n_ready++, s->array->a
 PLANT(living, "counts of living and ended", s->b.w->n_living++, s->b.w->n_living--)
 PLANT(ended, "counts of living and ended", s->b.w->n_ended++, s->b.w->n_ended--)
 PLANT(class_count, "lost count", s->ready->class->n_jobs++, s->ready->class->n_jobs--)
-PLANT(class_other, "of its class stand", s->kept = s->ready->class;
-        s->other = *s->ready->class;
+PLANT(class_other, "of its class stand", s->kept = s->ready->class; s->other = *s->ready->class;
         s->ready->class = &s->other, s->ready->class = s->kept)
 PLANT(class_asks, "asks for what it asks for", s->ready->class->shape.time_limit_ms++,
         s->ready->class->shape.time_limit_ms--)
