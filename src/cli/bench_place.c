@@ -10,13 +10,17 @@
 #include "cli/client.h"
 #include "cli/output.h"
 #include "cli/trace.h"
+#include "sched/calibrate.h"
 #include "sched/sched.h"
 #include "plat/clock.h"
 
-#define DEMAND_USUAL 1300
-#define DEMAND_MOST  10000
-#define SEED_USUAL   42
-#define SEEDS_MOST   1000
+#define DEMAND_USUAL      1300
+#define DEMAND_MOST       10000
+#define SEED_USUAL        42
+#define SEEDS_MOST        1000
+#define CALIBRATE_MOST_S  30
+#define CALIBRATE_STREAMS 3
+#define CALIBRATE_STEP    5000 /* requests between looks at the clock */
 
 /*
  * DESIGN. The protocol of the published comparison: all tasks of the list arrive in a random order, then single ones drawn from
@@ -37,9 +41,10 @@ struct place_bench {
 	const char *nodes, *tasks, *policy;
 	uint32_t demand; /* in thousandths of the devices */
 	uint64_t first_seed, last_seed;
+	uint64_t calibrate_s; /* at most */
 };
 
-enum { KEY_NODES = 0x1000, KEY_TASKS, KEY_DEMAND, KEY_SEED, KEY_POLICY };
+enum { KEY_NODES = 0x1000, KEY_TASKS, KEY_DEMAND, KEY_SEED, KEY_POLICY, KEY_CALIBRATE };
 
 static const struct argp_option options[] = {
         {"nodes", KEY_NODES, "FILE", 0, "CSV with sn, cpu_milli, memory_mib, gpu, model", 1},
@@ -48,6 +53,8 @@ static const struct argp_option options[] = {
         {"demand", KEY_DEMAND, "TIMES", 0, "how much arrives, in all devices; 1.3", 1},
         {"seed", KEY_SEED, "N|N-M", 0, "of the order of arrivals; several are averaged; 42", 1},
         {"policy", KEY_POLICY, "NAME", 0, "fragment, pack, spread, fgd or random", 1},
+        {"calibrate", KEY_CALIBRATE, "SECONDS", 0,
+                "how long fragment may try its settings on made-up tasks, 0 to 30; 30", 1},
         {0},
 };
 
@@ -101,6 +108,10 @@ static int parse(int key, char *arg, struct argp_state *state, void *input, stru
 	case KEY_POLICY:
 		b->policy = arg;
 		return 0;
+	case KEY_CALIBRATE:
+		return num_parse_u64(arg, CALIBRATE_MOST_S, &b->calibrate_s, err)
+		               ? err_wrap(err, "--calibrate")
+		               : 0;
 	case ARGP_KEY_END:
 		return b->nodes && b->tasks
 		               ? 0
@@ -202,19 +213,39 @@ static void run(const struct place_bench *b, struct place *p, const struct trace
 	sum->runs++;
 }
 
+/* Only the types of tasks are seen, and how common they are: not their order. NULL: nothing to choose. */
+static struct calibration *calibrate(const struct place_bench *b, const struct place *p)
+{
+	uint64_t end_ns = clock_mono_ns() + b->calibrate_s * 1000000000;
+	struct calibration *c;
+
+	if (b->calibrate_s == 0 || strcmp(b->policy, "fragment") != 0)
+		return NULL;
+	c = calibration_new(p, b->demand / 1000.0, CALIBRATE_STREAMS);
+	while (calibration_step(c, CALIBRATE_STEP) && clock_mono_ns() < end_ns)
+		;
+	return c;
+}
+
 static int run_all(const struct place_bench *b, struct trace *t, struct tally *sum, struct err *err)
 {
 	const char *policy = strcmp(b->policy, "random") == 0 ? "pack" : b->policy;
+	struct place *p = trace_place(t, policy);
+	struct calibration *c;
 
+	if (!p)
+		return err_set(err, ERR_INVALID,
+		        "--policy: '%s' is not fragment, pack, spread, fgd or random", b->policy);
+	c = calibrate(b, p);
 	for (uint64_t seed = b->first_seed; seed <= b->last_seed; seed++) {
-		struct place *p = trace_place(t, policy);
-		if (!p)
-			return err_set(err, ERR_INVALID,
-			        "--policy: '%s' is not fragment, pack, spread, fgd or random",
-			        b->policy);
+		if (c)
+			calibration_adopt(c, p);
 		run(b, p, t, seed, sum);
 		place_free(p);
+		p = trace_place(t, policy);
 	}
+	place_free(p);
+	calibration_free(c);
 	return 0;
 }
 
@@ -307,7 +338,8 @@ int bench_place(struct cli *cli, int argc, char **argv)
 	struct place_bench b = {.policy = SCHED_POLICY_USUAL,
 	        .demand = DEMAND_USUAL,
 	        .first_seed = SEED_USUAL,
-	        .last_seed = SEED_USUAL};
+	        .last_seed = SEED_USUAL,
+	        .calibrate_s = CALIBRATE_MOST_S};
 	struct args args = {.options = options,
 	        .parse = parse,
 	        .input = &b,

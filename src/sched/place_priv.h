@@ -53,7 +53,7 @@ struct place_fgd;
 
 /* What `fragment` is set to. */
 struct place_params {
-	uint32_t offers;      /* requests that a gap will be offered to */
+	double offers;        /* requests that a gap will be offered to */
 	double cpu, cpu_mean; /* price of CPUs; part of the mean need that counts */
 	double mem, mem_mean;
 	double deviation; /* of needs, in standard deviations */
