@@ -7,12 +7,12 @@
 #include "base/num.h"
 #include "cli/args.h"
 #include "cli/bench.h"
+#include "cli/bench_place_run.h"
 #include "cli/client.h"
 #include "cli/output.h"
-#include "cli/trace.h"
+#include "plat/clock.h"
 #include "sched/calibrate.h"
 #include "sched/sched.h"
-#include "plat/clock.h"
 
 #define DEMAND_USUAL      1300
 #define DEMAND_MOST       10000
@@ -22,29 +22,26 @@
 #define CALIBRATE_STREAMS 3
 #define CALIBRATE_STEP    5000 /* requests between looks at the clock */
 
-/*
- * DESIGN. The protocol of the published comparison: all tasks of the list arrive in a random order, then single ones drawn from
- * it, until the next would pass the demand. Each is placed at once where the policy says, or dropped; nothing leaves. The
- * placement is the scheduler's own.
- */
-enum task_class { CPU_ONLY, PART_SMALL, PART_LARGE, ONE, SEVERAL, EIGHT, CLASSES };
 static const char *const class_names[CLASSES] = {
         "cpu", "fraction_to_half", "fraction_above_half", "gpu_1", "gpu_2_to_7", "gpu_8_and_more"};
 
-struct tally {
-	double share, share_squared; /* of all devices allocated, summed over the runs */
-	uint64_t arrived[CLASSES], rejected[CLASSES];
-	uint64_t decisions, took_ns, runs;
-};
-
 struct place_bench {
 	const char *nodes, *tasks, *policy;
-	uint32_t demand; /* in thousandths of the devices */
+	struct place_run run;
 	uint64_t first_seed, last_seed;
 	uint64_t calibrate_s; /* at most */
 };
 
-enum { KEY_NODES = 0x1000, KEY_TASKS, KEY_DEMAND, KEY_SEED, KEY_POLICY, KEY_CALIBRATE };
+enum {
+	KEY_NODES = 0x1000,
+	KEY_TASKS,
+	KEY_DEMAND,
+	KEY_SEED,
+	KEY_POLICY,
+	KEY_CALIBRATE,
+	KEY_LOAD,
+	KEY_AUDIT
+};
 
 static const struct argp_option options[] = {
         {"nodes", KEY_NODES, "FILE", 0, "CSV with sn, cpu_milli, memory_mib, gpu, model", 1},
@@ -55,6 +52,9 @@ static const struct argp_option options[] = {
         {"policy", KEY_POLICY, "NAME", 0, "fragment, pack, spread, fgd or random", 1},
         {"calibrate", KEY_CALIBRATE, "SECONDS", 0,
                 "how long fragment may try its settings on made-up tasks, 0 to 30; 30", 1},
+        {"load", KEY_LOAD, "TIMES", 0,
+                "tasks end and others wait: so much is asked for at a time, in all devices", 1},
+        {"audit", KEY_AUDIT, NULL, 0, "check each decision against an exhaustive search", 1},
         {0},
 };
 
@@ -77,13 +77,13 @@ static int parse_seeds(char *text, struct place_bench *b, struct err *err)
 	return 0;
 }
 
-static int parse_demand(const char *text, uint32_t *ret, struct err *err)
+static int parse_times(const char *option, const char *text, uint32_t *ret, struct err *err)
 {
 	char *end;
 	double d = strtod(text, &end);
 
 	if (end == text || *end || !(d >= 0.001) || d > DEMAND_MOST / 1000.0)
-		return err_set(err, ERR_INVALID, "--demand: '%s' is not from 0.001 to %d", text,
+		return err_set(err, ERR_INVALID, "%s: '%s' is not from 0.001 to %d", option, text,
 		        DEMAND_MOST / 1000);
 	*ret = (uint32_t)lround(d * 1000);
 	return 0;
@@ -102,11 +102,16 @@ static int parse(int key, char *arg, struct argp_state *state, void *input, stru
 		b->tasks = arg;
 		return 0;
 	case KEY_DEMAND:
-		return parse_demand(arg, &b->demand, err);
+		return parse_times("--demand", arg, &b->run.demand, err);
 	case KEY_SEED:
 		return parse_seeds(arg, b, err);
 	case KEY_POLICY:
 		b->policy = arg;
+		return 0;
+	case KEY_LOAD:
+		return parse_times("--load", arg, &b->run.load, err);
+	case KEY_AUDIT:
+		b->run.is_audited = true;
 		return 0;
 	case KEY_CALIBRATE:
 		return num_parse_u64(arg, CALIBRATE_MOST_S, &b->calibrate_s, err)
@@ -121,98 +126,6 @@ static int parse(int key, char *arg, struct argp_state *state, void *input, stru
 	}
 }
 
-static enum task_class class_of(const struct trace_task *k)
-{
-	if (k->n_devices == 0)
-		return CPU_ONLY;
-	if (k->n_devices > 1)
-		return k->n_devices >= 8 ? EIGHT : SEVERAL;
-	return k->milli == 1000 ? ONE : k->milli > 500 ? PART_LARGE : PART_SMALL;
-}
-
-/* Arrivals */
-
-struct arrivals {
-	const struct trace *t;
-	uint32_t *order; /* all tasks, shuffled */
-	uint64_t n;      /* so far */
-	unsigned short dice[3];
-};
-
-static uint32_t throw_below(struct arrivals *a, uint32_t n)
-{
-	return (uint32_t)(erand48(a->dice) * n);
-}
-
-static void shuffle(struct arrivals *a, const struct trace *t, uint64_t seed)
-{
-	*a = (struct arrivals){.t = t,
-	        .order = mem_realloc(NULL, t->n_tasks, sizeof(*a->order)),
-	        .dice = {0x330e, (unsigned short)seed, (unsigned short)(seed >> 16)}};
-	for (uint32_t i = 0; i < t->n_tasks; i++)
-		a->order[i] = i;
-	for (uint32_t i = t->n_tasks; i > 1; i--) {
-		uint32_t k = throw_below(a, i), kept = a->order[i - 1];
-		a->order[i - 1] = a->order[k];
-		a->order[k] = kept;
-	}
-}
-
-static const struct trace_task *next_arrival(struct arrivals *a)
-{
-	uint64_t i = a->n++;
-
-	return &a->t->tasks[i < a->t->n_tasks ? a->order[i] : throw_below(a, a->t->n_tasks)];
-}
-
-/* One run */
-
-/* Any node that has room, each as likely. */
-static bool find_anywhere(struct place *p, const struct trace *t, uint32_t type, struct arrivals *a,
-        struct place_found *ret)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < t->n_nodes; i++)
-		if (place_has_room(p, type, i) && throw_below(a, ++n) == 0)
-			ret->node = i;
-	return n && place_try(p, type, place_look(p, ret->node), ret);
-}
-
-static void run(const struct place_bench *b, struct place *p, const struct trace *t, uint64_t seed,
-        struct tally *sum)
-{
-	bool is_random = strcmp(b->policy, "random") == 0;
-	uint64_t most = (uint64_t)b->demand * t->n_devices, arrived = 0, allocated = 0;
-	struct arrivals a;
-	const struct trace_task *k;
-	uint64_t from_ns;
-	double share;
-
-	shuffle(&a, t, seed);
-	from_ns = clock_mono_ns();
-	while (k = next_arrival(&a), arrived + task_milli(k) <= most) {
-		struct place_found at;
-		bool found = is_random ? find_anywhere(p, t, k->type, &a, &at)
-		                       : place_find(p, k->type, NULL, NULL, &at);
-		arrived += task_milli(k);
-		sum->arrived[class_of(k)]++;
-		sum->decisions++;
-		if (found) {
-			place_take(p, k->type, &at);
-			allocated += task_milli(k);
-		} else {
-			sum->rejected[class_of(k)]++;
-		}
-	}
-	sum->took_ns += clock_mono_ns() - from_ns;
-	free(a.order);
-	share = (double)allocated / ((double)t->n_devices * 1000);
-	sum->share += share;
-	sum->share_squared += share * share;
-	sum->runs++;
-}
-
 /* Only the types of tasks are seen, and how common they are: not their order. NULL: nothing to choose. */
 static struct calibration *calibrate(const struct place_bench *b, const struct place *p)
 {
@@ -221,13 +134,13 @@ static struct calibration *calibrate(const struct place_bench *b, const struct p
 
 	if (b->calibrate_s == 0 || strcmp(b->policy, "fragment") != 0)
 		return NULL;
-	c = calibration_new(p, b->demand / 1000.0, CALIBRATE_STREAMS);
+	c = calibration_new(p, b->run.demand / 1000.0, CALIBRATE_STREAMS);
 	while (calibration_step(c, CALIBRATE_STEP) && clock_mono_ns() < end_ns)
 		;
 	return c;
 }
 
-static int run_all(const struct place_bench *b, struct trace *t, struct tally *sum, struct err *err)
+static int run_all(struct place_bench *b, struct trace *t, struct place_tally *sum, struct err *err)
 {
 	const char *policy = strcmp(b->policy, "random") == 0 ? "pack" : b->policy;
 	struct place *p = trace_place(t, policy);
@@ -236,11 +149,12 @@ static int run_all(const struct place_bench *b, struct trace *t, struct tally *s
 	if (!p)
 		return err_set(err, ERR_INVALID,
 		        "--policy: '%s' is not fragment, pack, spread, fgd or random", b->policy);
+	b->run.is_random = strcmp(b->policy, "random") == 0;
 	c = calibrate(b, p);
 	for (uint64_t seed = b->first_seed; seed <= b->last_seed; seed++) {
 		if (c)
 			calibration_adopt(c, p);
-		run(b, p, t, seed, sum);
+		place_run(&b->run, p, t, seed, sum);
 		place_free(p);
 		p = trace_place(t, policy);
 	}
@@ -260,28 +174,36 @@ static json_t *by_class(const uint64_t counts[CLASSES])
 	return o;
 }
 
-static json_t *rows_of(const struct tally *sum)
+/* In mean durations. */
+static double mean_wait(const struct place_tally *sum, int c)
+{
+	return sum->waited[c] / (double)MAX(sum->arrived[c], 1);
+}
+
+static json_t *rows_of(const struct place_tally *sum)
 {
 	json_t *rows = json_array();
 
 	for (int i = 0; i < CLASSES; i++)
-		json_array_append_new(rows, json_pack("{s:s, s:I, s:I}", "class", class_names[i],
-		                                    "arrived", (json_int_t)sum->arrived[i],
-		                                    "rejected", (json_int_t)sum->rejected[i]));
+		json_array_append_new(rows,
+		        json_pack("{s:s, s:I, s:I, s:f}", "class", class_names[i], "arrived",
+		                (json_int_t)sum->arrived[i], "rejected",
+		                (json_int_t)sum->rejected[i], "mean_wait", mean_wait(sum, i)));
 	return rows;
 }
 
-static json_t *answer_of(const struct place_bench *b, const struct tally *sum)
+static json_t *answer_of(const struct place_bench *b, const struct place_tally *sum)
 {
 	double n = (double)sum->runs, mean = sum->share / n;
 	double spread = n > 1 ? sqrt(fmax(0, (sum->share_squared - n * mean * mean) / (n - 1))) : 0;
 
-	return json_pack("{s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:o, s:o, s:f, s:o}", "schema", 1,
-	        "policy", b->policy, "seed", (json_int_t)b->first_seed, "runs",
-	        (json_int_t)sum->runs, "demand", b->demand / 1000.0, "allocated_share", mean,
+	return json_pack("{s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:o, s:o, s:f, s:I, s:f, s:o}",
+	        "schema", 1, "policy", b->policy, "seed", (json_int_t)b->first_seed, "runs",
+	        (json_int_t)sum->runs, "demand", b->run.demand / 1000.0, "allocated_share", mean,
 	        "allocated_share_deviation", spread, "arrived", by_class(sum->arrived), "rejected",
 	        by_class(sum->rejected), "decisions_per_s",
-	        (double)sum->decisions * 1e9 / (double)MAX(sum->took_ns, 1), "rows", rows_of(sum));
+	        (double)sum->decisions * 1e9 / (double)MAX(sum->took_ns, 1), "audit_wrong",
+	        (json_int_t)sum->wrong, "load", b->run.load / 1000.0, "rows", rows_of(sum));
 }
 
 static void cell_class(const json_t *row, bool plain, struct buf *out)
@@ -306,10 +228,17 @@ static void cell_rejected(const json_t *row, bool plain, struct buf *out)
 		buf_addf(out, "%.2f %%", 100.0 * (double)n / (double)MAX(of, 1));
 }
 
+static void cell_wait(const json_t *row, bool plain, struct buf *out)
+{
+	(void)plain;
+	buf_addf(out, "%.3f", json_number_value(json_object_get(row, "mean_wait")));
+}
+
 static const struct output_column columns[] = {
         {"CLASS", cell_class},
         {"ARRIVED", cell_arrived, .right = true},
         {"REJECTED", cell_rejected, .right = true},
+        {"WAIT", cell_wait, .right = true},
 };
 static const struct output_listing listing = {.array_key = "rows",
         .name_key = "class",
@@ -336,7 +265,7 @@ static void print_head(const struct cli *cli, const struct trace *t, const json_
 int bench_place(struct cli *cli, int argc, char **argv)
 {
 	struct place_bench b = {.policy = SCHED_POLICY_USUAL,
-	        .demand = DEMAND_USUAL,
+	        .run = {.demand = DEMAND_USUAL},
 	        .first_seed = SEED_USUAL,
 	        .last_seed = SEED_USUAL,
 	        .calibrate_s = CALIBRATE_MOST_S};
@@ -346,7 +275,7 @@ int bench_place(struct cli *cli, int argc, char **argv)
 	        .doc = "Places the tasks of a trace on its nodes as the server would, and says how much of the devices was given out, and whom it turned away.",
 	        .is_listing = true};
 	struct trace t = {0};
-	struct tally sum = {0};
+	struct place_tally sum = {0};
 	struct err err;
 	int rc = args_parse(cli, &args, argc, argv, &err);
 
@@ -356,6 +285,10 @@ int bench_place(struct cli *cli, int argc, char **argv)
 		rc = trace_read_tasks(b.tasks, &t, &err);
 	if (rc == 0)
 		rc = run_all(&b, &t, &sum, &err);
+	if (rc == 0 && sum.wrong)
+		rc = err_set(&err, ERR_INTERNAL,
+		        "%llu of %llu decisions are not those of an exhaustive search",
+		        (unsigned long long)sum.wrong, (unsigned long long)sum.decisions);
 	if (rc == 0) {
 		CLEANUP_JSON json_t *answer = answer_of(&b, &sum);
 		print_head(cli, &t, answer);

@@ -17,7 +17,7 @@
 #define LOSS_STEPS 128
 
 const struct place_params place_params_usual = {
-        98, 1.16, 0.615, 0.62, 1.3, 1.557, 0.243, 13.8, false};
+        98, 1.16, 0.615, 0.62, 1.3, 1.557, 0.243, 13.8, 10, false};
 
 /* How much of a resource a whole device's worth of requests needs. */
 struct need_of_one {
@@ -126,7 +126,7 @@ struct after {
 	double free; /* devices, in thousandths */
 	double sale;
 	double cpu_milli, mem_bytes;
-	uint32_t n_whole;
+	uint32_t n_whole, n_devices;
 };
 
 /*
@@ -161,13 +161,17 @@ static double potential(const struct place *p, const struct after *a)
 {
 	const struct place_params *r = &p->params;
 	const struct place_gaps *g = p->gaps;
-	double devices = (r->by_sale ? a->sale : a->free) / 1000, uneven = 0;
+	double devices = (r->by_sale ? a->sale : a->free) / 1000, uneven = 0, wanted = 0, part;
 
 	if (a->free <= 0)
 		return 0;
 	for (uint32_t k = 2; k <= SETS; k++)
 		uneven += g->sets[k] * 1000 * (a->n_whole % k);
-	return -a->sale + r->sets * uneven +
+	part = !p->is_full ? 0 : a->free / (1000.0 * a->n_devices);
+	for (uint32_t k = 2; k <= MIN(SETS, a->n_devices); k++)
+		wanted += g->sets[k];
+	return -a->sale + r->sets * uneven -
+	       r->empty * 1000 * a->n_devices * wanted * part * part * part +
 	       r->cpu * shortage(p, &g->cpu, r->cpu_mean, devices, a->cpu_milli) +
 	       r->mem * shortage(p, &g->mem, r->mem_mean, devices, a->mem_bytes);
 }
@@ -182,7 +186,8 @@ static void look_at(struct place *p, struct place_node *n)
 	struct after a = {.free = n->free_milli,
 	        .cpu_milli = n->room.free_cpu_milli,
 	        .mem_bytes = (double)n->room.free_mem_bytes,
-	        .n_whole = n->n_whole};
+	        .n_whole = n->n_whole,
+	        .n_devices = n->room.n_devices};
 
 	for (uint32_t i = 0; i < n->room.n_devices; i++)
 		a.sale += value_of(p, &n->devices[i], device_gap(p, &n->devices[i], NULL));
@@ -238,7 +243,8 @@ static float score(
 	struct after a = {.free = n->free_milli,
 	        .cpu_milli = (double)n->room.free_cpu_milli - t->ask.cpu_milli,
 	        .mem_bytes = (double)(n->room.free_mem_bytes - t->ask.mem_bytes),
-	        .n_whole = n->n_whole};
+	        .n_whole = n->n_whole,
+	        .n_devices = n->room.n_devices};
 	uint32_t whole[NODE_DEVICES_MAX];
 
 	if (!p->gaps || p->gaps->n_kinds < p->n_kinds)

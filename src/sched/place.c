@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOG_LEN 4096 /* changes remembered; a type that missed more scores every node */
+#define FULL_FROM  0.12 /* parts of all devices that are free */
+#define FULL_UNTIL 0.20
+#define LOG_LEN    4096 /* changes remembered; a type that missed more scores every node */
 
 static const struct place_policy *const policies[] = {
         &place_fragment, &place_pack, &place_spread, &place_by_fgd};
@@ -65,18 +67,35 @@ void place_free(struct place *p)
 
 static void add_up(const struct place *p, struct place_node *n)
 {
-	n->free_milli = n->n_whole = 0;
+	n->free_milli = n->all_milli = n->n_whole = 0;
 	for (uint32_t i = 0; i < n->room.n_devices; i++) {
 		n->free_milli += device_gap(p, &n->devices[i], NULL);
 		n->n_whole += n->devices[i].is_whole;
+		n->all_milli += n->room.is_open && n->devices[i].kind != PLACE_NONE ? 1000 : 0;
 	}
+}
+
+/* Between the marks it stays what it was: scores of before are not those of after. */
+static void look_how_full(struct place *p)
+{
+	bool is_full = (double)p->free_milli <
+	               (p->is_full ? FULL_UNTIL : FULL_FROM) * (double)p->all_milli;
+
+	if (is_full != p->is_full)
+		p->mix++;
+	p->is_full = is_full;
 }
 
 static void note_change(struct place *p, struct place_node *n, uint32_t node)
 {
 	n->changed = p->changes;
 	p->log[p->changes++ % LOG_LEN] = node;
+	p->free_milli -= n->free_milli;
+	p->all_milli -= n->all_milli;
 	add_up(p, n);
+	p->free_milli += n->free_milli;
+	p->all_milli += n->all_milli;
+	look_how_full(p);
 }
 
 static void set_room(struct place_node *n, const struct place_room *room)

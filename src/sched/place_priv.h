@@ -15,6 +15,7 @@ struct place_node {
 	struct place_device devices[NODE_DEVICES_MAX]; /* room.devices points here */
 	uint64_t changed;                              /* place in the log of the latest change */
 	uint32_t free_milli;                           /* sum of its devices' gaps */
+	uint32_t all_milli;                            /* what they were with nothing on them */
 	uint32_t n_whole;
 	/* of the policy, worked out anew when the node or the mix is a later one */
 	uint64_t scored, scored_mix;
@@ -59,6 +60,7 @@ struct place_params {
 	double deviation; /* of needs, in standard deviations */
 	double sets;      /* price of sets that do not come out even */
 	double left;      /* of what stays free, to break ties */
+	double empty;     /* price, once little is free, of the first on an empty node */
 	bool by_sale;     /* need follows what gaps will sell, not what is free */
 };
 
@@ -76,6 +78,8 @@ struct place {
 	uint64_t changes;
 	uint64_t
 	        mix; /* counts up with every place_learn(): scores of an earlier one are not right */
+	uint64_t free_milli, all_milli; /* of all nodes */
+	bool is_full;                   /* little is free: who asks for whole nodes comes first */
 	struct place_params params;
 	struct place_gaps *gaps; /* of fragment */
 	struct place_fgd *fgd;   /* of fgd */

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "sched/calibrate.h"
 #include "sched/place.h"
 
 #include <stdlib.h>
@@ -138,6 +139,50 @@ static void test_what_is_remembered_changes_no_answer(void **state)
 		live(place_policies(i), (unsigned short)(i + 1));
 }
 
+static struct scene counted(unsigned short seed)
+{
+	struct scene s = {.p = place_new("fragment"), .dice = {seed, 1, 2}};
+
+	for (int i = 0; i < 5; i++)
+		add_node(&s);
+	for (size_t i = 0; i < ARRAY_LEN(s.types); i++) {
+		s.types[i] = some_type(&s);
+		place_count(s.p, s.types[i], 1 + throw_below(&s, 9));
+	}
+	return s;
+}
+
+static void test_calibration_ends_and_leaves_the_nodes_alone(void **state)
+{
+	struct scene s = counted(7);
+	struct calibration *c = calibration_new(s.p, 1.3, 2);
+	uint32_t steps = 0;
+
+	(void)state;
+	while (calibration_step(c, 100))
+		assert_true(++steps < 10000);
+	assert_true(steps > 0);
+	calibration_adopt(c, s.p);
+	calibration_free(c);
+	for (int i = 0; i < 100; i++)
+		come(&s);
+	assert_true(s.n > 0);
+	place_free(s.p);
+	free(s.standing);
+}
+
+static void test_calibration_of_nothing_is_done(void **state)
+{
+	struct place *p = place_new("fragment");
+	struct calibration *c = calibration_new(p, 1.3, 2);
+
+	(void)state;
+	assert_false(calibration_step(c, 100));
+	calibration_adopt(c, p);
+	calibration_free(c);
+	place_free(p);
+}
+
 static void test_an_unknown_policy(void **state)
 {
 	(void)state;
@@ -149,6 +194,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_what_is_remembered_changes_no_answer),
+	        cmocka_unit_test(test_calibration_ends_and_leaves_the_nodes_alone),
+	        cmocka_unit_test(test_calibration_of_nothing_is_done),
 	        cmocka_unit_test(test_an_unknown_policy),
 	};
 
