@@ -92,7 +92,7 @@ struct pace_tenant {
 	uint32_t cap_milli;    /* of all time; 1000: none */
 	uint32_t flags;        /* enum pace_tenant_flag */
 	uint32_t turn;
-	uint64_t epoch; /* whose row it is: the agent's own note */
+	uint64_t epoch; /* whose row it is, on all its devices: gangs are put in order by it */
 	uint32_t place; /* which of its grants */
 	uint32_t reserved[9];
 };

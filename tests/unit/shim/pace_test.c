@@ -121,46 +121,77 @@ static void test_processes_of_a_tenant(void **state)
 	model_free(m);
 }
 
-enum { COLLECTIVES_LEAST = 45 };
-
-/* All solo collectives that two tenants of two devices still do together, in per cent; overlap_ns 0: as it is. */
-static double collectives(uint32_t overlap_ns, uint64_t seed)
+/* Collectives of tenants of two devices in 11 s, for weights until one is 0; overlap_ns 0: as it is. */
+static double collectives(const unsigned *weights, uint32_t overlap_ns, uint64_t seed)
 {
 	struct model_params params = model_defaults(seed);
-	double done[2];
+	struct model *m = model_new(&params);
+	unsigned firsts[PACE_TENANTS], n = 0;
+	double done = 0;
 
-	for (unsigned n = 1; n <= 2; n++) {
-		struct model *m = model_new(&params);
-		unsigned first = 0;
+	for (; weights[n]; n++) {
+		unsigned t = model_tenant(m, weights[n], 1000, PACE_MULTI);
+		unsigned other = model_proc(m, t, 1, LOAD_PEER, 0);
 
-		for (unsigned i = 0; i < n; i++) {
-			unsigned t = model_tenant(m, 500, 1000, PACE_MULTI);
-			unsigned p = model_proc(m, t, 0, LOAD_PEER, 0),
-			         q = model_proc(m, t, 1, LOAD_PEER, 0);
-
-			model_pair(m, p, q);
-			first = i ? first : p;
-		}
-		for (unsigned i = 0; overlap_ns && i < 2 * n; i++)
-			model_pace(m, i)->head.overlap_ns = model_pace(m, i)->head.multi_ns =
-			        overlap_ns;
-		model_run(m, 12 * S);
-		done[n - 1] = (double)model_collectives(m, first) +
-		              (n > 1 ? (double)model_collectives(m, 2) : 0);
-		model_free(m);
+		firsts[n] = model_proc(m, t, 0, LOAD_PEER, 0);
+		model_pair(m, firsts[n], other);
 	}
-	return 100 * done[1] / done[0];
+	for (unsigned i = 0; overlap_ns && i < 2 * n; i++)
+		model_pace(m, i)->head.overlap_ns = model_pace(m, i)->head.multi_ns = overlap_ns;
+	model_run(m, 12 * S);
+	for (unsigned i = 0; i < n; i++)
+		done += (double)model_collectives(m, firsts[i]);
+	model_free(m);
+	return done;
 }
 
+/* Devices whose judges do not know of each other serve the same gang at the same time. */
 static void test_collectives(void **state)
 {
-	for (uint64_t seed = 1; seed <= 3; seed++) {
-		double part = collectives(0, seed);
+	static const struct {
+		unsigned weights[4], least; /* in per cent of what one does alone */
+	} gangs[] = {{{500, 500}, 80}, {{300, 700}, 70}, {{100, 900}, 70}, {{333, 333, 333}, 70}};
+	static const unsigned solo[] = {1000, 0};
 
-		if (part < COLLECTIVES_LEAST)
-			fail_msg("seed %u: %.1f", (unsigned)seed, part);
-	}
-	assert_true(collectives(UINT32_MAX, 1) < 2); /* without overlap they wait for each other */
+	for (unsigned i = 0; i < sizeof(gangs) / sizeof(*gangs); i++)
+		for (uint64_t seed = 1; seed <= 3; seed++) {
+			double part = 100 * collectives(gangs[i].weights, 0, seed) /
+			              collectives(solo, 0, seed);
+
+			if (part < gangs[i].least)
+				fail_msg("gangs %u, seed %u: %.1f", i, (unsigned)seed, part);
+		}
+	/* Without overlap they wait for each other. */
+	assert_true(collectives(gangs[0].weights, UINT32_MAX, 1) < collectives(solo, 0, 1) / 50);
+}
+
+/* Beside gangs those of one device have their share, also one who comes now and then. */
+static void test_beside_gangs(void **state)
+{
+	static const struct {
+		enum model_load load;
+		double least; /* per cent of the device */
+	} singles[] = {{LOAD_KERNELS, 37}, {LOAD_INFER, 14}};
+
+	for (unsigned i = 0; i < 2; i++)
+		for (uint64_t seed = 1; seed <= 3; seed++) {
+			struct model_params params = model_defaults(seed);
+			struct model *m = model_new(&params);
+			double busy;
+
+			for (unsigned gang = 0; gang < 2; gang++) {
+				unsigned t = model_tenant(m, 300, 1000, PACE_MULTI);
+				unsigned p = model_proc(m, t, 0, LOAD_PEER, 0);
+
+				model_pair(m, p, model_proc(m, t, 1, LOAD_PEER, 0));
+			}
+			model_proc(m, model_tenant(m, 400, 1000, 0), 0, singles[i].load, 100 * US);
+			model_run(m, 12 * S);
+			busy = model_busy_ms(m, 2, 0, 2000, 12000) / 100;
+			if (busy < singles[i].least)
+				fail_msg("load %u, seed %u: %.1f", i, (unsigned)seed, busy);
+			model_free(m);
+		}
 }
 
 /* The p99 of what is added to a graph of 2 ms, in us, beside kernels of `ns`. */
@@ -468,6 +499,7 @@ int main(void)
 	        cmocka_unit_test(test_many_tenants),
 	        cmocka_unit_test(test_processes_of_a_tenant),
 	        cmocka_unit_test(test_collectives),
+	        cmocka_unit_test(test_beside_gangs),
 	        cmocka_unit_test(test_latency),
 	        cmocka_unit_test(test_caps),
 	        cmocka_unit_test(test_caps_of_several),
