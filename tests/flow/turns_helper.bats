@@ -86,7 +86,7 @@ both() {
   c submit -c 0 --gpu 0.1 -- sh -c '
     ../cuda launch "$PWD/three" &
     cd "$BERTH_SLICES"
-    (while :; do printf %4096s; done >ask-0) &
+    (while :; do printf x 1<>own-0; done) &
     while :; do
       head -c 100000 /dev/urandom | dd of=own-0 conv=notrunc bs=100000
       sleep 0.01
