@@ -177,6 +177,9 @@ static uint32_t see_arrivals(const struct pace_case *c, struct pace_table *t)
 				a->virtual_ns = floor;
 			fresh |= UINT32_C(1) << i;
 		}
+		/* Nobody's: what it had is not its next tenant's. */
+		if (!c->seen[i].weight_milli && !a->holds)
+			*a = (struct pace_account){.virtual_ns = t->least_ns};
 	}
 	return fresh;
 }

@@ -497,6 +497,30 @@ static void test_a_page_is_looked_at(void **state)
 	assert_true(page.head.quantum_ns <= 100 * MS && page.head.mark_ns <= page.head.ahead_ns);
 }
 
+/* What a row's tenant owed, or was owed, is not the next one's, as soon as somebody has looked between them. */
+static void test_a_row_is_given_to_another(void **state)
+{
+	struct pace_case c = {.now_ns = S};
+	struct pace_table t = {.at_ns = S, .least_ns = 5 * S};
+	struct pace_verdict v = {.owner = PACE_NOBODY, .state = PACE_FREE};
+
+	pace_parameters(&c.head, 0);
+	for (unsigned i = 0; i < 3; i++)
+		t.accounts[i] = (struct pace_account){
+		        .virtual_ns = 50 * S, .bucket_ns = -S, .missed_ns = S, .exhausted = 1};
+	/* One who was nobody's when he held it, one who has his row still, one who has left processes in it. */
+	t.accounts[0].holds = 2;
+	c.seen[1].weight_milli = 300;
+	c.seen[2] = (struct pace_seen){.weight_milli = 1, .is_here = true};
+	pace_decide(&c, &t, &v);
+	assert_true(t.accounts[0].virtual_ns == t.least_ns);
+	assert_true(t.accounts[0].bucket_ns == 0);
+	assert_int_equal(t.accounts[0].missed_ns, 0);
+	assert_int_equal(t.accounts[0].exhausted, 0);
+	for (unsigned i = 1; i < 3; i++)
+		assert_true(t.accounts[i].virtual_ns == (int64_t)(50 * S));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -519,6 +543,7 @@ int main(void)
 	        cmocka_unit_test(test_a_judge_is_stopped),
 	        cmocka_unit_test(test_the_page_is_spoilt),
 	        cmocka_unit_test(test_a_page_is_looked_at),
+	        cmocka_unit_test(test_a_row_is_given_to_another),
 	};
 
 	return cmocka_run_group_tests_name("shim/pace", tests, NULL, NULL);
