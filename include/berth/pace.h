@@ -4,8 +4,9 @@
  * The agent makes it, at its full size, zeroed, with `head` and a line in `tenants` for each job; it removes it with the last.
  * Jobs of one user map it for writing and judge among themselves. Of different users it is read-only for them (PACE_JUDGED):
  * then the agent alone writes it, and beside pace-N each job has own-N, a page of the same form of which only `top`,
- * `probed_ns` and `procs` are used, and ask-N, a FIFO: a byte in it asks the agent to look. What a job writes there can hurt
- * only itself: the agent reads own-N with pread, within bounds, never maps or writes it, and hears so many bytes a second.
+ * `probed_ns` and `procs` are used: a write(2) of the byte at PACE_ASK_AT asks the agent to look, which watches the file. What a
+ * job writes there can hurt only itself: the agent reads own-N with pread, within bounds, never maps or writes it, and hears
+ * so many writes a second.
  * Nothing in it is to be believed: what is out of range is read as the nearest that makes sense, never followed.
  *
  * DESIGN. All integers are little-endian, aligned, and read and written whole. Times are of one clock for all, in ns.
@@ -92,7 +93,7 @@ struct pace_tenant {
 	uint32_t cap_milli;    /* of all time; 1000: none */
 	uint32_t flags;        /* enum pace_tenant_flag */
 	uint32_t turn;
-	uint64_t epoch; /* whose row it is: the agent's own note */
+	uint64_t epoch; /* whose row it is, on all its devices: gangs are put in order by it */
 	uint32_t place; /* which of its grants */
 	uint32_t reserved[9];
 };
@@ -142,6 +143,7 @@ struct pace_proc {
 };
 
 #define PACE_WORD_AT    512
+#define PACE_ASK_AT     600
 #define PACE_TABLES_AT  1024
 #define PACE_TENANTS_AT 8192
 #define PACE_PROCS_AT   16384
@@ -173,6 +175,7 @@ static_assert(offsetof(struct pace_page, word) == PACE_WORD_AT, "pace_page.word"
 static_assert(offsetof(struct pace_page, is_shared) == PACE_WORD_AT + 64, "pace_page.is_shared");
 static_assert(offsetof(struct pace_page, top) == PACE_WORD_AT + 68, "pace_page.top");
 static_assert(offsetof(struct pace_page, judged_ns) == PACE_WORD_AT + 80, "pace_page.judged_ns");
+static_assert(offsetof(struct pace_page, pad2) == PACE_ASK_AT, "pace_page.pad2");
 static_assert(offsetof(struct pace_page, tables) == PACE_TABLES_AT, "pace_page.tables");
 static_assert(offsetof(struct pace_page, tenants) == PACE_TENANTS_AT, "pace_page.tenants");
 static_assert(offsetof(struct pace_page, procs) == PACE_PROCS_AT, "pace_page.procs");

@@ -3,7 +3,7 @@
  * (src/shim) in each process of the job writes, and how they keep out of each other's way. Files:
  *   slice-N  the ledger of one grant on one device, N from 0; only that job's processes and the agent may open it
  *   pace-N   the page of that device, by which jobs take turns on it; pace.h says who writes it
- *   own-N, ask-N  where the agent judges whose turn it is: what the job says for itself, and how it asks
+ *   own-N         where the agent judges whose turn it is: what the job says for itself, and by which it asks
  * They lie in one directory for each attempt, named by BERTH_SLICES; without that variable it is SLICE_DIR.
  * The agent owns the files: it makes them before the job starts, at their full size, in memory, and removes them after its end.
  * Nothing in them is to be believed by whoever reads them: a job may write anything into its own ledger, and spoils its own

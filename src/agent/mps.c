@@ -278,8 +278,10 @@ static int start(struct daemon *d, struct err *err)
 	if (sys)
 		return err_sys(err, sys, "starting '%s'", d->of->program);
 	fd = proc_open(pid);
-	if (fd >= 0 && !is_gone_within(fd, START_MS))
+	if (fd >= 0 && !is_gone_within(fd, START_MS)) {
+		kill(pid, SIGKILL); /* which may have cleared its environment */
 		kill_marked(d);
+	}
 	if (fd >= 0)
 		close(fd);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)

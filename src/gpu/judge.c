@@ -12,7 +12,8 @@
 enum {
 	PROBE_NS = 1000000000,
 	LATE_NS = 1000000,
-	NAP_NS = 250000, /* between looks at one who should have drained; it asks when it has */
+	NAP_NS = 250000,   /* between looks at one who should have drained; it asks when it has */
+	SPUN_NS = 2000000, /* so long, for the end of one turn, whatever its tenant says */
 };
 
 /* Life */
@@ -132,19 +133,23 @@ static void plan(struct judge *j, const struct pace_table *t, const struct pace_
 {
 	uint64_t early = j->head.spin_ns / 2 + j->late_ns * 5 / 4;
 	uint64_t given_up = t->drained_ns + 3 * (uint64_t)j->head.spin_ns;
+	bool is_spun = j->spun_turn == t->turn && now_ns - j->spun_ns >= SPUN_NS;
 
 	*ret = (struct judge_wait){.until_ns = v->look_ns};
 	j->spin_ns = 0;
 	if (v->state != PACE_CLOSING)
 		return;
-	if (t->next == PACE_NOBODY || now_ns >= given_up) {
+	if (t->next == PACE_NOBODY || now_ns >= given_up || is_spun) {
 		if (ret->until_ns < now_ns + NAP_NS)
 			ret->until_ns = now_ns + NAP_NS;
 	} else if (now_ns + early < t->drained_ns) {
 		if (t->drained_ns - early < ret->until_ns)
 			ret->until_ns = j->aim_ns = t->drained_ns - early;
 	} else {
-		j->spin_ns = given_up;
+		if (j->spun_turn != t->turn)
+			j->spun_ns = now_ns;
+		j->spun_turn = t->turn;
+		j->spin_ns = MIN(given_up, j->spun_ns + SPUN_NS);
 		ret->is_spin = true;
 	}
 }

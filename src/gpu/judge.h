@@ -32,6 +32,7 @@ struct judge {
 	uint64_t probed_ns;           /* when the dead were last looked for everywhere */
 	uint64_t aim_ns, late_ns;     /* it was to be awake then; how late timers usually are */
 	uint64_t spin_ns;             /* until then it looks without sleeping; 0: it does not */
+	uint64_t spun_turn, spun_ns;  /* the last turn for whose end it did; since when */
 	struct pace_proc lines[PACE_PROCS];
 };
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -25,13 +26,15 @@ enum {
 	ASK_BURST_NS = 20 * ASK_COST_NS,
 	PROBE_LONG_NS = 300000,
 	PROBES_LONG_MAX = 8,
+	EVENTS_BYTES = 4 * KIB,
 	STACK_BYTES = 256 * KIB
 };
 
 struct seat {
-	int own_fd, ask_fd; /* -1: nobody's */
-	uint64_t heard_ns;  /* it is not listened to before */
-	unsigned n_long;    /* looks at its locks that took long */
+	int own_fd;        /* -1: nobody's */
+	int watch;         /* of it, in `asks`; -1: it is not listened to */
+	uint64_t heard_ns; /* nor before */
+	unsigned n_long;   /* looks at its locks that took long */
 };
 
 struct judge_thread {
@@ -40,6 +43,7 @@ struct judge_thread {
 	struct judge judge;
 	struct pace_page *page;
 	struct seat seats[PACE_TENANTS];
+	int asks; /* inotify: own files that were written */
 	int bell; /* rings when something was changed from outside */
 	bool is_over;
 };
@@ -92,75 +96,105 @@ static void on_wake(void *arg, uint32_t *word)
 
 /* The thread */
 
-/* Whom to listen to now, into ret; and when to listen to more. */
-static uint64_t listen_to(
-        const struct judge_thread *t, uint64_t now, struct pollfd ret[PACE_TENANTS + 1])
+static int watch(const struct judge_thread *t, int own_fd)
 {
-	uint64_t more = PACE_NEVER;
+	char path[40];
 
-	for (unsigned i = 0; i < PACE_TENANTS; i++) {
-		const struct seat *s = &t->seats[i];
-		bool is_muted = s->ask_fd >= 0 && s->heard_ns > now;
-
-		ret[i] = (struct pollfd){.fd = is_muted ? -1 : s->ask_fd, .events = POLLIN};
-		if (is_muted)
-			more = MIN(more, s->heard_ns);
-	}
-	ret[PACE_TENANTS] = (struct pollfd){.fd = t->bell, .events = POLLIN};
-	return more;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", own_fd);
+	return inotify_add_watch(t->asks, path, IN_MODIFY);
 }
 
-/* True: somebody has asked. */
-static bool hear(struct judge_thread *t, uint64_t now, const struct pollfd fds[PACE_TENANTS + 1])
+/*
+ * Listens to all whom it may listen to again, and says when to listen to more. True: to somebody new, who may have asked
+ * meanwhile.
+ */
+static bool listen_again(struct judge_thread *t, uint64_t now, uint64_t *ret_more_ns)
 {
-	bool is_asked = false;
-	char bytes[PIPE_BUF];
+	bool is_new = false;
 
+	*ret_more_ns = PACE_NEVER;
 	for (unsigned i = 0; i < PACE_TENANTS; i++) {
 		struct seat *s = &t->seats[i];
 
-		if (!fds[i].revents || s->ask_fd < 0)
+		if (s->own_fd < 0 || s->watch >= 0)
 			continue;
-		is_asked |= read(s->ask_fd, bytes, sizeof(bytes)) > 0;
-		if (s->heard_ns + ASK_BURST_NS < now)
-			s->heard_ns = now - ASK_BURST_NS;
-		s->heard_ns += ASK_COST_NS;
+		if (s->heard_ns <= now)
+			s->watch = watch(t, s->own_fd);
+		is_new |= s->watch >= 0;
+		if (s->watch < 0)
+			*ret_more_ns = MIN(*ret_more_ns, MAX(s->heard_ns, now + ASK_BURST_NS));
 	}
-	if (fds[PACE_TENANTS].revents)
-		is_asked |= read(t->bell, bytes, sizeof(uint64_t)) > 0;
+	return is_new;
+}
+
+/* Somebody has asked. Who does so too often is not listened to for a while. */
+static void charge(struct judge_thread *t, struct seat *s, uint64_t now)
+{
+	if (s->heard_ns + ASK_BURST_NS < now)
+		s->heard_ns = now - ASK_BURST_NS;
+	s->heard_ns += ASK_COST_NS;
+	if (s->heard_ns <= now)
+		return;
+	inotify_rm_watch(t->asks, s->watch);
+	s->watch = -1;
+}
+
+/* True: somebody has asked. */
+static bool hear_asks(struct judge_thread *t, uint64_t now)
+{
+	_Alignas(struct inotify_event) char events[EVENTS_BYTES];
+	ssize_t n = read(t->asks, events, sizeof(events));
+	bool is_asked = false, has_asked[PACE_TENANTS] = {false};
+
+	for (ssize_t at = 0; at < n;) {
+		const struct inotify_event *e = (const void *)(events + at);
+
+		is_asked |= (e->mask & IN_Q_OVERFLOW) != 0;
+		for (unsigned i = 0; i < PACE_TENANTS && e->wd >= 0; i++)
+			has_asked[i] |= t->seats[i].watch == e->wd;
+		at += (ssize_t)(sizeof(*e) + e->len);
+	}
+	for (unsigned i = 0; i < PACE_TENANTS; i++) {
+		if (!has_asked[i])
+			continue;
+		is_asked = true;
+		charge(t, &t->seats[i], now);
+	}
 	return is_asked;
 }
 
-static void wait_for(struct pollfd fds[PACE_TENANTS + 1], uint64_t now, uint64_t until)
+static void wait_for(struct pollfd fds[2], uint64_t now, uint64_t until)
 {
 	uint64_t ns = until > now ? until - now : 0;
 	struct timespec left = {
 	        .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 
-	(void)ppoll(fds, PACE_TENANTS + 1, until == PACE_NEVER ? NULL : &left, NULL);
+	(void)ppoll(fds, 2, until == PACE_NEVER ? NULL : &left, NULL);
 }
 
 static void *run(void *arg)
 {
 	struct judge_thread *t = arg;
-	struct pollfd fds[PACE_TENANTS + 1];
+	struct pollfd fds[] = {
+	        {.fd = t->asks, .events = POLLIN}, {.fd = t->bell, .events = POLLIN}};
 	struct judge_wait w = {.is_spin = true};
 	bool is_asked = true;
+	uint64_t rings;
 
 	prctl(PR_SET_NAME, "judge");
 	prctl(PR_SET_TIMERSLACK, 1);
 	pthread_mutex_lock(&t->lock);
 	while (!t->is_over) {
-		uint64_t now, more;
+		uint64_t now = now_ns(NULL), more;
 
-		now = now_ns(NULL);
+		is_asked |= listen_again(t, now, &more);
 		if (is_asked || w.is_spin || now >= w.until_ns)
 			judge_look(&t->judge, is_asked, &w);
-		more = listen_to(t, now, fds);
 		pthread_mutex_unlock(&t->lock);
 		wait_for(fds, now, w.is_spin ? 0 : MIN(w.until_ns, more));
 		pthread_mutex_lock(&t->lock);
-		is_asked = hear(t, now_ns(NULL), fds);
+		is_asked = fds[0].revents && hear_asks(t, now_ns(NULL));
+		is_asked |= fds[1].revents && read(t->bell, &rings, sizeof(rings)) > 0;
 	}
 	pthread_mutex_unlock(&t->lock);
 	return NULL;
@@ -196,6 +230,8 @@ static void destroy(struct judge_thread *t)
 	judge_done(&t->judge);
 	if (t->page)
 		munmap(t->page, sizeof(*t->page));
+	if (t->asks >= 0)
+		close(t->asks);
 	if (t->bell >= 0)
 		close(t->bell);
 	pthread_mutex_destroy(&t->lock);
@@ -212,10 +248,11 @@ int judge_thread_new(int page_fd, struct judge_thread **ret, struct err *err)
 
 	pthread_mutex_init(&t->lock, NULL);
 	for (unsigned i = 0; i < PACE_TENANTS; i++)
-		t->seats[i] = (struct seat){.own_fd = -1, .ask_fd = -1};
+		t->seats[i] = (struct seat){.own_fd = -1, .watch = -1};
 	t->page = page == MAP_FAILED ? NULL : page;
+	t->asks = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	t->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (!t->page || t->bell < 0)
+	if (!t->page || t->asks < 0 || t->bell < 0)
 		rc = err_sys(err, errno, "mapping a page of turns");
 	if (rc == 0) {
 		judge_init(&t->judge, t->page, &hooks);
@@ -242,16 +279,16 @@ void judge_thread_free(struct judge_thread *t)
 
 /* Commands */
 
-/* A name in a directory that only we may write. */
-static int open_file(int dir_fd, const char *what, uint32_t place, int flags, mode_t type)
+/* In a directory that only we may write. */
+static int open_own(int dir_fd, uint32_t place)
 {
 	char name[24];
 	struct stat st;
 	int fd;
 
-	snprintf(name, sizeof(name), "%s-%u", what, place);
-	fd = openat(dir_fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == type)
+	snprintf(name, sizeof(name), "own-%u", place);
+	fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		return fd;
 	if (fd >= 0)
 		close(fd);
@@ -261,19 +298,13 @@ static int open_file(int dir_fd, const char *what, uint32_t place, int flags, mo
 int judge_thread_seat(
         struct judge_thread *t, uint32_t tenant, int dir_fd, uint32_t place, struct err *err)
 {
-	struct seat seat = {.own_fd = open_file(dir_fd, "own", place, O_RDONLY, S_IFREG),
-	        .ask_fd = open_file(dir_fd, "ask", place, O_RDWR, S_IFIFO)};
+	int fd = open_own(dir_fd, place);
 
-	if (seat.own_fd < 0 || seat.ask_fd < 0) {
-		if (seat.own_fd >= 0)
-			close(seat.own_fd);
-		if (seat.ask_fd >= 0)
-			close(seat.ask_fd);
+	if (fd < 0)
 		return err_set(err, ERR_NOT_FOUND, "a job's own page of turns cannot be opened");
-	}
 	judge_thread_unseat(t, tenant);
 	pthread_mutex_lock(&t->lock);
-	t->seats[tenant] = seat;
+	t->seats[tenant] = (struct seat){.own_fd = fd, .watch = -1};
 	judge_seat(&t->judge, tenant);
 	pthread_mutex_unlock(&t->lock);
 	ring(t);
@@ -286,11 +317,11 @@ void judge_thread_unseat(struct judge_thread *t, uint32_t tenant)
 
 	pthread_mutex_lock(&t->lock);
 	judge_unseat(&t->judge, tenant);
+	if (s->watch >= 0)
+		inotify_rm_watch(t->asks, s->watch);
 	if (s->own_fd >= 0)
 		close(s->own_fd);
-	if (s->ask_fd >= 0)
-		close(s->ask_fd);
-	*s = (struct seat){.own_fd = -1, .ask_fd = -1};
+	*s = (struct seat){.own_fd = -1, .watch = -1};
 	pthread_mutex_unlock(&t->lock);
 	ring(t);
 }

@@ -1,8 +1,9 @@
 /*
  * DESIGN. A card in MIG mode is what its administrator has divided it into: each instance is a device of its own, granted
- * whole, and the card itself has nothing left to give: it is listed where it has no instances, so that somebody sees it. Berth makes and removes none. What an instance does not tell by itself
- * (where it is plugged in, what it can compute, its errors) is its card's. Two compute instances of one GPU instance share
- * its memory, which nothing would hold apart: neither is given away. Not yet run on hardware.
+ * whole, and the card itself has nothing left to give: it is listed where it has no instances, so that somebody sees it.
+ * Berth makes and removes none. What an instance does not tell by itself (where it is plugged in, what it can compute, its
+ * errors) is its card's. Two compute instances of one GPU instance share its memory, which nothing would hold apart: neither is
+ * given away. Not yet run on hardware.
  */
 #include "gpu/priv.h"
 
@@ -31,9 +32,10 @@ static void read_list(struct gpu *g, struct nvml_device *card, struct list *l)
 {
 	struct nvml *n = &g->nvml;
 
-	if (NVML_TRY(n, nvmlDeviceGetMaxMigDeviceCount, card, &l->max) != NVML_SUCCESS)
+	if (NVML_TRY(n, nvmlDeviceGetMaxMigDeviceCount, card, &l->max) != NVML_SUCCESS ||
+	        l->max > INSTANCES_MAX)
 		l->max = 0;
-	for (unsigned i = 0; i < MIN(l->max ? l->max : INSTANCES_MAX, INSTANCES_MAX); i++) {
+	for (unsigned i = 0; i < (l->max ? l->max : INSTANCES_MAX); i++) {
 		struct found f = {0};
 
 		if (NVML_TRY(n, nvmlDeviceGetMigDeviceHandleByIndex, card, i, &f.handle) !=

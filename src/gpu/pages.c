@@ -211,13 +211,10 @@ static uint32_t free_row(const struct page *page)
 static int make_own(int dir_fd, uint32_t place, struct err *err)
 {
 	const struct pace_head head = {.magic = PACE_MAGIC, .abi = PACE_ABI, .flags = PACE_JUDGED};
-	char own[24], ask[24];
+	char own[24];
 	int fd, sys, rc = 0;
 
 	snprintf(own, sizeof(own), "own-%u", place);
-	snprintf(ask, sizeof(ask), "ask-%u", place);
-	if (mkfifoat(dir_fd, ask, 0600) < 0 || fchmodat(dir_fd, ask, 0666, 0) < 0)
-		return err_sys(err, errno, "making '%s'", ask);
 	fd = openat(dir_fd, own, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(err, errno, "making '%s'", own);

@@ -1,7 +1,7 @@
 /*
  * The pages by which jobs on a device take turns (berth/pace.h): one for each device, in the directory in memory that slices.h
  * has, under a name that nobody can guess, and linked as pace-N beside the ledger of each attempt on it. Where jobs are of
- * several accounts they may only read it; each has own-N and ask-N beside it, and a thread of ours judges.
+ * several accounts they may only read it; each has own-N beside it, and a thread of ours judges.
  * A struct pages belongs to its slices; the directories are its caller's, by their descriptors. One thread. What jobs may write is
  * written here and never mapped, since they may do to it whatever they like; what is spoilt is made anew for who comes next.
  *

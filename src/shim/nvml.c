@@ -52,6 +52,7 @@ enum nvml_return nvmlDeviceGetDeviceHandleFromMigDeviceHandle(
 }
 
 #define PROCESSES_MAX 1024
+#define PROC_SIZE     4096 /* of a file of /proc, as far as it is read */
 
 /* The driver; a symbol that it does not have is NULL. */
 struct real {
@@ -140,8 +141,11 @@ static uint64_t sum(uint64_t a, uint64_t b)
 /* What a ledger says now. */
 struct reading {
 	uint64_t used_bytes; /* of the living, and what the agent has found beyond */
-	uint32_t pids[SLICE_SLOTS];
-	unsigned n_pids;
+	struct user {
+		uint64_t started;
+		uint32_t pid;
+	} users[SLICE_SLOTS];
+	unsigned n_users;
 };
 
 static void take_slot(struct reading *r, int fd, uint32_t slot)
@@ -156,7 +160,7 @@ static void take_slot(struct reading *r, int fd, uint32_t slot)
 	for (int kind = 0; kind < SLICE_KINDS; kind++)
 		bytes = sum(bytes, s.bytes[kind]);
 	r->used_bytes = sum(r->used_bytes, bytes);
-	r->pids[r->n_pids++] = s.pid;
+	r->users[r->n_users++] = (struct user){.pid = s.pid, .started = s.started};
 }
 
 static bool read_ledger(int place, struct reading *r)
@@ -165,7 +169,7 @@ static bool read_ledger(int place, struct reading *r)
 	struct slice_watch watch;
 	struct slice_ledger head;
 
-	r->n_pids = 0;
+	r->n_users = 0;
 	if (fd < 0)
 		return false;
 	if (!read_at(fd, &watch, sizeof(watch), SLICE_WATCH_AT) ||
@@ -480,10 +484,57 @@ enum nvml_return nvmlDeviceGetMemoryInfo_v2(
 
 /* Processes */
 
+static bool read_proc(unsigned pid, const char *name, char text[PROC_SIZE])
+{
+	char path[40];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%u/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, PROC_SIZE - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+/* As the process has written it into its slot: its number in its own namespace, and since when it lives. */
+static bool own_view(unsigned pid, struct user *ret)
+{
+	char text[PROC_SIZE], *at, *end;
+
+	if (!read_proc(pid, "status", text) || !(at = strstr(text, "\nNSpid:")))
+		return false;
+	at += strlen("\nNSpid:");
+	end = at + strcspn(at, "\n");
+	while (at < end)
+		ret->pid = (uint32_t)strtoul(at, &at, 10);
+	if (!read_proc(pid, "stat", text))
+		return false;
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	ret->started = at ? strtoull(at + 1, NULL, 10) : 0;
+	return at;
+}
+
+/*
+ * The driver numbers processes as its caller sees them, and a slot as its owner sees itself: that differs for a process in a
+ * namespace below the caller's.
+ */
 static bool is_ours(const struct reading *r, unsigned pid)
 {
-	for (unsigned i = 0; i < r->n_pids; i++)
-		if (r->pids[i] == pid)
+	struct user seen = {0};
+
+	for (unsigned i = 0; i < r->n_users; i++)
+		if (r->users[i].pid == pid)
+			return true;
+	if (!own_view(pid, &seen) || seen.pid == pid)
+		return false;
+	for (unsigned i = 0; i < r->n_users; i++)
+		if (r->users[i].pid == seen.pid && r->users[i].started == seen.started)
 			return true;
 	return false;
 }

@@ -5,11 +5,13 @@
  */
 #include "shim/pace_judge.h"
 
+#include "shim/pace_gang.h"
+
 #define MS UINT32_C(1000000)
 
 enum { ABSENT_NS = 2 * MS, LEAP_NS = 1000 * MS, HOLDS_TURN = 1, HOLDS_ON = 2 };
 
-static const int64_t FAR = INT64_C(1) << 60;
+static const int64_t FAR = INT64_C(1) << 60, SLACK_NS = 60000000; /* of owned time */
 static const int64_t DEBT_NS = INT64_C(60000000000); /* of virtual time; beyond, it is forgotten */
 
 static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
@@ -87,7 +89,7 @@ static bool wants(const struct pace_case *c, const struct pace_table *t, unsigne
 /* d of owned time, as virtual time. */
 static int64_t virtual_of(const struct pace_case *c, unsigned i, int64_t d_ns)
 {
-	return d_ns * 1000 / (int64_t)clamp(c->seen[i].weight_milli, 1, 1000000);
+	return d_ns * 1000 / (int64_t)pace_weight(c, i);
 }
 
 static int64_t in_range(int64_t value, int64_t low, int64_t high)
@@ -175,6 +177,9 @@ static uint32_t see_arrivals(const struct pace_case *c, struct pace_table *t)
 				a->virtual_ns = floor;
 			fresh |= UINT32_C(1) << i;
 		}
+		/* Nobody's: what it had is not its next tenant's. */
+		if (!c->seen[i].weight_milli && !a->holds)
+			*a = (struct pace_account){.virtual_ns = t->least_ns};
 	}
 	return fresh;
 }
@@ -203,13 +208,36 @@ static bool may_run(const struct pace_case *c, struct pace_table *t, unsigned i)
 	return !a->exhausted && a->bucket_ns > 0;
 }
 
-/* The next one, of those who wait. */
-static unsigned pick(const struct pace_case *c, struct pace_table *t)
+/* It runs on after its turn, and wants more. */
+static bool runs_on(const struct pace_case *c, const struct pace_table *t, unsigned i)
+{
+	return t->accounts[i].holds == HOLDS_ON && wants(c, t, i);
+}
+
+static bool waits(const struct pace_case *c, struct pace_table *t, unsigned i)
+{
+	return t->accounts[i].arrive_ns && !t->accounts[i].holds && may_run(c, t, i);
+}
+
+/* The timetable yields where it has given i more than this before `other`. */
+static bool is_far_ahead(
+        const struct pace_case *c, const struct pace_table *t, unsigned i, unsigned other)
+{
+	return t->accounts[i].virtual_ns - t->accounts[other].virtual_ns >
+	       virtual_of(c, i, SLACK_NS);
+}
+
+/* Of those who wait, or of those of them who have the slot: who has had least. */
+static unsigned pick_least(
+        const struct pace_case *c, struct pace_table *t, const struct pace_slot *slot)
 {
 	unsigned best = PACE_NOBODY;
 
 	for (unsigned i = 0; i < PACE_TENANTS; i++) {
-		if (!t->accounts[i].arrive_ns || t->accounts[i].holds || !may_run(c, t, i))
+		bool comes_again =
+		        slot && pace_is_gang(c, i) && runs_on(c, t, i) && may_run(c, t, i);
+
+		if ((slot && !pace_has_slot(c, slot, i)) || !(waits(c, t, i) || comes_again))
 			continue;
 		if (best == PACE_NOBODY || t->accounts[i].virtual_ns < t->accounts[best].virtual_ns)
 			best = i;
@@ -217,9 +245,35 @@ static unsigned pick(const struct pace_case *c, struct pace_table *t)
 	return best;
 }
 
+/* The next one, of those who wait. */
+static unsigned pick(const struct pace_case *c, struct pace_table *t)
+{
+	struct pace_slot slot = pace_slot_now(c, t);
+	unsigned best = pick_least(c, t, NULL), by_slot;
+	const struct pace_account *a = &t->accounts[best % PACE_TENANTS];
+
+	if (!slot.is_there)
+		return best;
+	by_slot = pick_least(c, t, &slot);
+	if (best == PACE_NOBODY || by_slot == PACE_NOBODY)
+		return by_slot == PACE_NOBODY ? best : by_slot;
+	/* Who was away is not made to wait for gangs: it would never have its share. */
+	if (!pace_is_gang(c, best) && a->arrive_ns > a->leave_ns + ABSENT_NS)
+		return best;
+	return is_far_ahead(c, t, by_slot, best) ? best : by_slot;
+}
+
 static bool is_drained(const struct pace_case *c, unsigned i)
 {
 	return !c->seen[i].outstanding_ns;
+}
+
+/* Of a turn that begins now. */
+static uint64_t turn_end(const struct pace_case *c, const struct pace_table *t, unsigned i)
+{
+	struct pace_slot slot = pace_slot_now(c, t);
+
+	return slot.gang == i ? slot.end_ns : least(slot.end_ns, c->now_ns + c->head.quantum_ns);
 }
 
 static void grant(
@@ -234,7 +288,7 @@ static void grant(
 	a->arrive_ns = 0;
 	t->turn++;
 	t->granted_ns = c->now_ns;
-	t->end_ns = c->now_ns + c->head.quantum_ns;
+	t->end_ns = turn_end(c, t, i);
 	t->closed_ns = t->drained_ns = 0;
 	t->next = PACE_NOBODY;
 	t->switched = t->last != i;
@@ -257,11 +311,10 @@ static void release(const struct pace_case *c, struct pace_table *t, struct pace
 	v->state = PACE_FREE;
 }
 
-/* It has run on after its turn, is nearly done, and wants more. */
+/* It has run on, and is nearly done. */
 static bool may_go_on(const struct pace_case *c, struct pace_table *t, unsigned i)
 {
-	return t->accounts[i].holds == HOLDS_ON && wants(c, t, i) && may_run(c, t, i) &&
-	       c->seen[i].remaining_ns <= c->head.ahead_ns;
+	return runs_on(c, t, i) && may_run(c, t, i) && c->seen[i].remaining_ns <= c->head.ahead_ns;
 }
 
 /* Gives a free device to who waits; else to who has run on. */
@@ -331,12 +384,17 @@ static void end_turn(
 	struct pace_account *a = &t->accounts[v->owner];
 	int64_t behind = t->accounts[best].virtual_ns - a->virtual_ns;
 	uint64_t held = t->granted_ns + c->head.hold_ns;
+	struct pace_slot slot = pace_slot_now(c, t);
+	bool is_mine = pace_has_slot(c, &slot, v->owner), is_its = pace_has_slot(c, &slot, best);
 
-	if (behind > 0) {
-		uint64_t more =
-		        (uint64_t)behind / 1000 * clamp(c->seen[v->owner].weight_milli, 1, 1000000);
+	if (is_its && !is_mine) {
+		close_turn(c, t, v, true);
+	} else if (is_mine && !is_its && !is_far_ahead(c, t, v->owner, best)) {
+		t->end_ns = slot.end_ns;
+	} else if (behind > 0) {
+		uint64_t more = (uint64_t)behind / 1000 * pace_weight(c, v->owner);
 
-		t->end_ns = c->now_ns + least(c->head.quantum_ns, more + 1000);
+		t->end_ns = least(slot.end_ns, c->now_ns + least(c->head.quantum_ns, more + 1000));
 	} else if (t->end_ns == PACE_NEVER && held > c->now_ns &&
 	           !(c->seen[best].flags & PACE_LATENCY)) {
 		t->end_ns = held;
@@ -367,6 +425,14 @@ static bool is_idle(
 	return matters && is_drained(c, i) && c->now_ns >= idle_at(c, t, i);
 }
 
+/* One that has begun to wait, before the owner. */
+static bool is_before(
+        const struct pace_case *c, const struct pace_table *t, unsigned i, unsigned owner)
+{
+	return t->accounts[i].virtual_ns < t->accounts[owner].virtual_ns ||
+	       pace_slot_now(c, t).gang == i;
+}
+
 static void watch_open(
         const struct pace_case *c, struct pace_table *t, struct pace_verdict *v, uint32_t fresh)
 {
@@ -387,7 +453,7 @@ static void watch_open(
 			t->end_ns = PACE_NEVER;
 	} else if (c->now_ns >= t->end_ns || t->end_ns == PACE_NEVER) {
 		end_turn(c, t, v, best);
-	} else if (fresh & UINT32_C(1) << best && a->virtual_ns > t->accounts[best].virtual_ns) {
+	} else if (fresh & UINT32_C(1) << best && is_before(c, t, best, v->owner)) {
 		if (c->seen[best].flags & PACE_LATENCY)
 			close_turn(c, t, v, false);
 		else
@@ -421,7 +487,9 @@ static uint64_t next_look(
 		waits |= t->accounts[i].arrive_ns && !t->accounts[i].holds;
 		if (is_capped(c, i) && t->accounts[i].arrive_ns && !may_run(c, t, i))
 			look = least(look, cap_look(c, t, i, false));
-		if (v->state == PACE_FREE && t->accounts[i].holds == HOLDS_ON && wants(c, t, i))
+		if (pace_is_gang(c, i) && runs_on(c, t, i))
+			look = least(look, pace_slot_now(c, t).end_ns);
+		if (v->state == PACE_FREE && runs_on(c, t, i))
 			look = least(look,
 			        c->now_ns + most(20000, c->seen[i].remaining_ns -
 			                                        least(c->head.ahead_ns,

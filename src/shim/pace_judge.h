@@ -14,6 +14,7 @@
 /* Of one tenant, as its processes' lines have it. */
 struct pace_seen {
 	uint32_t weight_milli, cap_milli, flags;
+	uint64_t job;            /* the same on all its devices */
 	bool is_here;            /* has a live process */
 	uint64_t want_ns;        /* as in its line: 0 when nobody waits */
 	uint64_t outstanding_ns; /* 0: the device has nothing of it */

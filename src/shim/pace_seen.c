@@ -13,7 +13,8 @@ void pace_see_tenant(const struct pace_tenant *row, struct pace_seen *s)
 	        .cap_milli = cap < 1      ? 1
 	                     : cap < 1000 ? cap
 	                                  : 1000,
-	        .flags = LOAD(&row->flags)};
+	        .flags = LOAD(&row->flags),
+	        .job = LOAD(&row->epoch)};
 }
 
 /*

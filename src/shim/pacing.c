@@ -39,7 +39,6 @@ struct pacing {
 	uint32_t state;
 	unsigned slice;
 	struct opened lines_file; /* of the page that our line is in */
-	struct opened ask_file;   /* where the agent judges */
 	bool has_helper;
 	struct pace_page *page, *lines;
 	uint64_t tick; /* of the processor's counter, in ns / 2^32; 0: CLOCK_MONOTONIC */
@@ -193,12 +192,12 @@ static void on_let_go(void *arg, unsigned slot)
 		byte_lock(g->lines_file.fd, F_OFD_SETLK, slot, F_UNLCK);
 }
 
-/* What does not fit into the FIFO was asked already. We can read from it, too, so nobody's end is a signal to us. */
+/* Not by the mapping, which nobody would notice. */
 static void on_ask(void *arg)
 {
 	const struct pacing *g = arg;
-	if (is_open(&g->ask_file))
-		(void)!write(g->ask_file.fd, "", 1);
+	if (is_open(&g->lines_file))
+		(void)!pwrite(g->lines_file.fd, "", 1, PACE_ASK_AT);
 }
 
 /* -- marks -- */
@@ -265,21 +264,19 @@ static void unmap(struct pacing *g)
 		munmap(g->page, sizeof *g->page);
 	g->page = g->lines = NULL;
 	close_file(&g->lines_file);
-	close_file(&g->ask_file);
 }
 
 /* A page that the agent judges is never written here, also where we might. */
 static bool map_all(struct pacing *g, const struct ledger *ledger)
 {
 	struct opened page;
-	g->lines_file.fd = g->ask_file.fd = -1;
+	g->lines_file.fd = -1;
 	if (!open_file(&page, ledger, "pace", O_RDONLY))
 		return false;
 	g->page = map_page(&page, PROT_READ);
 	close(page.fd);
 	if (g->page != NULL && (g->page->head.flags & PACE_JUDGED)) {
-		if (open_file(&g->lines_file, ledger, "own", O_RDWR) &&
-		        open_file(&g->ask_file, ledger, "ask", O_RDWR))
+		if (open_file(&g->lines_file, ledger, "own", O_RDWR))
 			g->lines = map_page(&g->lines_file, PROT_READ | PROT_WRITE);
 	} else if (g->page != NULL) {
 		munmap(g->page, sizeof *g->page);

@@ -105,6 +105,53 @@ static void latency(uint32_t flags)
 	printf("\n");
 }
 
+/* Collectives in 11 s of jobs on two devices each, of weights until one is 0. */
+static double collectives(const unsigned *weights, uint64_t seed, bool is_unpaced)
+{
+	struct model_params params = model_defaults(seed);
+	struct model *m;
+	unsigned firsts[4], n = 0;
+	double done = 0;
+
+	params.is_unpaced = is_unpaced;
+	m = model_new(&params);
+	for (; n < 4 && weights[n]; n++) {
+		unsigned t = model_tenant(m, weights[n], 1000, PACE_MULTI);
+		unsigned other = model_proc(m, t, 1, LOAD_PEER, 0);
+
+		firsts[n] = model_proc(m, t, 0, LOAD_PEER, 0);
+		model_pair(m, firsts[n], other);
+	}
+	model_run(m, 12 * S);
+	for (unsigned i = 0; i < n; i++)
+		done += (double)model_collectives(m, firsts[i]);
+	model_free(m);
+	return done;
+}
+
+static void gangs(uint64_t seeds)
+{
+	static const unsigned weights[][4] = {{500, 500}, {300, 700}, {100, 900}, {333, 333, 333}};
+	static const unsigned solo[] = {1000, 0};
+
+	printf("collectives of jobs on two devices each, %% of one alone: the worst; nobody held\n");
+	for (unsigned i = 0; i < sizeof(weights) / sizeof(*weights); i++) {
+		double worst = 100, free = 100;
+
+		for (uint64_t seed = 1; seed <= seeds; seed++) {
+			double one = collectives(solo, seed, false);
+			double part = 100 * collectives(weights[i], seed, false) / one;
+
+			worst = part < worst ? part : worst;
+			part = 100 * collectives(weights[i], seed, true) / one;
+			free = part < free ? part : free;
+		}
+		for (unsigned n = 0; n < 4 && weights[i][n]; n++)
+			printf("%s%u", n ? ":" : "", weights[i][n]);
+		printf(" %.1f; %.1f\n", worst, free);
+	}
+}
+
 /* -- in the machine's time -- */
 
 static uint64_t on_now(void *arg)
@@ -214,5 +261,6 @@ int main(int argc, char **argv)
 	printf("added to a graph of 2 ms beside each, ms\n");
 	latency(0);
 	latency(PACE_LATENCY);
+	gangs(seeds);
 	return 0;
 }

@@ -489,6 +489,7 @@ void scene_end(struct scene *s)
 	}
 	leftovers_kill(s->dir);
 	leftovers_remove_groups(s->dir);
+	leftovers_remove_ledgers(s->dir);
 	if (s->server)
 		net_server_close(s->server);
 	scene_run(s, 50);

@@ -1,5 +1,6 @@
 #include "leftovers.h"
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -77,4 +78,22 @@ void leftovers_remove_groups(const char *dir)
 		assert_true(clock_mono_ms() < until);
 		nanosleep(&wait, NULL);
 	}
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+void leftovers_remove_ledgers(const char *dir)
+{
+	char link[512], root[512];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "%s/run/slices", dir);
+	n = readlink(link, root, sizeof(root) - 1);
+	if (n <= 0)
+		return;
+	root[n] = '\0';
+	nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }

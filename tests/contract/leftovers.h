@@ -13,3 +13,5 @@ size_t leftovers_kill(const char *dir);
 size_t leftovers_count(const char *dir);
 /* The control groups of what was killed so, as soon as nobody is in them. */
 void leftovers_remove_groups(const char *dir);
+/* The ledgers of an agent that did not end in order: in memory, where the directory's own removal does not reach. */
+void leftovers_remove_ledgers(const char *dir);

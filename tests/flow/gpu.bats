@@ -23,7 +23,7 @@ setup() {
   cp -r "$BERTH_SOURCE/src/bench" "$T/src/bench"
   cp -r "$BERTH_SOURCE/tables" "$T/tables"
   sed -i 's/SLICE_HOLDS_MEMORY | SLICE_HOLDS_COMPUTE/0/' "$T/src/bench/ledgers.c"
-  cc -std=gnu17 -D_GNU_SOURCE -I"$T/src" -I"$BERTH_SOURCE/include" -I"$BERTH_SOURCE/src" "$T"/src/bench/*.c "$BERTH_SOURCE/src/shim/pace_judge.c" -ldl -o "$T/berth-bench"
+  cc -std=gnu17 -D_GNU_SOURCE -I"$T/src" -I"$BERTH_SOURCE/include" -I"$BERTH_SOURCE/src" "$T"/src/bench/*.c "$BERTH_SOURCE"/src/shim/pace_{gang,judge}.c -ldl -o "$T/berth-bench"
   printf 'device\nmemory 8GiB\n' >"$T/card.sim"
   export BERTH_FAKE_GPUS=$T/card.sim
   run -1 "$T/berth-bench" --shim "$BERTH_BUILD/shim" --null "$BERTH_BUILD/fake/libcuda-null.so" --driver "$BERTH_BUILD/fake" --quick "$T/stage" memory shares

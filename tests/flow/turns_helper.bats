@@ -53,7 +53,8 @@ both() {
   [ "$(job 1 .user)" != "$(job 2 .user)" ]
   eventually has_part 33
   # One page for both, that neither can write; of the other one's files none can be reached.
-  page=$(find /dev/shm -path "/dev/shm/berth-*/page-*" -links 3)
+  page=$(find /dev/shm -path "/dev/shm/berth-*/page-*" -samefile "$(slices_of one)/pace-0" 2>/dev/null)
+  [ "$(stat -c %h "$page")" = 3 ]
   [ "$(stat -c '%U %a' "$page")" = 'games 644' ]
   b exec 1 -- sh -c 'cd "$BERTH_SLICES" && head -c 8 pace-0 >/dev/null && dd if=own-0 of=own-0 count=1 conv=notrunc'
   run ! b exec 1 -- sh -c 'cd "$BERTH_SLICES" && dd if=/dev/zero of=pace-0 count=1 conv=notrunc'
@@ -86,7 +87,7 @@ both() {
   c submit -c 0 --gpu 0.1 -- sh -c '
     ../cuda launch "$PWD/three" &
     cd "$BERTH_SLICES"
-    (while :; do printf %4096s; done >ask-0) &
+    (while :; do printf x 1<>own-0; done) &
     while :; do
       head -c 100000 /dev/urandom | dd of=own-0 conv=notrunc bs=100000
       sleep 0.01

@@ -3,6 +3,9 @@
 
 #include "../../tables/nvml_abi.h"
 
+#include <sched.h>
+#include <sys/prctl.h>
+
 #define UUID_C "GPU-00112233-4455-6677-8899-aabbccdd1111"
 #define THREE  TWO "device\nmemory 4GiB\nuuid " UUID_C "\n"
 
@@ -31,12 +34,14 @@ static void load_nvml(const struct fixture *f)
 	char path[512], link[256];
 
 	snprintf(link, sizeof(link), "%s/libnvidia-ml.real.so.1", f->dir);
-	assert_int_equal(symlink(fixture_built("fake/libnvidia-ml.so.1", path), link), 0);
+	assert_true(symlink(fixture_built("fake/libnvidia-ml.so.1", path), link) == 0 ||
+	            errno == EEXIST);
 	fill(&real, link);
 	setenv(SLICE_VARIABLE, f->dir, 1);
 	/* What the interposer depends on is found by the loader among what is loaded, or by the variable of a job. */
 	snprintf(link, sizeof(link), "%s/libnvidia-ml.so.1", f->dir);
-	assert_int_equal(symlink(fixture_built("shim/libnvidia-ml.so.1", path), link), 0);
+	assert_true(symlink(fixture_built("shim/libnvidia-ml.so.1", path), link) == 0 ||
+	            errno == EEXIST);
 	fill(&nvml, link);
 	assert_ptr_not_equal(nvml.nvmlInit_v2, real.nvmlInit_v2);
 }
@@ -182,6 +187,68 @@ PART(own_processes, CARD "outside 1 16MiB\n")
 	remove_links(f);
 }
 
+/* How many the driver tells of for the job, from here; is_seen: whether one of them has this number. */
+static unsigned n_listed(unsigned pid, bool *is_seen)
+{
+	struct nvml_process p[4];
+	unsigned n = 4;
+
+	*is_seen = false;
+	fine(nvmlDeviceGetComputeRunningProcesses_v3(device_at(0), &n, p));
+	for (unsigned i = 0; i < n; i++)
+		*is_seen |= p[i].pid == pid;
+	return n;
+}
+
+/* As number 1 of a namespace of its own it finds itself; then it waits. */
+static void live_below(const struct fixture *f, int pipe_fd)
+{
+	struct nvml_process p[4];
+	unsigned n = 4;
+
+	/* No other signal ends the first process of a namespace. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)shim_start(f);
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	fine(nvmlDeviceGetComputeRunningProcesses_v3(device_at(0), &n, p));
+	bool is_right = getpid() == 1 && n == 1 && p[0].pid == 1;
+	if (write(pipe_fd, is_right ? "y" : "n", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+PART(processes_of_namespaces, CARD)
+{
+	int pipes[2];
+	char byte = 0;
+	bool is_seen;
+	pid_t pid;
+
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	assert_int_equal(pipe(pipes), 0);
+	if (unshare(CLONE_NEWPID) != 0) {
+		print_message("# no PID namespaces are allowed here\n");
+		return;
+	}
+	pid = fork();
+	if (pid == 0)
+		live_below(f, pipes[1]);
+	assert_int_equal(read(pipes[0], &byte, 1), 1);
+	assert_int_equal(byte, 'y');
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	assert_int_equal(n_listed((unsigned)pid, &is_seen), 1);
+	assert_true(is_seen);
+	/* Whoever has the same number elsewhere is somebody else. */
+	for (unsigned i = 0; i < SLICE_SLOTS; i++)
+		slices[0]->slots[i].started++;
+	assert_int_equal(n_listed((unsigned)pid, &is_seen), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(fixture_wait(pid), 128 + SIGKILL);
+	remove_links(f);
+}
+
 PART(nothing_is_set, CARD)
 {
 	static const char *const denied[] = {
@@ -313,6 +380,7 @@ int main(void)
 	        cmocka_unit_test(test_granted_devices_only),
 	        cmocka_unit_test(test_memory),
 	        cmocka_unit_test(test_own_processes),
+	        cmocka_unit_test(test_processes_of_namespaces),
 	        cmocka_unit_test(test_nothing_is_set),
 	        cmocka_unit_test(test_spoilt_ledger),
 	        cmocka_unit_test(test_without_slices),

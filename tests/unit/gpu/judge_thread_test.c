@@ -1,5 +1,7 @@
 /* The judge of a device in its thread: two tenants' files as jobs have them, honest, lying, and of the dead. */
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,8 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,7 +34,7 @@ struct scene {
 	char dir[64];
 	int dir_fd, page_fd;
 	struct pace_page *page, *own[TENANTS]; /* page: as a job maps it */
-	int own_fd[TENANTS], ask_fd[TENANTS], lock_fd[TENANTS];
+	int own_fd[TENANTS], lock_fd[TENANTS];
 	struct judge_thread *t;
 };
 
@@ -55,17 +59,16 @@ static void *map(int fd, int protection)
 	return at;
 }
 
-static int file(struct scene *sc, const char *what, unsigned place, mode_t type)
+static int file(struct scene *sc, const char *what, unsigned place)
 {
 	char path[100];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/%s-%u", sc->dir, what, place);
-	assert_int_equal(mknod(path, type | 0600, 0), 0);
+	assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	assert_true(fd >= 0);
-	if (type == S_IFREG)
-		assert_int_equal(ftruncate(fd, sizeof(struct pace_page)), 0);
+	assert_int_equal(ftruncate(fd, sizeof(struct pace_page)), 0);
 	return fd;
 }
 
@@ -86,7 +89,7 @@ static void come(struct scene *sc, unsigned i)
 
 static void ask(struct scene *sc, unsigned i)
 {
-	(void)!write(sc->ask_fd[i], "", 1);
+	(void)!pwrite(sc->own_fd[i], "", 1, PACE_ASK_AT);
 }
 
 static void want(struct scene *sc, unsigned i)
@@ -119,7 +122,7 @@ static int set_up(void **state)
 	if (!mkdtemp(sc->dir))
 		return -1;
 	sc->dir_fd = open(sc->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	sc->page_fd = file(sc, "pace", 0, S_IFREG);
+	sc->page_fd = file(sc, "pace", 0);
 	sc->page = map(sc->page_fd, PROT_READ | PROT_WRITE);
 	sc->page->head =
 	        (struct pace_head){.magic = PACE_MAGIC, .abi = PACE_ABI, .flags = PACE_JUDGED};
@@ -127,8 +130,7 @@ static int set_up(void **state)
 	sc->page->word = PACE_WORD(PACE_NOBODY, PACE_FREE, 0, 0);
 	for (unsigned i = 0; i < TENANTS; i++) {
 		sc->page->tenants[i] = (struct pace_tenant){.weight_milli = 500, .cap_milli = 1000};
-		sc->own_fd[i] = file(sc, "own", i, S_IFREG);
-		sc->ask_fd[i] = file(sc, "ask", i, S_IFIFO);
+		sc->own_fd[i] = file(sc, "own", i);
 		sc->lock_fd[i] = -1;
 		sc->own[i] = map(sc->own_fd[i], PROT_READ | PROT_WRITE);
 	}
@@ -148,7 +150,6 @@ static int tear_down(void **state)
 	for (unsigned i = 0; i < TENANTS; i++) {
 		munmap(sc->own[i], sizeof(struct pace_page));
 		close(sc->own_fd[i]);
-		close(sc->ask_fd[i]);
 		if (sc->lock_fd[i] >= 0)
 			close(sc->lock_fd[i]);
 	}
@@ -283,6 +284,60 @@ static void test_many_locks(void **state)
 	assert_true(gets_turn(sc, 1));
 }
 
+/* A page that never comes: who reads it in the kernel stays there until *ret_fd is closed. NULL: not allowed here. */
+static void *page_that_never_comes(int *ret_fd)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	size_t len = (size_t)sysconf(_SC_PAGESIZE);
+	struct uffdio_register reg = {.range.len = len, .mode = UFFDIO_REGISTER_MODE_MISSING};
+	void *at;
+
+	*ret_fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (*ret_fd < 0)
+		return NULL;
+	at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(at, MAP_FAILED);
+	reg.range.start = (uintptr_t)at;
+	assert_int_equal(ioctl(*ret_fd, UFFDIO_API, &api), 0);
+	assert_int_equal(ioctl(*ret_fd, UFFDIO_REGISTER, &reg), 0);
+	return at;
+}
+
+struct writer {
+	int fd;
+	const void *from;
+};
+
+static void *write_for_ever(void *writer)
+{
+	const struct writer *w = writer;
+
+	(void)!write(w->fd, w->from, 1);
+	return NULL;
+}
+
+/* A job can keep what the kernel locks while it copies, for as long as it likes (a FIFO, too): nobody waits for that. */
+static void test_a_write_that_does_not_end(void **state)
+{
+	struct scene *sc = *state;
+	int faults;
+	void *at = page_that_never_comes(&faults);
+	struct writer w = {sc->own_fd[0], at};
+	pthread_t thread;
+
+	if (!at)
+		skip();
+	come(sc, 1);
+	ask(sc, 0);
+	assert_int_equal(pthread_create(&thread, NULL, write_for_ever, &w), 0);
+	for (unsigned i = 0; i < 20; i++)
+		nap();
+	assert_true(gets_turn(sc, 1));
+	judge_thread_unseat(sc->t, 0);
+	close(faults);
+	pthread_join(thread, NULL);
+}
+
 /* A process that has ended with the turn, and with work on the device. */
 static void test_the_dead(void **state)
 {
@@ -331,6 +386,7 @@ int main(void)
 	        TEST(test_a_flood),
 	        TEST(test_a_liar),
 	        TEST(test_many_locks),
+	        TEST(test_a_write_that_does_not_end),
 	        TEST(test_the_dead),
 	        TEST(test_after_another),
 	};

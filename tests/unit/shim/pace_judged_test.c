@@ -187,6 +187,34 @@ static void test_a_claim_that_never_ends(void **state)
 	}
 }
 
+/* It is always about to drain, by what it says: who judges does not look without sleeping for as long as that. */
+static void test_a_drain_that_is_always_near(void **state)
+{
+	struct model *m = model_judged(1);
+	unsigned a = model_tenant(m, 500, 1000, 0), liar = model_tenant(m, 500, 1000, 0);
+	struct pace_proc *line = &model_own(m, liar, 0)->procs[1];
+	uint64_t looks;
+
+	model_proc(m, a, 0, LOAD_KERNELS, 100 * US);
+	model_proc(m, liar, 0, LOAD_IDLE, 0);
+	model_run(m, S);
+	looks = model_judge_looks(m);
+	for (uint64_t at = S; at < 2 * S; at += 50 * US) {
+		bool is_owner = PACE_OWNER(model_page(m, 0)->word) == liar;
+
+		*line = (struct pace_proc){.pid = 1,
+		        .submitted_ns = is_owner ? 100 * US : 0,
+		        .done_ns = at,
+		        .want_ns = at};
+		model_run(m, at + 50 * US);
+	}
+	looks = model_judge_looks(m) - looks;
+	if (looks > 50000)
+		fail_msg("%u looks", (unsigned)looks);
+	assert_true(model_busy_ms(m, a, 0, 1000, 2000) / 10 > 45);
+	model_free(m);
+}
+
 static void test_a_tenant_is_stopped(void **state)
 {
 	struct model *m = model_judged(1);
@@ -275,6 +303,7 @@ int main(void)
 	        cmocka_unit_test(test_no_look_when_idle),
 	        cmocka_unit_test(test_a_liar),
 	        cmocka_unit_test(test_a_claim_that_never_ends),
+	        cmocka_unit_test(test_a_drain_that_is_always_near),
 	        cmocka_unit_test(test_a_tenant_is_stopped),
 	        cmocka_unit_test(test_a_tenant_is_killed),
 	        cmocka_unit_test(test_the_agent_is_killed),

@@ -528,8 +528,11 @@ void model_free(struct model *m)
 unsigned model_tenant(struct model *m, uint32_t weight_milli, uint32_t cap_milli, uint32_t flags)
 {
 	for (unsigned g = 0; g < MODEL_GPUS; g++)
-		m->gpus[g].page.tenants[m->n_tenants] = (struct pace_tenant){
-		        .weight_milli = weight_milli, .cap_milli = cap_milli, .flags = flags};
+		m->gpus[g].page.tenants[m->n_tenants] =
+		        (struct pace_tenant){.weight_milli = weight_milli,
+		                .cap_milli = cap_milli,
+		                .flags = flags,
+		                .epoch = 1 + m->n_tenants};
 	for (unsigned g = 0; m->params.is_judged && g < MODEL_GPUS; g++)
 		judge_seat(&m->gpus[g].judge, m->n_tenants);
 	return m->n_tenants++;
