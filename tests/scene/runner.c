@@ -211,6 +211,13 @@ static int64_t ms_of(struct scene *s, const char *text)
 	return (int64_t)seconds * 1000;
 }
 
+static uint32_t number_of(struct scene *s, const char *key)
+{
+	const char *text = value_of(s, key);
+
+	return text ? (uint32_t)strtoul(text, NULL, 10) : 0;
+}
+
 static void on_queue(struct scene *s)
 {
 	const char *priority = value_of(s, "priority"), *order = value_of(s, "order"),
@@ -221,6 +228,9 @@ static void on_queue(struct scene *s)
 	q.patience_ms = patience ? (uint64_t)ms_of(s, patience) : 0;
 	snprintf(q.name, sizeof(q.name), "%s", word(s, 1));
 	q.priority = priority ? atoi(priority) : 0;
+	q.max_running = number_of(s, "max_running");
+	q.max_running_per_user = number_of(s, "max_running_per_user");
+	q.max_gpus = number_of(s, "max_gpus");
 	apply(s, (struct event){.kind = EVENT_QUEUE_SET, .queue = &q});
 }
 
@@ -257,7 +267,7 @@ static struct request request_of(struct scene *s, int first, void *ctx, json_t *
 	}
 	if (job_spec_from_json(json, ctx, &spec, &err))
 		FAIL(s, "%s", err.text);
-	spec.request.user = "ada";
+	spec.request.user = spec.user ? (char *)(uintptr_t)spec.user : "ada";
 	if (!spec.request.queue)
 		spec.request.queue = "default";
 	if (!spec.has_cpus)
