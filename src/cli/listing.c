@@ -30,6 +30,8 @@ CELL(cell_seen, "seen_at", time)
 CELL(cell_waiting, "waiting", string)
 CELL(cell_running, "running", string)
 CELL(cell_priority, "priority", string)
+CELL(cell_order, "order", string)
+CELL(cell_gpus, "gpus", string)
 CELL(cell_default_cpus, "default_cpus", string)
 CELL(cell_time_limit, "time_limit", seconds)
 CELL(cell_default_time, "default_time", seconds)
@@ -117,6 +119,39 @@ static void cell_default_time_or_none(const json_t *row, bool plain, struct buf 
 		cell_default_time(row, plain, out);
 }
 
+static void add_limit(const json_t *row, const char *key, const char *what, struct buf *out)
+{
+	const json_t *v = json_object_get(row, key);
+
+	if (json_is_integer(v))
+		buf_addf(out, "%s%" JSON_INTEGER_FORMAT " %s", out->len ? ", " : "",
+		        json_integer_value(v), what);
+}
+
+static void cell_limits(const json_t *row, bool plain, struct buf *out)
+{
+	add_limit(row, "max_running", "running", out);
+	add_limit(row, "max_running_per_user", "of an account", out);
+	add_limit(row, "max_gpus", "GPUs", out);
+	add_limit(row, "max_waiting", "waiting", out);
+	if (out->len == 0 && !plain)
+		buf_add_byte(out, '-');
+}
+
+static void cell_users(const json_t *row, bool plain, struct buf *out)
+{
+	const json_t *user;
+	size_t i;
+
+	json_array_foreach(json_object_get(row, "users"), i, user)
+	{
+		buf_add_str(out, i ? ", " : "");
+		output_cell_string(user, plain, out);
+	}
+	if (out->len == 0 && !plain)
+		buf_add_str(out, "all");
+}
+
 static const struct output_column device_columns[] = {
         {"NODE", cell_node},
         {"INDEX", cell_index, .right = true},
@@ -149,10 +184,14 @@ static const struct output_column node_columns[] = {
 static const struct output_column queue_columns[] = {
         {"QUEUE", cell_queue},
         {"STATE", cell_paused},
+        {"ORDER", cell_order},
         {"WAITING", cell_waiting, .right = true},
         {"RUNNING", cell_running, .right = true},
+        {"GPUS", cell_gpus, .right = true},
         {"PRIORITY", cell_priority, .right = true},
         {"TIME LIMIT", cell_time_limit_or_none, .right = true},
+        {"LIMITS", cell_limits, .may_cut = true},
+        {"USERS", cell_users, .wide_only = true},
         {"DEFAULT TIME", cell_default_time_or_none, .wide_only = true, .right = true},
         {"DEFAULT CPUS", cell_default_cpus, .wide_only = true, .right = true},
         {"RETRY", cell_retry, .wide_only = true, .right = true},

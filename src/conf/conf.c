@@ -47,13 +47,21 @@ struct conf *conf_defaults(void)
 	return c;
 }
 
+static void free_queues(struct conf_queue *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < CONF_QUEUE_N; k++)
+			value_done(&conf_queue_fields[k], &v[i]);
+	free(v);
+}
+
 void conf_free(struct conf *c)
 {
 	if (!c)
 		return;
 	for (size_t i = 0; i < CONF_KEY_N; i++)
 		value_done(&conf_fields[i], c);
-	free(c->queues.v);
+	free_queues(c->queues.v, c->queues.n);
 	free(c->gpu_models.v);
 	free(c);
 }
@@ -172,6 +180,9 @@ static void default_entry(const struct field *fields, size_t n_fields, void *ent
 	for (size_t i = 0; i < n_fields; i++) {
 		struct doc_node n = {.text = (char *)fields[i].def};
 
+		/* A list of an entry is empty unless it is set. */
+		if (fields[i].type == VALUE_LIST)
+			n.kind = DOC_LIST;
 		BUG_IF(value_set(&fields[i], entry, &n, fields[i].key, &err) < 0);
 	}
 }
@@ -216,11 +227,11 @@ static int set_queues(struct conf *c, const struct doc_node *n, const char *path
 			rc = set_entry(conf_queue_fields, CONF_QUEUE_N, q, q->source, child,
 			        child_path, from, err);
 		if (rc < 0) {
-			free(v);
+			free_queues(v, n_queues);
 			return rc;
 		}
 	}
-	free(c->queues.v);
+	free_queues(c->queues.v, c->queues.n);
 	c->queues = (struct conf_queues){v, n_queues};
 	return 0;
 }

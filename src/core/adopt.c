@@ -156,7 +156,7 @@ int world_adopt_job(struct world *w, struct job *take_j, struct err *err)
 	w->next_order = MAX(w->next_order, j->order + 1);
 	world__add_job(w, j);
 	if (holds)
-		j->class->shape.queue->n_running++;
+		queue__count(j->class->shape.queue, j, true);
 	if (j->is_array)
 		find_children(w, j);
 	world__settle(w, j, (struct now){0});

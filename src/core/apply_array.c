@@ -45,6 +45,7 @@ struct job *array__materialise(struct apply *a, struct job *parent, uint64_t pos
 	t->submitted_ms = parent->submitted_ms;
 	take_position(parent->array, pos);
 	parent->array->by_state[JOB_PENDING]++;
+	world__queue_of(a->w, parent)->n_waiting--;
 	world__add_job(a->w, t);
 	world__mark_dirty(a->w, parent);
 	world__settle(a->w, parent, a->now);
@@ -127,6 +128,7 @@ static void cut_rest(struct apply *a, struct job *parent)
 
 	/* Positions in skip are jobs of their own, and were counted as such. */
 	r->by_state[JOB_CANCELLED] += left;
+	world__queue_of(a->w, parent)->n_waiting -= left;
 	if (left)
 		r->worst_code = MAX(r->worst_code, 143);
 	r->cut = MIN(r->cut, r->next_pos);
@@ -176,10 +178,12 @@ int array__retry(struct apply *a, struct job *parent, const char *actor, struct 
 		        "%llu ended tasks of job %llu are not in memory; name the tasks that are to run again",
 		        (unsigned long long)(wanted - there - array_cut(r)),
 		        (unsigned long long)parent->id.num);
-	r->by_state[JOB_CANCELLED] -= array_cut(r);
+	there = array_cut(r);
+	r->by_state[JOB_CANCELLED] -= there;
 	r->cut = r->n;
 	r->worst_code = 0;
 	apply__transition(a, parent, JOB_PENDING, REASON_RETRY_BY_USER, actor);
+	world__queue_of(a->w, parent)->n_waiting += there;
 	for (t = world_next_job(a->w, parent); t && t->id.num == parent->id.num;
 	        t = world_next_job(a->w, t))
 		if (t->state != JOB_COMPLETED)

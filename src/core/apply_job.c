@@ -47,11 +47,13 @@ static void leave_final(struct apply *a, struct job *j)
 
 static void count_queue(struct world *w, const struct job *j, enum job_state old)
 {
-	struct queue *q = j->class ? j->class->shape.queue : world_find_queue(w, j->req->queue);
+	struct queue *q = world__queue_of(w, j);
 
 	if (j->is_array || !q)
 		return;
-	q->n_running += (uint64_t)job_state_holds(j->state) - (uint64_t)job_state_holds(old);
+	q->n_waiting += (uint64_t)(j->state == JOB_PENDING) - (uint64_t)(old == JOB_PENDING);
+	if (job_state_holds(j->state) != job_state_holds(old))
+		queue__count(q, j, job_state_holds(j->state));
 }
 
 void apply__transition(

@@ -167,32 +167,6 @@ int apply__device(struct apply *a, const struct event *e, struct applied *out, s
 	return 0;
 }
 
-int apply__queue(struct apply *a, const struct event *e, struct applied *out, struct err *err)
-{
-	struct queue *q =
-	        world_find_queue(a->w, e->kind == EVENT_QUEUE_SET ? e->queue->name : e->name);
-
-	(void)out;
-	if (!q && e->kind != EVENT_QUEUE_SET)
-		return err_set(err, ERR_NOT_FOUND, "queue '%s' does not exist", e->name);
-	if (e->kind == EVENT_QUEUE_SET) {
-		q = world__get_queue(a->w, e->queue->name);
-		q->strict = e->queue->strict;
-		q->patience_ms = e->queue->patience_ms;
-		q->priority = e->queue->priority;
-		q->default_cpus = e->queue->default_cpus;
-		q->time_limit_ms = e->queue->time_limit_ms;
-		q->default_time_ms = e->queue->default_time_ms;
-		q->default_retry = e->queue->default_retry;
-		q->configured = e->queue->configured;
-		q->paused = q->paused || e->queue->paused;
-	} else {
-		q->paused = e->kind == EVENT_QUEUE_PAUSE;
-	}
-	a->w->plan_wanted = true;
-	return 0;
-}
-
 int apply__token(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
 	struct token *t, *found = NULL;

@@ -199,12 +199,13 @@ static int check_node(const struct node *n, struct err *err)
 }
 
 struct census {
-	uint64_t living, ended, holding, in_class, ready, backoff;
+	uint64_t living, ended, holding, waiting, in_class, ready, backoff;
 };
 
 static int check_indexes(const struct world *w, const struct census *c, struct err *err)
 {
 	uint64_t in_class = 0, ready = 0, backoff = 0, ended = 0, holding = 0;
+	uint64_t waiting = 0;
 	bool has_ends = w->last_by_id == RB_MAX(job_ids, (struct job_ids *)(uintptr_t)&w->by_id);
 	struct job *j;
 
@@ -224,15 +225,17 @@ static int check_indexes(const struct world *w, const struct census *c, struct e
 		backoff++;
 	TAILQ_FOREACH (j, &w->ended, by_end)
 		ended++;
-	for (const struct queue *q = w->queues; q; q = q->hh.next)
+	for (const struct queue *q = w->queues; q; q = q->hh.next) {
 		holding += q->n_running;
+		waiting += q->n_waiting;
+	}
 	if (!has_ends)
 		return err_set(err, ERR_INTERNAL, "an order has lost its last job");
 	if (c->living != w->n_living || c->ended != w->n_ended || c->ended != ended)
 		return err_set(
 		        err, ERR_INTERNAL, "the counts of living and ended jobs are not theirs");
 	if (c->in_class != in_class || c->ready != ready || c->backoff != backoff ||
-	        c->holding != holding)
+	        c->holding != holding || c->waiting != waiting)
 		return err_set(err, ERR_INTERNAL,
 		        "classes, back-offs or queues have lost count of their jobs");
 	return 0;
@@ -273,6 +276,8 @@ int world_check(const struct world *w, struct err *err)
 		c.ended += job_state_is_final(j->state);
 		c.living += !job_state_is_final(j->state) && j->id.task == TASK_NONE;
 		c.holding += job_state_holds(j->state) && !j->is_array;
+		if (!job_state_is_final(j->state))
+			c.waiting += world__waiting_of(j);
 		c.in_class += j->class != NULL;
 		c.ready += j->wait == WAIT_READY;
 		c.backoff += j->wait == WAIT_BACKOFF;

@@ -37,14 +37,22 @@ int job_time_cmp(const struct job *a, const struct job *b)
 RB_GENERATE(job_order, job, by_order, job_order_cmp)
 RB_GENERATE(job_times, job, by_time, job_time_cmp)
 
-static void class_key(const struct request *r, char *out, size_t size)
+/* "" where it does not matter whose the job is. */
+static const char *class_user(const struct queue *q, const struct request *r)
+{
+	return q && q->max_running_per_user && r->user ? r->user : "";
+}
+
+static void class_key(const struct world *w, const struct request *r, char *out, size_t size)
 {
 	const struct gpu_ask *g = &r->gpu;
 
-	snprintf(out, size, "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu\x1f%llu",
+	snprintf(out, size,
+	        "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu\x1f%llu\x1f%s",
 	        r->queue, g->count, g->milli, g->fgpu_milli, (unsigned long long)g->mem_bytes,
 	        g->share_milli, g->cc_min, g->model ? g->model : "", r->cpus,
-	        (unsigned long long)r->mem_bytes, (unsigned long long)r->time_limit_ms);
+	        (unsigned long long)r->mem_bytes, (unsigned long long)r->time_limit_ms,
+	        class_user(world_find_queue(w, r->queue), r));
 }
 
 /* The same as an equal class_key(), without making one. */
@@ -58,7 +66,8 @@ static bool is_of_class(const struct sched_class *c, const struct request *r)
 	       a->mem_bytes == b->mem_bytes && a->share_milli == b->share_milli &&
 	       a->cc_min == b->cc_min &&
 	       strcmp(a->model ? a->model : "", b->model ? b->model : "") == 0 &&
-	       strcmp(c->shape.queue->name, r->queue) == 0;
+	       strcmp(c->shape.queue->name, r->queue) == 0 &&
+	       strcmp(c->shape.user, class_user(c->shape.queue, r)) == 0;
 }
 
 static struct sched_class *get_class(struct world *w, const struct request *r)
@@ -69,7 +78,7 @@ static struct sched_class *get_class(struct world *w, const struct request *r)
 	/* Jobs that are alike come in a row. */
 	if (w->last_class && is_of_class(w->last_class, r))
 		return w->last_class;
-	class_key(r, key, sizeof(key));
+	class_key(w, r, key, sizeof(key));
 	HASH_FIND_STR(w->classes, key, c);
 	if (c) {
 		w->last_class = c;
@@ -78,6 +87,7 @@ static struct sched_class *get_class(struct world *w, const struct request *r)
 	c = mem_zalloc(sizeof(*c));
 	c->key = mem_strdup(key);
 	c->shape.queue = world__get_queue(w, r->queue);
+	c->shape.user = mem_strdup(class_user(c->shape.queue, r));
 	c->shape.gpu = r->gpu;
 	c->shape.gpu.model = mem_strdup(r->gpu.model);
 	c->shape.cpus = r->cpus;
@@ -110,8 +120,18 @@ void world__leave_class(struct world *w, struct job *j)
 		w->last_class = NULL;
 	HASH_DEL(w->classes, c);
 	free(c->shape.gpu.model);
+	free(c->shape.user);
 	free(c->key);
 	free(c);
+}
+
+void world__reclass(struct world *w, struct job *j)
+{
+	enum job_wait wait = j->wait;
+
+	world__leave_class(w, j);
+	world__join_class(w, j);
+	world__set_wait(w, j, wait);
 }
 
 /* At the right end where it belongs there, as most do: see insert_by_id(). */

@@ -57,8 +57,7 @@ void world_free(struct world *w)
 		free(t);
 	}
 	HASH_ITER (hh, w->queues, q, q_next) {
-		HASH_DEL(w->queues, q);
-		free(q);
+		world__free_queue(w, q);
 	}
 	HASH_CLEAR(hh_num, w->blobs_by_num);
 	HASH_ITER (hh, w->blobs, b, b_next) {
@@ -120,27 +119,6 @@ struct job *world_next_job(const struct world *w, const struct job *after)
 	if (!after)
 		return RB_MIN(job_ids, (struct job_ids *)(uintptr_t)&w->by_id);
 	return RB_NEXT(job_ids, &w->by_id, (struct job *)(uintptr_t)after);
-}
-
-struct queue *world_find_queue(const struct world *w, const char *name)
-{
-	struct queue *q;
-
-	HASH_FIND_STR(w->queues, name, q);
-	return q;
-}
-
-struct queue *world__get_queue(struct world *w, const char *name)
-{
-	struct queue *q = world_find_queue(w, name);
-
-	if (q)
-		return q;
-	q = mem_zalloc(sizeof(*q));
-	snprintf(q->name, sizeof(q->name), "%s", name);
-	q->default_cpus = 1;
-	HASH_ADD_STR(w->queues, name, q);
-	return q;
 }
 
 struct node *world_find_node(const struct world *w, const char *name)
@@ -288,6 +266,11 @@ static void remove_by_id(struct world *w, struct job *j)
 	RB_REMOVE(job_ids, &w->by_id, j);
 }
 
+uint64_t world__waiting_of(const struct job *j)
+{
+	return j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
+}
+
 void world__add_job(struct world *w, struct job *j)
 {
 	struct blob *env = j->req->env_blob ? world_find_blob_num(w, j->req->env_blob) : NULL;
@@ -302,6 +285,7 @@ void world__add_job(struct world *w, struct job *j)
 		return;
 	}
 	world__join_class(w, j);
+	j->class->shape.queue->n_waiting += world__waiting_of(j);
 	if (!j->parent)
 		w->n_living++;
 	world__watch_deps(w, j);

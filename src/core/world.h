@@ -37,9 +37,15 @@ struct queue {
 	uint64_t time_limit_ms;   /* longest allowed, 0: none */
 	uint64_t default_time_ms; /* when a job says nothing, 0: none */
 	uint32_t default_retry;
+	/* 0: any number. Who is at one waits for it, and for nobody's sake. */
+	uint32_t max_waiting, max_running, max_running_per_user;
+	uint32_t max_gpus;  /* devices' worth, fractions added up */
 	bool configured;    /* named in the configuration now */
 	uint64_t n_running; /* attempts that hold resources */
+	uint64_t gpu_milli; /* thousandths of devices that these hold */
+	uint64_t n_waiting; /* jobs and tasks that are PENDING, also those that never started */
 	UT_hash_handle hh;
+	struct queue_user *users; /* those with attempts that hold resources */
 };
 
 RB_HEAD(job_times, job); /* not_before up */
@@ -50,6 +56,7 @@ TAILQ_HEAD(node_list, node);
 /* Everything that decides where a job can go: jobs that are alike are asked about once per plan. */
 struct sched_shape {
 	struct queue *queue;
+	char *user;         /* where the queue bounds what each account runs, else "" */
 	struct gpu_ask gpu; /* model is a pointer of its own block */
 	uint32_t cpus;
 	uint64_t mem_bytes;
@@ -158,6 +165,7 @@ struct unstarted_task {
 };
 bool world_find_unstarted(const struct world *w, struct job_id id, struct unstarted_task *ret);
 struct queue *world_find_queue(const struct world *w, const char *name);
+uint64_t queue_user_running(const struct queue *q, const char *user);
 struct node *world_find_node(const struct world *w, const char *name);
 struct node *world_find_node_num(const struct world *w, uint64_t num);
 struct token *world_find_token(const struct world *w, const uint8_t hash[32]);

@@ -25,10 +25,19 @@ void world__set_wait(struct world *w, struct job *j, enum job_wait wait);
 void world__settle(struct world *w, struct job *j, struct now now);
 void world__join_class(struct world *w, struct job *j);
 void world__leave_class(struct world *w, struct job *j);
+/* Its request, or what makes classes, is not what it was. Arrays before their tasks. */
+void world__reclass(struct world *w, struct job *j);
+/* What j adds to its queue's n_waiting; an array only what never started. */
+uint64_t world__waiting_of(const struct job *j);
 void world__hold_slices(struct world *w, struct job *j); /* adds what j holds to its node's sums */
 void world__drop_slices(struct world *w, struct job *j);
 /* What is free or offered there is not what it was. */
 void world__touch_node(struct world *w, struct node *n);
+/* queue.c */
+void world__free_queue(struct world *w, struct queue *q);
+struct queue *world__queue_of(const struct world *w, const struct job *j);
+/* The last attempt of j begins to hold resources, or holds them no more. */
+void queue__count(struct queue *q, const struct job *j, bool holds);
 struct queue *world__get_queue(struct world *w, const char *name); /* made when absent */
 
 /* wait.c: where a job has to wait now. Set it with world__settle(). */

@@ -81,7 +81,7 @@ static void look_ahead(struct sched *s, const struct world *w, struct guest *g, 
 	const struct sched_head *h;
 	bool is_first = !sched__find_head(s, q);
 
-	if (sched__is_blocked(s, q) || q->paused || g->job.wait != WAIT_READY)
+	if (sched__is_blocked(s, q) || q->paused || g->is_limited || g->job.wait != WAIT_READY)
 		return;
 	y->starts = room_fit(s->room, &need, &y->at);
 	if (y->starts) {
@@ -116,6 +116,7 @@ static void explain(struct sched *s, const struct world *w, int64_t now_ms, stru
 static void invite(struct guest *g, const struct request *r, const struct queue *q)
 {
 	g->class.shape = (struct sched_shape){.queue = (struct queue *)(uintptr_t)q,
+	        .user = r->user,
 	        .gpu = r->gpu,
 	        .cpus = r->cpus,
 	        .mem_bytes = r->mem_bytes,

@@ -3,6 +3,7 @@
  * queue priority, job priority and order; the first head is placed, or its whole class is out for this plan, since
  * room only shrinks while a plan is made. The work is (classes + placements) x nodes, however many jobs wait.
  */
+#include "sched/limit.h"
 #include "sched/sched_priv.h"
 #include "base/mem.h"
 
@@ -129,6 +130,7 @@ bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t 
 {
 	struct cursors set = RB_INITIALIZER(&set);
 	struct cursor *pool = mem_zalloc((HASH_COUNT(w->classes) + 2) * sizeof(*pool));
+	struct limits *given = limits_new();
 	struct cursor *c;
 	bool is_at_guest = false;
 
@@ -141,16 +143,20 @@ bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t 
 		const struct sched_shape *shape = &c->class->shape;
 		struct need need = need_of_shape(shape);
 		is_at_guest = g && c->job == &g->job;
-		if (is_at_guest)
+		if (is_at_guest) {
+			g->is_limited = !limits_allow(given, shape);
 			break;
+		}
 		RB_REMOVE(cursors, &set, c);
 		MEM_GROW(plan->v, plan->n, plan->cap);
-		if (sched__is_blocked(s, shape->queue))
+		if (sched__is_blocked(s, shape->queue) || !limits_allow(given, shape))
 			continue;
 		if (!room_fit(s->room, &need, &plan->v[plan->n])) {
 			sched__note_head(s, w, shape->queue, c->job, c->pos, &need, now_ms);
 			continue;
 		}
+		if (!limits_take(given, shape, &plan->v[plan->n]))
+			continue;
 		room_take(s->room, &need, &plan->v[plan->n]);
 		plan->v[plan->n].id = c->job->id;
 		plan->v[plan->n].pos = c->pos;
@@ -159,6 +165,7 @@ bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t 
 		if (c->job)
 			RB_INSERT(cursors, &set, c);
 	}
+	limits_free(given);
 	free(pool);
 	return is_at_guest;
 }

@@ -26,6 +26,7 @@ struct guest {
 	struct sched_class class; /* of its own, with nobody ready */
 	struct job job;
 	const struct job *instead_of; /* NULL: of none */
+	bool is_limited;              /* its queue is at a limit when its turn comes */
 };
 
 static inline struct need need_of_shape(const struct sched_shape *shape)

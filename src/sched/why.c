@@ -3,6 +3,7 @@
  * jobs are asked about; `sched_why` off one that ends at the job's own place, where the room is exactly what the job finds.
  */
 #include "sched/lack.h"
+#include "sched/limit.h"
 #include "sched/sched_priv.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -33,6 +34,7 @@ static unsigned rank_of(enum reason r)
 	case REASON_IMPOSSIBLE:
 		return 0;
 	case REASON_ARRAY_THROTTLE:
+	case REASON_LIMIT:
 		return 1;
 	case REASON_HELD:
 	case REASON_DEPENDENCY:
@@ -188,16 +190,20 @@ static void say_turn(struct asking *a)
 {
 	const struct sched_head *head = sched__find_head(a->s, a->queue), *other;
 	struct placement p;
-	bool fits;
+	bool fits, is_limited;
+	char text[240];
 
 	if (a->starts) {
 		say(a, REASON_STARTING, NULL);
 		return;
 	}
 	fits = room_fit_unkept(a->s->room, &a->need, &p);
+	is_limited = limit_reached(&a->job->class->shape, fits ? &p : NULL, text, sizeof(text));
+	if (is_limited)
+		say(a, REASON_LIMIT, text);
 	if (head && !is_head(a, head) && a->queue->strict) {
 		say_order(a, head, true);
-	} else if (fits && !is_head(a, head) && !a->queue->paused) {
+	} else if (fits && !is_limited && !is_head(a, head) && !a->queue->paused) {
 		other = head_on(a->s, p.node);
 		if (other)
 			say_order(a, other, false);

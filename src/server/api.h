@@ -92,6 +92,9 @@ MUST_CHECK int auth_account_of_uid(uint32_t uid, char *out, size_t size, struct 
 MUST_CHECK int auth_uid_of_account(
         const char *name, uint32_t *ret_uid, uint32_t *ret_gid, struct err *err);
 
+/* Patterns of accounts, and of the names of their groups as @GROUP; gid: the account's own. */
+bool auth_is_among(const struct conf_list *patterns, const char *account, uint32_t gid);
+
 /* api_console.c */
 void consoles_drop_token(struct server *s, uint64_t token, const char *why);
 

@@ -42,20 +42,21 @@ void api_server(struct call *c)
 	const struct server *s = c->s;
 	const struct node *n;
 	const struct queue *q, *next;
-	uint64_t running = 0, up = 0;
+	uint64_t running = 0, waiting = 0, up = 0;
 	struct err trouble;
 	json_t *o;
 
-	HASH_ITER (hh, s->world->queues, q, next)
+	HASH_ITER (hh, s->world->queues, q, next) {
 		running += q->n_running;
+		waiting += q->n_waiting;
+	}
 	TAILQ_FOREACH (n, &s->world->nodes, link)
 		up += n->state == NODE_UP;
 	o = json_pack("{s:i, s:s, s:i, s:s, s:o, s:b, s:I, s:I, s:I, s:s?, s:s?}", "schema", 1,
 	        "version", berth_version, "pid", (int)getpid(), "data", s->data_dir, "started_at",
 	        view_time(s->started_ms), "ready", not_ready(s) == NULL, "jobs_waiting",
-	        (json_int_t)view_waiting(s->world, NULL), "jobs_running", (json_int_t)running,
-	        "nodes", (json_int_t)up, "listen", s->listen, "tls_pin",
-	        s->tls_pin[0] ? s->tls_pin : NULL);
+	        (json_int_t)waiting, "jobs_running", (json_int_t)running, "nodes", (json_int_t)up,
+	        "listen", s->listen, "tls_pin", s->tls_pin[0] ? s->tls_pin : NULL);
 	if (not_ready(s))
 		json_object_set_new(o, "not_ready", json_string(not_ready(s)));
 	if (server_is_stuck(s, &trouble))

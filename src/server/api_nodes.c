@@ -43,7 +43,7 @@ void api_queues(struct call *c)
 
 	HASH_ITER (hh, c->world->queues, q, next)
 		if (q->configured)
-			json_array_append_new(list, view_queue(c->world, q));
+			json_array_append_new(list, view_queue(c->s->conf, q));
 	reply_list(c, "queues", list);
 }
 
@@ -86,7 +86,7 @@ static void queue_command(struct call *c, enum event_kind kind)
 	if (!apply_named(c, kind))
 		return;
 	batch_add_queue(c->s, c->arg);
-	call_reply_json(c, 200, view_queue(c->world, world_find_queue(c->world, c->arg)));
+	call_reply_json(c, 200, view_queue(c->s->conf, world_find_queue(c->world, c->arg)));
 }
 
 void api_queue_pause(struct call *c)

@@ -3,6 +3,8 @@
 #include "base/num.h"
 #include "plat/clock.h"
 
+#include <fnmatch.h>
+#include <grp.h>
 #include <pwd.h>
 #include <sodium.h>
 #include <string.h>
@@ -66,6 +68,42 @@ int auth_uid_of_account(const char *name, uint32_t *ret_uid, uint32_t *ret_gid, 
 	*ret_uid = found->pw_uid;
 	*ret_gid = found->pw_gid;
 	return 0;
+}
+
+#define GROUPS_MAX 1024
+
+static bool is_group(const char *pattern, const gid_t *groups, int n_groups)
+{
+	char block[4096];
+	struct group gr, *found;
+
+	for (int i = 0; i < n_groups; i++)
+		if (getgrgid_r(groups[i], &gr, block, sizeof(block), &found) == 0 && found &&
+		        fnmatch(pattern, found->gr_name, 0) == 0)
+			return true;
+	return false;
+}
+
+bool auth_is_among(const struct conf_list *patterns, const char *account, uint32_t gid)
+{
+	gid_t groups[GROUPS_MAX];
+	int n_groups = -1;
+
+	for (size_t i = 0; i < patterns->n; i++) {
+		const char *p = patterns->v[i];
+		int most = GROUPS_MAX;
+
+		if (p[0] != '@' && fnmatch(p, account, 0) == 0)
+			return true;
+		/* Of one in more groups than that, those that fit count. */
+		if (p[0] == '@' && n_groups < 0) {
+			(void)getgrouplist(account, gid, groups, &most);
+			n_groups = MIN(most, GROUPS_MAX);
+		}
+		if (p[0] == '@' && is_group(p + 1, groups, n_groups))
+			return true;
+	}
+	return false;
 }
 
 static int identify_peer(

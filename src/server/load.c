@@ -150,6 +150,10 @@ static int load_queues(struct loader *l, struct err *err)
 		        .time_limit_ms = (uint64_t)c->time_limit_ms,
 		        .default_time_ms = (uint64_t)c->default_time_ms,
 		        .default_retry = c->retry,
+		        .max_waiting = c->max_waiting,
+		        .max_running = c->max_running,
+		        .max_running_per_user = c->max_running_per_user,
+		        .max_gpus = c->max_gpus,
 		        .configured = true};
 		struct event e = {.kind = EVENT_QUEUE_SET, .queue = &q};
 		memcpy(q.name, c->name, strlen(c->name));

@@ -194,11 +194,57 @@ static int fill_account(const struct server *s, const struct caller *who, struct
 	return 0;
 }
 
+/* Where the queue says who may: the account that the job runs as, by its name or a group of it. */
+static int check_user(
+        const struct server *s, const struct queue *q, const struct request *r, struct err *err)
+{
+	const struct conf_queue *c = conf_find_queue(s->conf, q->name);
+	int rc;
+
+	if (!c || c->users.n == 0 || auth_is_among(&c->users, r->user, r->gid))
+		return 0;
+	rc = err_set(err, ERR_FORBIDDEN, "queue '%s' takes no jobs of '%s'", q->name, r->user);
+	return rc ? err_hint(err, "queues.%s.users says whose; berth queues -o wide shows it",
+	                    q->name)
+	          : rc;
+}
+
+/* What the queue asks of every job of it. */
+static int check_queue(
+        const struct server *s, const struct queue *q, const struct request *r, struct err *err)
+{
+	char limit[32];
+	int rc = check_user(s, q, r, err);
+
+	if (rc)
+		return rc;
+	if (q->time_limit_ms && (r->time_limit_ms == 0 || r->time_limit_ms > q->time_limit_ms))
+		return err_set(err, ERR_LIMIT, "queue '%s' allows at most %s for a job", q->name,
+		        num_format_duration(q->time_limit_ms / 1000, limit));
+	if (q->max_gpus && r->gpu.count > q->max_gpus)
+		return err_set(err, ERR_LIMIT, "queue '%s' gives its jobs at most %u GPUs together",
+		        q->name, q->max_gpus);
+	return 0;
+}
+
+/* Not asked of a job that is there already: it is one of those that wait. */
+static int check_waiting(const struct server *s, const struct request *r, struct err *err)
+{
+	const struct queue *q = world_find_queue(s->world, r->queue);
+	uint64_t more = MAX(request_n_tasks(r), 1);
+	int rc;
+
+	if (!q->max_waiting || q->n_waiting + more <= q->max_waiting)
+		return 0;
+	rc = err_set(err, ERR_LIMIT, "%llu jobs wait in queue '%s', which takes at most %u",
+	        (unsigned long long)q->n_waiting, q->name, q->max_waiting);
+	return rc ? err_hint(err, "submit again when some have started, or use another queue") : rc;
+}
+
 static int fill_queue(const struct server *s, struct job_spec *spec, void *ctx, struct err *err)
 {
 	struct request *r = &spec->request;
 	const struct queue *q;
-	char limit[32];
 
 	if (!r->queue)
 		r->queue = talloc_strdup(ctx, "default");
@@ -216,9 +262,6 @@ static int fill_queue(const struct server *s, struct job_spec *spec, void *ctx, 
 		        "'retry_on' says after which codes; 'retry' must say how many times");
 	if (!spec->has_time)
 		r->time_limit_ms = q->default_time_ms ? q->default_time_ms : q->time_limit_ms;
-	if (q->time_limit_ms && (r->time_limit_ms == 0 || r->time_limit_ms > q->time_limit_ms))
-		return err_set(err, ERR_LIMIT, "queue '%s' allows at most %s for a job", q->name,
-		        num_format_duration(q->time_limit_ms / 1000, limit));
 	return 0;
 }
 
@@ -336,6 +379,9 @@ static int prepare(struct server *s, const struct caller *who, struct job_spec *
 	if (rc == 0 && spec->request.gpu.fgpu_milli)
 		rc = settle_fgpu(s, &spec->request.gpu, err);
 	if (rc == 0)
+		rc = check_queue(
+		        s, world_find_queue(s->world, spec->request.queue), &spec->request, err);
+	if (rc == 0)
 		rc = sched_check_possible(s->world, &spec->request, err);
 	return rc;
 }
@@ -414,7 +460,9 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 		if (rc || ret->job || ret->fetch_key)
 			return rc;
 	}
-	rc = check_deps(s, &spec.request, &ret->fetch, err);
+	rc = check_waiting(s, &spec.request, err);
+	if (rc == 0)
+		rc = check_deps(s, &spec.request, &ret->fetch, err);
 	if (rc || ret->fetch.num)
 		return rc;
 	rc = fill_env(s, &spec, err);

@@ -516,35 +516,30 @@ json_t *view_node(const struct server *s, const struct node *n)
 	        view_time(now.wall_ms - (now.mono_ms - n->seen_mono_ms)));
 }
 
-/* Who lives came lately as a rule, and it is known how many do: what ended before them is not looked at. */
-uint64_t view_waiting(const struct world *w, const char *queue)
+static json_t *number_or_null(uint64_t n)
 {
-	uint64_t waiting = 0, living = 0;
-	const struct job *j = NULL;
-
-	while (living < w->n_living && (j = world_prev_job(w, j))) {
-		if (job_state_is_final(j->state))
-			continue;
-		living += !j->parent; /* whose tasks stand behind it */
-		if (!queue || strcmp(j->req->queue, queue) == 0)
-			waiting +=
-			        j->is_array ? array_unstarted(j->array) : j->state == JOB_PENDING;
-	}
-	return waiting;
+	return n ? json_integer((json_int_t)n) : json_null();
 }
 
-json_t *view_queue(const struct world *w, const struct queue *q)
+json_t *view_queue(const struct conf *conf, const struct queue *q)
 {
-	return json_pack("{s:s, s:b, s:I, s:I, s:i, s:i, s:o, s:o, s:i}", "queue", q->name,
-	        "paused", (int)q->paused, "waiting", (json_int_t)view_waiting(w, q->name),
-	        "running", (json_int_t)q->n_running, "priority", (int)q->priority, "default_cpus",
-	        (int)q->default_cpus, "time_limit",
-	        q->time_limit_ms ? json_integer((json_int_t)(q->time_limit_ms / 1000))
-	                         : json_null(),
-	        "default_time",
-	        q->default_time_ms ? json_integer((json_int_t)(q->default_time_ms / 1000))
-	                           : json_null(),
-	        "retry", (int)q->default_retry);
+	const struct conf_queue *c = conf_find_queue(conf, q->name);
+	json_t *users = json_array();
+
+	for (size_t i = 0; c && i < c->users.n; i++)
+		json_array_append_new(users, json_string(c->users.v[i]));
+	return json_pack(
+	        "{s:s, s:b, s:I, s:I, s:f, s:i, s:s, s:o, s:i, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o}",
+	        "queue", q->name, "paused", (int)q->paused, "waiting", (json_int_t)q->n_waiting,
+	        "running", (json_int_t)q->n_running, "gpus", (double)q->gpu_milli / 1000,
+	        "priority", (int)q->priority, "order", q->strict ? "strict" : "backfill",
+	        "patience", number_or_null(q->patience_ms / 1000), "default_cpus",
+	        (int)q->default_cpus, "time_limit", number_or_null(q->time_limit_ms / 1000),
+	        "default_time", number_or_null(q->default_time_ms / 1000), "retry",
+	        (int)q->default_retry, "max_waiting", number_or_null(q->max_waiting), "max_running",
+	        number_or_null(q->max_running), "max_running_per_user",
+	        number_or_null(q->max_running_per_user), "max_gpus", number_or_null(q->max_gpus),
+	        "users", users);
 }
 
 json_t *view_token(const struct token *t)

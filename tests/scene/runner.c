@@ -1,9 +1,7 @@
-#include "runner.h"
+#include "runner_priv.h"
 
-#include "box.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "sched/sched.h"
 #include "wire/job_json.h"
 
 #include <errno.h>
@@ -12,143 +10,10 @@
 #include <string.h>
 #include <talloc.h>
 
-#define WORDS_MAX 32
-#define NAMES_MAX 256
-
-struct scene {
-	const char *path;
-	int line;
-	struct box b;
-	struct sched *sched;
-	char *names[NAMES_MAX]; /* of job number i + 1 */
-	uint32_t n_names;
-	struct sched_plan plan; /* the last one */
-	struct job_id starts[1000];
-	char *words[WORDS_MAX]; /* of the line */
-	int n;
-};
-
-#define FAIL(s, ...)                                          \
-	do {                                                  \
-		print_error("%s:%d: ", (s)->path, (s)->line); \
-		fail_msg(__VA_ARGS__);                        \
-	} while (0)
-
-/* Words are apart by blanks; one in quotes may hold blanks. */
-static void split(struct scene *s, char *line)
-{
-	char *p = line;
-
-	s->n = 0;
-	for (;;) {
-		p += strspn(p, " \t\n");
-		if (!*p || *p == '#')
-			return;
-		if (s->n == WORDS_MAX)
-			FAIL(s, "too many words");
-		if (*p == '"') {
-			s->words[s->n++] = p++;
-			p += strcspn(p, "\"\n");
-		} else {
-			s->words[s->n++] = p;
-			p += strcspn(p, " \t\n");
-		}
-		if (*p)
-			*p++ = '\0';
-	}
-}
-
-static const char *word(struct scene *s, int i)
-{
-	if (i >= s->n)
-		FAIL(s, "a word is missing");
-	return s->words[i];
-}
-
-/* The value of KEY=VALUE among the words, or NULL. */
-static const char *value_of(const struct scene *s, const char *key)
-{
-	size_t n = strlen(key);
-
-	for (int i = 1; i < s->n; i++)
-		if (strncmp(s->words[i], key, n) == 0 && s->words[i][n] == '=')
-			return s->words[i] + n + 1;
-	return NULL;
-}
-
-static uint64_t number(struct scene *s, const char *text)
-{
-	char *end;
-	uint64_t v = strtoull(text, &end, 10);
-
-	if (!*text || *end)
-		FAIL(s, "'%s' is no number", text);
-	return v;
-}
-
-static uint64_t size_of(struct scene *s, const char *text)
-{
-	uint64_t v;
-	struct err err;
-
-	if (num_parse_size(text, &v, &err))
-		FAIL(s, "%s", err.text);
-	return v;
-}
-
-static struct job_id id_of(struct scene *s, const char *name)
-{
-	const char *sep = strrchr(name, '_');
-	size_t n = sep ? (size_t)(sep - name) : strlen(name);
-
-	for (uint32_t i = 0; i < s->n_names; i++)
-		if (strncmp(s->names[i], name, n) == 0 && !s->names[i][n])
-			return (struct job_id){i + 1, !sep ? TASK_NONE
-			                              : strcmp(sep + 1, "%a") == 0
-			                                      ? TASK_SAME
-			                                      : (int64_t)number(s, sep + 1)};
-	FAIL(s, "no job is called '%s'", name);
-	return (struct job_id){0};
-}
-
-static const char *name_of(const struct scene *s, struct job_id id, char out[80])
-{
-	if (id.task == TASK_NONE)
-		snprintf(out, 80, "%s", s->names[id.num - 1]);
-	else
-		snprintf(out, 80, "%s_%lld", s->names[id.num - 1], (long long)id.task);
-	return out;
-}
-
-static struct job *job_of(struct scene *s, const char *name)
-{
-	struct job *j = world_find_job(s->b.w, id_of(s, name));
-
-	if (!j)
-		FAIL(s, "'%s' is no job of its own", name);
-	return j;
-}
-
 static void apply(struct scene *s, struct event e)
 {
 	if (box_try(&s->b, e))
 		FAIL(s, "refused: %s", s->b.err.text);
-}
-
-/* "n1" or "n1:2"; *ret_device is -1 without one. */
-static struct node *node_of(struct scene *s, const char *text, int *ret_device)
-{
-	const char *colon = strchr(text, ':');
-	char name[64];
-	struct node *n;
-
-	snprintf(
-	        name, sizeof(name), "%.*s", (int)(colon ? colon - text : (long)strlen(text)), text);
-	*ret_device = colon ? (int)number(s, colon + 1) : -1;
-	n = world_find_node(s->b.w, name);
-	if (!n || *ret_device >= (int)n->n_devices)
-		FAIL(s, "there is no '%s'", text);
-	return n;
 }
 
 static void add_cpus(struct scene *s, const char *range, struct cpu_set *out)
@@ -163,15 +28,16 @@ static void add_cpus(struct scene *s, const char *range, struct cpu_set *out)
 
 static void on_node(struct scene *s)
 {
-	const char *gpus = value_of(s, "gpus"), *near = value_of(s, "near"),
-	           *model = value_of(s, "model"), *cc = value_of(s, "cc");
+	const char *gpus = scene_value(s, "gpus"), *near = scene_value(s, "near"),
+	           *model = scene_value(s, "model"), *cc = scene_value(s, "cc");
 	struct node n = {.is_local = true, .boot_id = "boot"};
 	struct device_info v[NODE_DEVICES_MAX] = {0};
 	struct event e = {.kind = EVENT_NODE_UP, .node = &n, .devices = v};
 
-	snprintf(n.name, sizeof(n.name), "%s", word(s, 1));
-	n.mem_bytes = value_of(s, "mem") ? size_of(s, value_of(s, "mem")) : 64 * GIB;
-	for (uint32_t i = 0; value_of(s, "cpus") && i < number(s, value_of(s, "cpus")); i++)
+	snprintf(n.name, sizeof(n.name), "%s", scene_word(s, 1));
+	n.mem_bytes = scene_value(s, "mem") ? scene_size(s, scene_value(s, "mem")) : 64 * GIB;
+	for (uint32_t i = 0; scene_value(s, "cpus") && i < scene_number(s, scene_value(s, "cpus"));
+	        i++)
 		cpu_set_add(&n.cpus, i);
 	while (gpus && *gpus) {
 		/* 2x8G or 2x8G,1x16G */
@@ -180,12 +46,12 @@ static void on_node(struct scene *s)
 		snprintf(one, sizeof(one), "%.*s", (int)strcspn(gpus, ","), gpus);
 		gpus += strcspn(gpus, ",") + (strchr(gpus, ',') ? 1 : 0);
 		count = strtoull(one, NULL, 10);
-		bytes = size_of(s, strchr(one, 'x') + 1);
+		bytes = scene_size(s, strchr(one, 'x') + 1);
 		for (uint64_t k = 0; k < count; k++) {
 			struct device_info *d = &v[e.n_devices];
 			*d = (struct device_info){.index = e.n_devices,
 			        .mem_bytes = bytes,
-			        .cc = cc ? (uint32_t)number(s, cc) : 80,
+			        .cc = cc ? (uint32_t)scene_number(s, cc) : 80,
 			        .numa_node = -1};
 			snprintf(d->uuid, sizeof(d->uuid), "%s:%u", n.name, e.n_devices++);
 			snprintf(d->model, sizeof(d->model), "%s", model ? model : BOX_MODEL);
@@ -201,26 +67,19 @@ static void on_node(struct scene *s)
 	apply(s, e);
 }
 
-static int64_t ms_of(struct scene *s, const char *text)
-{
-	uint64_t seconds;
-	struct err err;
-
-	if (num_parse_duration(text, &seconds, &err))
-		FAIL(s, "%s", err.text);
-	return (int64_t)seconds * 1000;
-}
-
 static void on_queue(struct scene *s)
 {
-	const char *priority = value_of(s, "priority"), *order = value_of(s, "order"),
-	           *patience = value_of(s, "patience");
+	const char *priority = scene_value(s, "priority"), *order = scene_value(s, "order"),
+	           *patience = scene_value(s, "patience");
 	struct queue q = {.configured = true, .default_cpus = 1};
 
 	q.strict = order && strcmp(order, "strict") == 0;
-	q.patience_ms = patience ? (uint64_t)ms_of(s, patience) : 0;
-	snprintf(q.name, sizeof(q.name), "%s", word(s, 1));
+	q.patience_ms = patience ? (uint64_t)scene_ms(s, patience) : 0;
+	snprintf(q.name, sizeof(q.name), "%s", scene_word(s, 1));
 	q.priority = priority ? atoi(priority) : 0;
+	q.max_running = scene_count(s, "max_running");
+	q.max_running_per_user = scene_count(s, "max_running_per_user");
+	q.max_gpus = scene_count(s, "max_gpus");
 	apply(s, (struct event){.kind = EVENT_QUEUE_SET, .queue = &q});
 }
 
@@ -231,7 +90,7 @@ static json_t *ids_as_json(struct scene *s, const char *list)
 
 	snprintf(copy, sizeof(copy), "%s", list);
 	while ((one = strsep(&at, ",")) != NULL)
-		json_array_append_new(a, json_string(job_id_format(id_of(s, one), id)));
+		json_array_append_new(a, json_string(job_id_format(scene_id(s, one), id)));
 	return a;
 }
 
@@ -257,7 +116,7 @@ static struct request request_of(struct scene *s, int first, void *ctx, json_t *
 	}
 	if (job_spec_from_json(json, ctx, &spec, &err))
 		FAIL(s, "%s", err.text);
-	spec.request.user = "ada";
+	spec.request.user = spec.user ? (char *)(uintptr_t)spec.user : "ada";
 	if (!spec.request.queue)
 		spec.request.queue = "default";
 	if (!spec.has_cpus)
@@ -274,7 +133,7 @@ static void on_submit(struct scene *s)
 	apply(s, (struct event){.kind = EVENT_SUBMIT, .request = &r});
 	if (s->n_names == NAMES_MAX)
 		FAIL(s, "too many jobs");
-	s->names[s->n_names++] = mem_strdup(word(s, 1));
+	s->names[s->n_names++] = mem_strdup(scene_word(s, 1));
 	json_decref(json);
 	talloc_free(ctx);
 }
@@ -288,7 +147,7 @@ static void on_refuse(struct scene *s)
 
 	if (sched_check_possible(s->b.w, &r, &err) != -(int)ERR_IMPOSSIBLE)
 		FAIL(s, "some node could take it");
-	if (!strstr(err.text, word(s, s->n - 1) + 1))
+	if (!strstr(err.text, scene_word(s, s->n - 1) + 1))
 		FAIL(s, "it says: %s", err.text);
 	json_decref(json);
 	talloc_free(ctx);
@@ -296,7 +155,7 @@ static void on_refuse(struct scene *s)
 
 static void on_plan(struct scene *s)
 {
-	size_t most = s->n > 1 ? number(s, s->words[1]) : ARRAY_LEN(s->starts);
+	size_t most = s->n > 1 ? scene_number(s, s->words[1]) : ARRAY_LEN(s->starts);
 
 	sched_plan_make(s->sched, s->b.w, s->b.now.wall_ms, most, &s->plan);
 	for (size_t i = 0; i < s->plan.n; i++) {
@@ -311,9 +170,9 @@ static void on_starts(struct scene *s)
 
 	for (size_t i = 0; i < s->plan.n; i++)
 		if (i + 1 >= (size_t)s->n ||
-		        strcmp(name_of(s, s->starts[i], name), s->words[i + 1]) != 0)
+		        strcmp(scene_name(s, s->starts[i], name), s->words[i + 1]) != 0)
 			FAIL(s, "start %zu of %zu was that of %s", i + 1, s->plan.n,
-			        name_of(s, s->starts[i], name));
+			        scene_name(s, s->starts[i], name));
 	if (s->plan.n != (size_t)s->n - 1)
 		FAIL(s, "only %zu started", s->plan.n);
 }
@@ -324,7 +183,7 @@ static const char *head_of(const struct scene *s, const struct sched_head *h, ch
 	char name[80], when[40];
 
 	snprintf(when, sizeof(when), "%llds", (long long)(h->at_ms - s->b.now.wall_ms) / 1000);
-	snprintf(out, 240, "%s:%s:%s", name_of(s, h->id, name), n ? n->name : "none",
+	snprintf(out, 240, "%s:%s:%s", scene_name(s, h->id, name), n ? n->name : "none",
 	        h->at_ms == INT64_MAX ? h->is_kept ? "kept" : "unknown" : when);
 	return out;
 }
@@ -345,42 +204,43 @@ static void on_heads(struct scene *s)
 static void on_run(struct scene *s)
 {
 	for (int i = 1; i < s->n; i++)
-		box_started(&s->b, job_of(s, s->words[i]));
+		box_started(&s->b, scene_job(s, s->words[i]));
 }
 
 static void on_end(struct scene *s)
 {
-	box_exit(&s->b, job_of(s, word(s, 1)), s->n > 2 ? (int32_t)number(s, s->words[2]) : 0);
+	box_exit(&s->b, scene_job(s, scene_word(s, 1)),
+	        s->n > 2 ? (int32_t)scene_number(s, s->words[2]) : 0);
 }
 
 static void on_lose(struct scene *s)
 {
-	box_lose(&s->b, job_of(s, word(s, 1)), REASON_NODE_LOST);
+	box_lose(&s->b, scene_job(s, scene_word(s, 1)), REASON_NODE_LOST);
 }
 
 /* Commands about one job. */
 static void on_job(struct scene *s, enum event_kind kind)
 {
 	struct event e = {.kind = kind,
-	        .id = id_of(s, word(s, 1)),
+	        .id = scene_id(s, scene_word(s, 1)),
 	        .reason = REASON_CANCELLED,
 	        .actor = "ada"};
 
-	e.set_priority = value_of(s, "priority") != NULL;
-	e.priority = e.set_priority ? atoi(value_of(s, "priority")) : 0;
-	e.set_time = value_of(s, "time") != NULL;
-	e.time_limit_ms = e.set_time ? (uint64_t)ms_of(s, value_of(s, "time")) : 0;
+	e.set_priority = scene_value(s, "priority") != NULL;
+	e.priority = e.set_priority ? atoi(scene_value(s, "priority")) : 0;
+	e.set_time = scene_value(s, "time") != NULL;
+	e.time_limit_ms = e.set_time ? (uint64_t)scene_ms(s, scene_value(s, "time")) : 0;
 	apply(s, e);
 }
 
 static void on_device(struct scene *s, const char *verb)
 {
 	int k;
-	const struct node *n = node_of(s, word(s, 1), &k);
+	const struct node *n = scene_node(s, scene_word(s, 1), &k);
 	struct device_info info = n->devices[k].info;
 
 	if (strcmp(verb, "withhold") == 0)
-		info.withheld_bytes = size_of(s, word(s, 2));
+		info.withheld_bytes = scene_size(s, scene_word(s, 2));
 	else
 		info.health = strcmp(verb, "lost") == 0 ? DEVICE_LOST : DEVICE_OK;
 	apply(s, (struct event){
@@ -390,7 +250,7 @@ static void on_device(struct scene *s, const char *verb)
 static void on_up(struct scene *s)
 {
 	int none;
-	const struct node *n = node_of(s, word(s, 1), &none);
+	const struct node *n = scene_node(s, scene_word(s, 1), &none);
 	struct device_info v[NODE_DEVICES_MAX];
 
 	for (uint32_t i = 0; i < n->n_devices; i++)
@@ -402,7 +262,7 @@ static void on_up(struct scene *s)
 
 static void on_pass(struct scene *s)
 {
-	box_pass(&s->b, ms_of(s, word(s, 1)));
+	box_pass(&s->b, scene_ms(s, scene_word(s, 1)));
 }
 
 static void expect_place(struct scene *s, const struct job *j, const char *text)
@@ -446,26 +306,26 @@ static void expect_reason(struct scene *s, const struct job *j, const char *code
 
 static void on_expect(struct scene *s)
 {
-	const struct job *j = job_of(s, word(s, 1));
+	const struct job *j = scene_job(s, scene_word(s, 1));
 	const char *state = strtab_name(job_state_names, j->state);
 
-	if (strcmp(state, word(s, 2)) != 0)
+	if (strcmp(state, scene_word(s, 2)) != 0)
 		FAIL(s, "it is %s", state);
 	for (int i = 3; i < s->n; i++) {
 		const char *key = s->words[i];
 		if (key[0] == '"')
 			expect_reason(s, j, NULL, key + 1);
 		else if (strcmp(key, "on") == 0)
-			expect_place(s, j, word(s, ++i));
+			expect_place(s, j, scene_word(s, ++i));
 		else if (strcmp(key, "cpus") == 0)
-			expect_cpus(s, j, word(s, ++i));
+			expect_cpus(s, j, scene_word(s, ++i));
 		else if (strcmp(key, "reason") == 0)
-			expect_reason(s, j, word(s, ++i), NULL);
+			expect_reason(s, j, scene_word(s, ++i), NULL);
 		else if (strcmp(key, "mem") == 0 && (++i, j->n_slices) &&
-		         j->slices[0].mem_bytes != size_of(s, word(s, i)))
+		         j->slices[0].mem_bytes != scene_size(s, scene_word(s, i)))
 			FAIL(s, "it has %llu bytes", (unsigned long long)j->slices[0].mem_bytes);
 		else if (strcmp(key, "share") == 0 && (++i, j->n_slices) &&
-		         j->slices[0].share_milli != number(s, word(s, i)))
+		         j->slices[0].share_milli != scene_number(s, scene_word(s, i)))
 			FAIL(s, "it has %u thousandths", j->slices[0].share_milli);
 	}
 }
@@ -491,12 +351,12 @@ static void on_why(struct scene *s)
 {
 	struct sched_why y;
 
-	sched_why(s->sched, s->b.w, s->b.now.wall_ms, job_of(s, word(s, 1)), &y);
+	sched_why(s->sched, s->b.w, s->b.now.wall_ms, scene_job(s, scene_word(s, 1)), &y);
 	for (int i = 2; i < s->n; i++) {
-		const char *key = s->words[i], *value = word(s, ++i);
-		if (strcmp(key, "position") == 0 && y.position != number(s, value))
+		const char *key = s->words[i], *value = scene_word(s, ++i);
+		if (strcmp(key, "position") == 0 && y.position != scene_number(s, value))
 			FAIL(s, "it is number %llu", (unsigned long long)y.position);
-		else if (strcmp(key, "ahead") == 0 && y.ahead != number(s, value))
+		else if (strcmp(key, "ahead") == 0 && y.ahead != scene_number(s, value))
 			FAIL(s, "%llu are ahead", (unsigned long long)y.ahead);
 		else if (strcmp(key, "earliest") == 0)
 			expect_earliest(s, &y, value);
@@ -550,7 +410,7 @@ static const struct step steps[] = {
 static void play_line(struct scene *s)
 {
 	if (strcmp(s->words[0], "fgpu") == 0) {
-		s->b.w->policy.fgpu_per_device = (uint32_t)number(s, word(s, 1));
+		s->b.w->policy.fgpu_per_device = (uint32_t)scene_number(s, scene_word(s, 1));
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
@@ -564,8 +424,8 @@ static void play_line(struct scene *s)
 		else if (t->about == 'j')
 			on_job(s, (enum event_kind)t->kind);
 		else
-			apply(s, (struct event){
-			                 .kind = (enum event_kind)t->kind, .name = word(s, 1)});
+			apply(s, (struct event){.kind = (enum event_kind)t->kind,
+			                 .name = scene_word(s, 1)});
 		return;
 	}
 	FAIL(s, "'%s' is no step of a scene", s->words[0]);
@@ -584,7 +444,7 @@ void scene_play(const char *path)
 	s.sched = sched_new("pack");
 	while (fgets(line, sizeof(line), f)) {
 		s.line++;
-		split(&s, line);
+		scene_split(&s, line);
 		if (s.n == 0)
 			continue;
 		n_expected += strcmp(s.words[0], "expect") == 0 ||

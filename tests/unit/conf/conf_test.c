@@ -190,7 +190,7 @@ static const struct {
                 "line 3: unknown key 'queues.gold.prority'", "did you mean 'priority'?"},
         {"queues:\n  gold:\n    color: 5\n", ERR_UNKNOWN_KEY,
                 "line 3: unknown key 'queues.gold.color'",
-                "it takes time_limit, default_time, default_cpus, retry, order, patience, priority"},
+                "it takes time_limit, default_time, default_cpus, retry, order, patience, priority, users, max_waiting, max_running, max_running_per_user, max_gpus"},
         {"queues: {a b: }\n", ERR_INVALID, "line 1: queues.a b: not a name for a queue",
                 "names are letters, digits, '_', '.' and '-', at most 63"},
         {"queues: {-x: {}}\n", ERR_INVALID, "line 1: queues.-x: not a name for a queue", NULL},

@@ -121,6 +121,11 @@ static void test_show(void **state)
 	                  "    order: backfill  # default\n"
 	                  "    patience: 1h  # default\n"
 	                  "    priority: 0  # default\n"
+	                  "    users: []  # default\n"
+	                  "    max_waiting: 0  # default\n"
+	                  "    max_running: 0  # default\n"
+	                  "    max_running_per_user: 0  # default\n"
+	                  "    max_gpus: 0  # default\n"
 	                  "  gold:\n"
 	                  "    time_limit: 0  # default\n";
 
@@ -130,8 +135,12 @@ static void test_show(void **state)
 	assert_non_null(strstr(buf_str(&explained),
 	        "  # what happens to a job that uses more memory of a device than its slice, or goes around what holds it (off|report|end)\n"
 	        "  watchdog: report  # default\n"));
-	assert_non_null(strstr(buf_str(&explained), "    # higher goes first (-1000000..1000000)\n"
-	                                            "    priority: 0  # default\n"
+	assert_non_null(strstr(buf_str(&explained),
+	        "    # higher goes first (-1000000..1000000)\n"
+	        "    priority: 0  # default\n"
+	        "    # whose jobs it takes: patterns of accounts, and of their groups as @GROUP; empty: everybody's\n"
+	        "    users: []  # default\n"));
+	assert_non_null(strstr(buf_str(&explained), "    max_gpus: 0  # default\n"
 	                                            "  gold:\n"
 	                                            "    time_limit: 0  # default\n"));
 }

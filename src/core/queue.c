@@ -1,0 +1,139 @@
+/* Queues: what the configuration and commands make of them, and who runs and waits in them. */
+#include "core/world_priv.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An account with attempts that hold resources. */
+struct queue_user {
+	char *name;
+	uint64_t n_running;
+	UT_hash_handle hh;
+};
+
+struct queue *world_find_queue(const struct world *w, const char *name)
+{
+	struct queue *q;
+
+	HASH_FIND_STR(w->queues, name, q);
+	return q;
+}
+
+struct queue *world__get_queue(struct world *w, const char *name)
+{
+	struct queue *q = world_find_queue(w, name);
+
+	if (q)
+		return q;
+	q = mem_zalloc(sizeof(*q));
+	snprintf(q->name, sizeof(q->name), "%s", name);
+	q->default_cpus = 1;
+	HASH_ADD_STR(w->queues, name, q);
+	return q;
+}
+
+static void drop_user(struct queue *q, struct queue_user *u)
+{
+	HASH_DEL(q->users, u);
+	free(u->name);
+	free(u);
+}
+
+void world__free_queue(struct world *w, struct queue *q)
+{
+	struct queue_user *u, *next;
+
+	HASH_ITER (hh, q->users, u, next)
+		drop_user(q, u);
+	HASH_DEL(w->queues, q);
+	free(q);
+}
+
+struct queue *world__queue_of(const struct world *w, const struct job *j)
+{
+	return j->class ? j->class->shape.queue : world_find_queue(w, j->req->queue);
+}
+
+uint64_t queue_user_running(const struct queue *q, const char *user)
+{
+	struct queue_user *u;
+
+	HASH_FIND_STR(q->users, user, u);
+	return u ? u->n_running : 0;
+}
+
+void queue__count(struct queue *q, const struct job *j, bool holds)
+{
+	const struct attempt *a = &j->attempts[j->n_attempts - 1];
+	const char *name = j->req->user ? j->req->user : "";
+	uint64_t milli = 0;
+	struct queue_user *u;
+
+	for (uint32_t i = 0; i < a->n_slices; i++)
+		milli += a->slices[i].share_milli;
+	HASH_FIND_STR(q->users, name, u);
+	if (!holds) {
+		q->n_running--;
+		q->gpu_milli -= milli;
+		if (--u->n_running == 0)
+			drop_user(q, u);
+		return;
+	}
+	if (!u) {
+		u = mem_zalloc(sizeof(*u));
+		u->name = mem_strdup(name);
+		HASH_ADD_KEYPTR(hh, q->users, u->name, strlen(u->name), u);
+	}
+	u->n_running++;
+	q->n_running++;
+	q->gpu_milli += milli;
+}
+
+/* Classes of a queue with a bound for each account are of one account each. */
+static void reclass_all(struct world *w, const struct queue *q)
+{
+	for (struct job *j = world_next_job(w, NULL); j; j = world_next_job(w, j))
+		if (j->class && j->class->shape.queue == q)
+			world__reclass(w, j);
+}
+
+static void set_queue(struct world *w, const struct queue *from)
+{
+	struct queue *q = world__get_queue(w, from->name);
+	bool was_by_user = q->max_running_per_user > 0;
+
+	q->strict = from->strict;
+	q->patience_ms = from->patience_ms;
+	q->priority = from->priority;
+	q->default_cpus = from->default_cpus;
+	q->time_limit_ms = from->time_limit_ms;
+	q->default_time_ms = from->default_time_ms;
+	q->default_retry = from->default_retry;
+	q->max_waiting = from->max_waiting;
+	q->max_running = from->max_running;
+	q->max_running_per_user = from->max_running_per_user;
+	q->max_gpus = from->max_gpus;
+	q->configured = from->configured;
+	q->paused = q->paused || from->paused;
+	if (was_by_user != (q->max_running_per_user > 0))
+		reclass_all(w, q);
+}
+
+int apply__queue(struct apply *a, const struct event *e, struct applied *out, struct err *err)
+{
+	struct queue *q;
+
+	(void)out;
+	if (e->kind == EVENT_QUEUE_SET) {
+		set_queue(a->w, e->queue);
+	} else {
+		q = world_find_queue(a->w, e->name);
+		if (!q)
+			return err_set(err, ERR_NOT_FOUND, "queue '%s' does not exist", e->name);
+		q->paused = e->kind == EVENT_QUEUE_PAUSE;
+	}
+	a->w->plan_wanted = true;
+	return 0;
+}
