@@ -213,9 +213,7 @@ static int64_t ms_of(struct scene *s, const char *text)
 
 static uint32_t number_of(struct scene *s, const char *key)
 {
-	const char *text = value_of(s, key);
-
-	return text ? (uint32_t)strtoul(text, NULL, 10) : 0;
+	return value_of(s, key) ? (uint32_t)strtoul(value_of(s, key), NULL, 10) : 0;
 }
 
 static void on_queue(struct scene *s)
