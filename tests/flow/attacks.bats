@@ -69,7 +69,7 @@ routes_of_jobs() {
       run $as "$method" "${path/ID/$id}$query" "${args[@]}"
       echo "$method $path: $output"
       case "$method $path" in
-      'GET /v1/jobs/ID' | 'GET /v1/jobs/ID/wait')
+      'GET /v1/jobs/ID' | 'GET /v1/jobs/ID/wait' | 'GET /v1/jobs/ID/why')
         # That it is there may be seen; what it was given may not.
         [ "${lines[-1]}" = 200 ]
         no_match mine <<<"$output"

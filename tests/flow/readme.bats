@@ -6,7 +6,7 @@ load helper
 # What differs between machines, as the README has it; columns are as wide as their widest name.
 as_in_readme() {
   sed -E -e "s#$D#/home/ada/.local/state/berth#g" -e "s/\b$(hostname)\b/lab1/g" -e "s/\b$(as id -un)\b/ada/g" \
-    -e 's/127\.0\.0\.1:[0-9]+/127.0.0.1:7311/g' -e 's/[0-9]+ CPUs? and [0-9.]+ GiB/2 CPUs and 23.5 GiB/' -e 's/ +/ /g; s/ $//'
+    -e 's/127\.0\.0\.1:[0-9]+/127.0.0.1:7311/g' -e 's/kept from [0-9TZ:.-]+/kept from TIME/' -e 's/[0-9]+ CPUs? and [0-9.]+ GiB/2 CPUs and 23.5 GiB/' -e 's/ +/ /g; s/ $//'
 }
 
 # One that keeps its number when the server is started again.
