@@ -83,6 +83,7 @@ END
   # What is of no attempt that is known here was left by somebody who was killed.
   stray=$(dirname "$(ledgers | head -n 1)")/99-stray
   mkdir "$stray" 2>/dev/null || as mkdir "$stray"
+  eventually eval 'part agent >/dev/null'
   kill -9 "$(part agent)"
   eventually is 2 eval 'ledgers | wc -l'
   b cancel --force 1

@@ -225,6 +225,10 @@ PART(processes_of_namespaces, CARD)
 	bool is_seen;
 	pid_t pid;
 
+	if (IS_SANITIZED) {
+		print_message("# who has lost its PID namespace cannot look for leaks\n");
+		return;
+	}
 	slices[0] = shim_slice(f, 0, UUID, LIMIT);
 	assert_int_equal(pipe(pipes), 0);
 	if (unshare(CLONE_NEWPID) != 0) {
