@@ -157,15 +157,8 @@ static void learn_refusals(struct slicing *s)
 
 static void say_mechanism(const struct device_info *d, enum held_by by, const char *why)
 {
-	static const char *const names[] = {
-	        [HELD_BY_NONE] = "none",
-	        [HELD_BY_INTERPOSER] = "interposer",
-	        [HELD_BY_KERNEL] = "kernel",
-	        [HELD_BY_MPS] = "mps",
-	        [HELD_BY_MIG] = "mig",
-	};
-
-	log_info("device.mechanism", "device=%s held_by=%s why=\"%s\"", d->uuid, names[by], why);
+	log_info("device.mechanism", "device=%s held_by=%s why=\"%s\"", d->uuid, held_by_name(by),
+	        why);
 }
 
 enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)

@@ -40,6 +40,19 @@ bool device_matches(const struct gpu_ask *ask, const struct device *d)
 	return d->info.cc >= ask->cc_min && (!ask->model || is_one_of(d->info.model, ask->model));
 }
 
+const char *held_by_name(enum held_by by)
+{
+	static const char *const names[] = {
+	        [HELD_BY_NONE] = "none",
+	        [HELD_BY_INTERPOSER] = "interposer",
+	        [HELD_BY_KERNEL] = "kernel",
+	        [HELD_BY_MPS] = "mps",
+	        [HELD_BY_MIG] = "mig",
+	};
+
+	return names[by];
+}
+
 bool device_is_usable(const struct device *d)
 {
 	return !d->absent && d->info.health != DEVICE_LOST;

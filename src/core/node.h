@@ -105,6 +105,7 @@ uint64_t slice_surplus_bytes(const struct gpu_ask *ask, const struct device *d);
 bool device_matches(const struct gpu_ask *ask, const struct device *d);
 uint64_t device_free_bytes(const struct device *d); /* not granted, not withheld */
 uint32_t device_free_milli(const struct device *d);
+const char *held_by_name(enum held_by by);     /* "interposer" */
 bool device_is_usable(const struct device *d); /* present and not lost */
 
 /* Letters, digits, '.', '_' and '-', and short enough. */

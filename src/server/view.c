@@ -30,19 +30,6 @@ static json_t *text_or_null(const char *s)
 	return t ? t : json_null();
 }
 
-static const char *held_by_name(enum held_by by)
-{
-	static const char *const names[] = {
-	        [HELD_BY_NONE] = "none",
-	        [HELD_BY_INTERPOSER] = "interposer",
-	        [HELD_BY_KERNEL] = "kernel",
-	        [HELD_BY_MPS] = "mps",
-	        [HELD_BY_MIG] = "mig",
-	};
-
-	return names[by];
-}
-
 /* The interposer's memory is exact on any device; nothing else was seen on any real one yet (doc/slice.md). */
 static const char *held_by_text(const char *held_by, const struct device *d)
 {
