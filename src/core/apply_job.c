@@ -45,11 +45,12 @@ static void leave_final(struct apply *a, struct job *j)
 	world__watch_deps(w, j);
 }
 
-static void count_queue(struct world *w, const struct job *j, enum job_state old)
+/* While j has a class: before it leaves the living, after it is one of them again. */
+static void count_queue(const struct job *j, enum job_state old)
 {
-	struct queue *q = world__queue_of(w, j);
+	struct queue *q = j->class->shape.queue;
 
-	if (j->is_array || !q)
+	if (j->is_array)
 		return;
 	q->n_waiting += (uint64_t)(j->state == JOB_PENDING) - (uint64_t)(old == JOB_PENDING);
 	if (job_state_holds(j->state) != job_state_holds(old))
@@ -65,15 +66,15 @@ void apply__transition(
 	j->state = state;
 	j->reason = reason;
 	note_transition(j, a->now.wall_ms, reason, text);
-	count_queue(a->w, j, old);
 	if (j->parent) {
 		j->parent->array->by_state[old]--;
 		j->parent->array->by_state[state]++;
 	}
+	if (!job_state_is_final(state) && job_state_is_final(old))
+		leave_final(a, j);
+	count_queue(j, old);
 	if (job_state_is_final(state) && !job_state_is_final(old))
 		enter_final(a, j);
-	else if (!job_state_is_final(state) && job_state_is_final(old))
-		leave_final(a, j);
 	world__settle(a->w, j, a->now);
 	world__mark_dirty(a->w, j);
 	effects_add(a->fx, (struct effect){.kind = EFFECT_CHANGED, .id = j->id});
