@@ -205,7 +205,7 @@ struct census {
 static int check_indexes(const struct world *w, const struct census *c, struct err *err)
 {
 	uint64_t in_class = 0, ready = 0, backoff = 0, ended = 0, holding = 0;
-	uint64_t waiting = 0;
+	uint64_t waiting = 0, before;
 	bool has_ends = w->last_by_id == RB_MAX(job_ids, (struct job_ids *)(uintptr_t)&w->by_id);
 	struct job *j;
 
@@ -214,10 +214,13 @@ static int check_indexes(const struct world *w, const struct census *c, struct e
 		has_ends = has_ends &&
 		           k->last_ready ==
 		                   RB_MAX(job_order, (struct job_order *)(uintptr_t)&k->ready);
+		before = 0;
 		RB_FOREACH (j, job_order, (struct job_order *)(uintptr_t)&k->ready) {
 			if (j->class != k || j->wait != WAIT_READY)
 				return broken(
 				        err, j, "stands where the ready ones of its class stand");
+			if (job_order_count(&k->ready, j) != before++)
+				return broken(err, j, "has as many before it as are counted");
 			ready++;
 		}
 	}

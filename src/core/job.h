@@ -130,6 +130,7 @@ struct job {
 	/* indexes of the world */
 	struct sched_class *class;
 	RB_ENTRY(job) by_order; /* in its class, while READY; in its array, while WAIT_THROTTLE */
+	uint32_t n_ordered;     /* there: itself and those below it in the tree */
 	RB_ENTRY(job) by_time;  /* while WAIT_BACKOFF */
 	RB_ENTRY(job) by_id;    /* all jobs */
 	LIST_ENTRY(job) on_node;

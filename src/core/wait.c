@@ -13,20 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int job_order_cmp(const struct job *a, const struct job *b)
-{
-	if (a->priority != b->priority)
-		return a->priority > b->priority ? -1 : 1;
-	if (a->order != b->order)
-		return a->order < b->order ? -1 : 1;
-	if (a->id.num != b->id.num)
-		return a->id.num < b->id.num ? -1 : 1;
-	/* Tasks share the order of their array. As they come; the array itself (TASK_NONE) stands behind those that came back. */
-	if (a->id.task != b->id.task)
-		return (uint64_t)a->id.task < (uint64_t)b->id.task ? -1 : 1;
-	return 0;
-}
-
 int job_time_cmp(const struct job *a, const struct job *b)
 {
 	if (a->not_before_ms != b->not_before_ms)
@@ -34,7 +20,6 @@ int job_time_cmp(const struct job *a, const struct job *b)
 	return job_id_cmp(a, b);
 }
 
-RB_GENERATE(job_order, job, by_order, job_order_cmp)
 RB_GENERATE(job_times, job, by_time, job_time_cmp)
 
 /* "" where it does not matter whose the job is. */
@@ -140,24 +125,18 @@ static void insert_ready(struct sched_class *c, struct job *j)
 	struct job *last = c->last_ready;
 
 	if (last && job_order_cmp(j, last) <= 0) {
-		BUG_IF(RB_INSERT(job_order, &c->ready, j) != NULL);
+		world__order_insert(&c->ready, j);
 		return;
 	}
 	c->last_ready = j;
-	if (!last) {
-		BUG_IF(RB_INSERT(job_order, &c->ready, j) != NULL);
-		return;
-	}
-	RB_SET(j, last, by_order);
-	RB_RIGHT(last, by_order) = j;
-	job_order_RB_INSERT_COLOR(&c->ready, j);
+	world__order_append(&c->ready, last, j);
 }
 
 static void remove_ready(struct sched_class *c, struct job *j)
 {
 	if (c->last_ready == j)
 		c->last_ready = RB_PREV(job_order, &c->ready, j);
-	RB_REMOVE(job_order, &c->ready, j);
+	world__order_remove(&c->ready, j);
 }
 
 void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
@@ -171,7 +150,7 @@ void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
 	} else if (j->wait == WAIT_BACKOFF) {
 		RB_REMOVE(job_times, &w->backoff, j);
 	} else if (j->wait == WAIT_THROTTLE && of) {
-		RB_REMOVE(job_order, &of->throttled, j);
+		world__order_remove(&of->throttled, j);
 	}
 	j->wait = wait;
 	if (wait == WAIT_READY) {
@@ -182,7 +161,7 @@ void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
 	} else if (wait == WAIT_BACKOFF) {
 		BUG_IF(RB_INSERT(job_times, &w->backoff, j) != NULL);
 	} else if (wait == WAIT_THROTTLE && of) {
-		BUG_IF(RB_INSERT(job_order, &of->throttled, j) != NULL);
+		world__order_insert(&of->throttled, j);
 	}
 }
 
@@ -246,20 +225,10 @@ int64_t world_next_tick(const struct world *w)
 
 uint64_t world_position(const struct world *w, const struct job *j)
 {
-	struct sched_class *c, *next;
-	struct job *other;
 	uint64_t before = 0;
 
-	if (!j->class)
-		return 1;
-	HASH_ITER (hh, w->classes, c, next) {
-		if (c->shape.queue != j->class->shape.queue)
-			continue;
-		RB_FOREACH (other, job_order, &c->ready) {
-			if (job_order_cmp(other, j) >= 0)
-				break;
-			before++;
-		}
-	}
+	for (const struct sched_class *c = j->class ? w->classes : NULL; c; c = c->hh.next)
+		if (c->shape.queue == j->class->shape.queue)
+			before += job_order_count(&c->ready, j);
 	return before + 1;
 }

@@ -179,4 +179,6 @@ int64_t world_next_tick(const struct world *w);
 uint64_t world_position(const struct world *w, const struct job *j);
 
 int job_order_cmp(const struct job *a, const struct job *b);
+/* How many of them stand before a job, which need not be one of them; NULL: all. At the price of a search. */
+uint64_t job_order_count(const struct job_order *o, const struct job *before);
 RB_PROTOTYPE(job_order, job, by_order, job_order_cmp)

@@ -43,6 +43,12 @@ struct queue *world__get_queue(struct world *w, const char *name); /* made when 
 /* wait.c: where a job has to wait now. Set it with world__settle(). */
 enum job_wait job_wait_due(const struct job *j, struct now now);
 
+/* order.c: the only ones who put jobs into an order and take them out. */
+void world__order_insert(struct job_order *o, struct job *j);
+void world__order_append(
+        struct job_order *o, struct job *last, struct job *j); /* behind its last */
+void world__order_remove(struct job_order *o, struct job *j);
+
 /* deps.c */
 bool job_deps_are_met(const struct job *j);
 void world__watch_deps(struct world *w, struct job *j); /* of a job that begins to live */

@@ -9,19 +9,6 @@
 
 #define PLAN_MAX 10000 /* placements before it; behind so many it is not told where it starts */
 
-static uint64_t count_before(const struct sched_class *c, const struct job *j, bool are_all)
-{
-	struct job *other;
-	uint64_t n = 0;
-
-	RB_FOREACH (other, job_order, (struct job_order *)(uintptr_t)&c->ready) {
-		if (!are_all && job_order_cmp(other, j) >= 0)
-			break;
-		n++;
-	}
-	return n;
-}
-
 /* Those of queues that go first, or beside its own; not of its own. */
 static uint64_t count_of_others(const struct world *w, const struct queue *q, const struct job *j)
 {
@@ -32,7 +19,7 @@ static uint64_t count_of_others(const struct world *w, const struct queue *q, co
 		const struct queue *other = c->shape.queue;
 		if (other == q || other->paused || other->priority < q->priority)
 			continue;
-		n += count_before(c, j, other->priority > q->priority);
+		n += job_order_count(&c->ready, other->priority > q->priority ? NULL : j);
 	}
 	return n;
 }
