@@ -176,3 +176,27 @@ no() { if "$@" >/dev/null 2>&1; then echo "unexpected: $*"; return 1; fi; }
 no_match() { if grep -F -- "$1"; then return 1; fi; }
 # Text $2 stands in $1.
 has() { [[ $1 == *"$2"* ]] || { echo "no '$2' in: $1"; return 1; }; }
+
+# -- jobs that launch kernels and write down how many: tests/flow/cuda.c --
+
+# What the jobs of these files have done within the time, one number each: `done_in SECONDS FILE...`
+done_in() {
+  local seconds=$1 file before=()
+  shift
+  for file; do before+=("$(cat "$file")"); done
+  sleep "$seconds"
+  for file; do
+    echo "$(($(cat "$file") - before[0]))"
+    before=("${before[@]:1}")
+  done
+}
+# has_part PERCENT FILE FILE: the first one's part of what both have done is within 10 of it.
+has_part() {
+  local n
+  mapfile -t n < <(done_in 2 "$2" "$3")
+  echo "# ${n[*]}" >&2
+  local part=$((100 * n[0] / (n[0] + n[1])))
+  [ "$part" -ge $(($1 - 10)) ] && [ "$part" -le $(($1 + 10)) ]
+}
+# runs_on FILE [N]: its job does more than N in 0.3 s.
+runs_on() { local n; n=$(done_in 0.3 "$1"); [ "$n" -gt "${2:-0}" ]; }

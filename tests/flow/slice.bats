@@ -162,26 +162,6 @@ END
   none ledgers
 }
 
-# Kernels that the jobs of these files have done within the time, one number each: `done_in SECONDS FILE...`
-done_in() {
-  local seconds=$1 file before=()
-  shift
-  for file; do before+=("$(cat "$file")"); done
-  sleep "$seconds"
-  for file; do
-    echo "$(($(cat "$file") - before[0]))"
-    before=("${before[@]:1}")
-  done
-}
-# The first one's part of what both have done, in per cent, is within 10 of this.
-has_part() {
-  local n
-  mapfile -t n < <(done_in 2 one two)
-  echo "# ${n[*]}" >&2
-  local part=$((100 * n[0] / (n[0] + n[1])))
-  [ "$part" -ge $(($1 - 10)) ] && [ "$part" -le $(($1 + 10)) ]
-}
-runs_on() { local n; n=$(done_in 0.3 "$1"); [ "$n" -gt "${2:-0}" ]; }
 # Lines of the page of the device that are somebody's, by their weights.
 weights() {
   local page
@@ -197,7 +177,7 @@ weights() {
   eventually eval '[ -s one ] && [ -s two ]'
   # Both on one device: the best place for a fraction is beside another.
   [ "$(job 1 '.slices[0].device')" = "$(job 2 '.slices[0].device')" ]
-  eventually has_part 33
+  eventually has_part 33 one two
   [ "$(weights)" = "300 600" ]
   # A third one comes and goes: its line is free again, and nothing has changed.
   b submit -c 0 --gpu 0.1 -- ./cuda launch "$PWD/three"
@@ -207,11 +187,11 @@ weights() {
   b cancel --force 3
   b wait 3 || true
   eventually is "300 600" weights
-  eventually has_part 33
+  eventually has_part 33 one two
   # Turns outlive the agent.
   kill -9 "$(part agent)"
   becomes 2 RUNNING
-  eventually has_part 33
+  eventually has_part 33 one two
   [ "$(weights)" = "300 600" ]
   # One is killed, perhaps within its turn: the other goes on, alone.
   kill -9 "$(cat pid)"

@@ -16,26 +16,6 @@ flow_setup() {
 # As another account, in a directory of its own.
 c() { (cd others && HOME=/ exec setpriv --reuid=mail --regid="$(id -g mail)" --clear-groups -- "$BERTH_BUILD/berth" "$@" 3>&-); }
 
-# Kernels that the jobs of these files have done within the time, one number each: `done_in SECONDS FILE...`
-done_in() {
-  local seconds=$1 file before=()
-  shift
-  for file; do before+=("$(cat "$file")"); done
-  sleep "$seconds"
-  for file; do
-    echo "$(($(cat "$file") - before[0]))"
-    before=("${before[@]:1}")
-  done
-}
-# The first one's part of what both have done, in per cent, is within 10 of this.
-has_part() {
-  local n
-  mapfile -t n < <(done_in 2 one others/two)
-  echo "# ${n[*]}" >&2
-  local part=$((100 * n[0] / (n[0] + n[1])))
-  [ "$part" -ge $(($1 - 10)) ] && [ "$part" -le $(($1 + 10)) ]
-}
-runs_on() { local n; n=$(done_in 0.3 "$1"); [ "$n" -gt "${2:-0}" ]; }
 # Pid of the program of job $1, and its directory of ledgers, as that job sees it.
 pid_of() { pgrep -fn "cuda launch .*/$1\$"; }
 slices_of() { echo "/proc/$(pid_of "$1")/root/run/berth/slices"; }
@@ -51,7 +31,7 @@ both() {
   up
   both
   [ "$(job 1 .user)" != "$(job 2 .user)" ]
-  eventually has_part 33
+  eventually has_part 33 one others/two
   # One page for both, that neither can write; of the other one's files none can be reached.
   page=$(find /dev/shm -path "/dev/shm/berth-*/page-*" -samefile "$(slices_of one)/pace-0" 2>/dev/null || :)
   [ "$(stat -c %h "$page")" = 3 ]
@@ -66,18 +46,18 @@ both() {
   kill -STOP "$two"
   eventually runs_on one 200
   kill -CONT "$two"
-  eventually has_part 33
+  eventually has_part 33 one others/two
   # The agent is killed: both go on. There is another one: so do their shares.
   kill -9 "$(part agent)"
   eventually runs_on one
   eventually runs_on others/two
   becomes 2 RUNNING
-  eventually has_part 33
+  eventually has_part 33 one others/two
   # The same by one that takes a living service over.
   b down --keep
   up
   becomes 2 RUNNING
-  eventually has_part 33
+  eventually has_part 33 one others/two
 }
 
 @test "a job that spoils its page, and asks without end, harms no other one" {
@@ -96,12 +76,12 @@ both() {
       sleep 0.01
     done 2>/dev/null'
   eventually eval '[ -s others/three ]'
-  eventually has_part 33
+  eventually has_part 33 one others/two
   [ "$(part agent)" = "$agent" ]
   becomes 3 RUNNING
   c cancel --force 3
   c wait 3 || true
-  eventually has_part 33
+  eventually has_part 33 one others/two
 }
 
 @test "with gpu.compute_limit: cap a share is a ceiling, also alone" {
