@@ -64,28 +64,50 @@ static struct tl_card *read_card(const struct sim *s, unsigned card)
 	return NULL;
 }
 
-int sim_busy_percent(const struct sim *s, unsigned card)
+/* Of the second that ended at end_ns: `samples` and, for now, what a context or the card has done and what it still has to do. */
+static double part_of_second(const struct tl_sample samples[TL_SAMPLES], struct tl_sample now,
+        uint64_t queued_ns, uint64_t end_ns)
+{
+	struct look l = {.queued_ns = queued_ns};
+
+	for (unsigned i = 0; i < TL_SAMPLES; i++)
+		l.points[i] = samples[i];
+	l.points[TL_SAMPLES] = now;
+	return (busy_until(&l, end_ns) - busy_until(&l, end_ns - WINDOW_NS)) / (double)WINDOW_NS;
+}
+
+/* The contexts of one place; place 0: the whole card. */
+static double busy_part(const struct tl_card *c, uint32_t place, uint64_t at_ns, uint64_t end_ns)
+{
+	uint64_t queued_ns = 0;
+	double part = 0;
+
+	for (unsigned i = 0; i < c->n_ctxs && i < TL_CONTEXTS; i++) {
+		const struct tl_ctx *ctx = &c->ctxs[i];
+
+		queued_ns += ctx->place ? ctx->queued_ns : 0;
+		if (place && ctx->place == place)
+			part += part_of_second(ctx->samples,
+			        (struct tl_sample){at_ns, ctx->busy_ns}, ctx->queued_ns, end_ns);
+	}
+	return place ? part
+	             : part_of_second(c->samples, (struct tl_sample){at_ns, c->busy_ns}, queued_ns,
+	                       end_ns);
+}
+
+int sim_busy_percent(const struct sim *s, unsigned card, uint32_t place)
 {
 	const size_t head_bytes = offsetof(struct share, host_ready);
 	struct share *head = s->share_fd >= 0 ? malloc(sizeof(*head)) : NULL;
 	struct tl_card *c = head ? read_card(s, card) : NULL;
-	struct look l = {.queued_ns = 0};
 	int percent = -1;
-	uint64_t end;
 
 	if (c && c->n_ctxs && pread(s->share_fd, head, head_bytes, 0) == (ssize_t)head_bytes) {
-		double busy;
+		uint64_t end_ns = now_of(s, head) - STALE_NS;
+		double part =
+		        busy_part(c, place, head->at_ns, end_ns < WINDOW_NS ? WINDOW_NS : end_ns);
 
-		for (unsigned i = 0; i < c->n_ctxs && i < TL_CONTEXTS; i++)
-			l.queued_ns += c->ctxs[i].place ? c->ctxs[i].queued_ns : 0;
-		for (unsigned i = 0; i < TL_SAMPLES; i++)
-			l.points[i] = c->samples[i];
-		l.points[TL_SAMPLES] = (struct tl_sample){head->at_ns, c->busy_ns};
-		end = now_of(s, head) - STALE_NS;
-		if (end < WINDOW_NS)
-			end = WINDOW_NS;
-		busy = (busy_until(&l, end) - busy_until(&l, end - WINDOW_NS)) / (double)WINDOW_NS;
-		percent = busy <= 0 ? 0 : busy >= 1 ? 100 : (int)(busy * 100 + 0.5);
+		percent = part <= 0 ? 0 : part >= 1 ? 100 : (int)(part * 100 + 0.5);
 	}
 	free(head);
 	free(c);

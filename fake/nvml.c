@@ -412,7 +412,7 @@ enum nvml_return nvmlDeviceGetMemoryInfo_v2(
 /* Of the programs that run on it, or as fake-gpu was told. */
 static unsigned load_of(const struct view *v)
 {
-	int percent = sim_busy_percent(v->sim, v->index);
+	int percent = sim_busy_percent(v->sim, v->index, 0);
 
 	return percent < 0 ? v->live->util_percent : (unsigned)percent;
 }
@@ -448,64 +448,4 @@ enum nvml_return nvmlDeviceGetPowerUsage(struct nvml_device *device, unsigned *m
 	enum nvml_return code = view_whole(&v, __func__, device);
 
 	return put_number(code, milliwatts, code ? 0 : 50000 + load_of(&v) * 2500);
-}
-
-/* -- processes -- */
-
-/* Which process is asked for; size: of one entry of the caller's array; pid and bytes are at the same place in all. */
-static enum nvml_return list_processes(const char *function, struct nvml_device *device,
-        unsigned *count, void *out, enum sim_list list, size_t size)
-{
-	struct view v;
-	enum nvml_return code = view_device(&v, function, device);
-	unsigned n = 0;
-
-	if (code)
-		return code;
-	if (!count || (*count && !out))
-		return NVML_ERROR_INVALID_ARGUMENT;
-	sim_drop_dead(v.sim, &v.state);
-	for (unsigned i = 0; i < SIM_PROCESSES_MAX; i++) {
-		const struct sim_process *p = &v.state.processes[i];
-		const struct sim_card *c = &v.sim->cards[p->card];
-		struct nvml_process entry = {
-		        (unsigned)p->pid, p->bytes, NVML_NO_INSTANCE, NVML_NO_INSTANCE};
-
-		/* A card shows those of its instances, too. */
-		if (!p->pid || !(p->lists & list) ||
-		        (p->card != v.index && c->parent != (int)v.index))
-			continue;
-		if (c->parent >= 0) {
-			entry.gpu_instance = c->gi;
-			entry.compute_instance = c->ci;
-		}
-		if (n < *count)
-			memcpy((char *)out + n * size, &entry, size);
-		n++;
-	}
-	code = n > *count ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
-	*count = n;
-	return code;
-}
-
-#define LIST(name, type, list)                                                                 \
-	enum nvml_return name(struct nvml_device *device, unsigned *count, type *processes)    \
-	{                                                                                      \
-		return list_processes(__func__, device, count, processes, list, sizeof(type)); \
-	}
-
-LIST(nvmlDeviceGetComputeRunningProcesses, struct nvml_process_v1, SIM_COMPUTE)
-LIST(nvmlDeviceGetComputeRunningProcesses_v2, struct nvml_process, SIM_COMPUTE)
-LIST(nvmlDeviceGetComputeRunningProcesses_v3, struct nvml_process, SIM_COMPUTE)
-LIST(nvmlDeviceGetGraphicsRunningProcesses, struct nvml_process_v1, SIM_GRAPHICS)
-LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, struct nvml_process, SIM_GRAPHICS)
-LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, struct nvml_process, SIM_GRAPHICS)
-
-/* No MPS server runs on a simulated card. */
-enum nvml_return nvmlDeviceGetMPSComputeRunningProcesses_v3(
-        struct nvml_device *device, unsigned *count, struct nvml_process *processes)
-{
-	struct view v;
-
-	return put_number(view_device(&v, __func__, device), count, 0);
 }

@@ -201,8 +201,8 @@ void sim_leave(struct sim_state *st, uint32_t place,
 void sim_drop_place(struct sim_state *st, uint32_t place); /* whatever it had */
 
 /* -- queries -- */
-/* How busy a card looks by its timeline; -1: nobody has worked on it yet. */
-int sim_busy_percent(const struct sim *s, unsigned card);
+/* How busy a card looks by its timeline, with what one place does on it, or all (0); -1: nobody has worked on it yet. */
+int sim_busy_percent(const struct sim *s, unsigned card, uint32_t place);
 uint64_t sim_used(const struct sim_state *st, unsigned card);
 int sim_find_card(const struct sim *s, const char *index_or_uuid); /* -1 */
 bool sim_is_mig(

@@ -142,6 +142,34 @@ struct nvml_process { /* v2 and v3 */
 	unsigned compute_instance;
 };
 
+/* Of one process on one device, in per cent of the device. */
+struct nvml_process_use {
+	unsigned pid;
+	unsigned long long timestamp_us;
+	unsigned multiprocessors;
+	unsigned memory;
+	unsigned encoder;
+	unsigned decoder;
+};
+
+struct nvml_process_use_v1 { /* in a struct nvml_processes_use */
+	unsigned long long timestamp_us;
+	unsigned pid;
+	unsigned multiprocessors;
+	unsigned memory;
+	unsigned encoder;
+	unsigned decoder;
+	unsigned jpeg;
+	unsigned ofa;
+};
+
+struct nvml_processes_use {
+	unsigned version; /* set by the caller: NVML_STRUCT_VERSION(struct nvml_processes_use, 1) */
+	unsigned count;   /* room for so many; then so many there are */
+	unsigned long long since_us; /* only what is younger */
+	struct nvml_process_use_v1 *uses;
+};
+
 struct nvml_event {
 	struct nvml_device *device;
 	unsigned long long type;
@@ -191,6 +219,9 @@ NVML_LAYOUT(struct nvml_pci, 68, bus_id, 36);
 NVML_LAYOUT(struct nvml_utilization, 8, memory, 4);
 NVML_LAYOUT(struct nvml_process_v1, 16, bytes, 8);
 NVML_LAYOUT(struct nvml_process, 24, compute_instance, 20);
+NVML_LAYOUT(struct nvml_process_use, 32, decoder, 28);
+NVML_LAYOUT(struct nvml_process_use_v1, 40, ofa, 32);
+NVML_LAYOUT(struct nvml_processes_use, 24, uses, 16);
 NVML_LAYOUT(struct nvml_event, 32, compute_instance, 28);
 NVML_LAYOUT(struct nvml_field, 40, value, 32);
 NVML_LAYOUT(struct nvml_attributes, 40, memory_mib, 32);

@@ -1,31 +1,21 @@
+#include "shim/nvml.h"
+
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "berth/slice.h"
-#include "../../tables/nvml_abi.h"
-
 /*
  * DESIGN. The interposer in front of libnvidia-ml.so.1: a job sees the devices that it was granted, in the order of its
- * grants, each as large as its slice, and of processes its own. Whatever is not in this file reaches the driver's library,
+ * grants, each as large as its slice, and of processes its own (nvml_processes.c). Whatever is not in these files reaches the driver's library,
  * which this one depends on as libnvidia-ml.real.so.1. Handles are the driver's own.
  * The ledgers are opened anew for each question and read with pread: a program may close what it likes, and a file that was
  * cut short is a driver's error here, never a signal. Without ledgers nothing is hidden, and setters are refused all the same.
  * One mutex around what is found by nvmlInit; neither the driver nor the loader is called under it.
  */
-#define EXPORT __attribute__((visibility("default")))
-
-/* What is exported is what is defined below. */
-#define NVML(need, since, ret, name, params) EXPORT ret name params;
-#define NVML_DENY(name)                      EXPORT enum nvml_return name(void);
-#define NVML_HIDE(name)                      EXPORT enum nvml_return name(void);
-#include "../../tables/nvml.def"
-
 #define NVML_DENY(name)                          \
 	enum nvml_return name(void)              \
 	{                                        \
@@ -51,16 +41,7 @@ enum nvml_return nvmlDeviceGetDeviceHandleFromMigDeviceHandle(
 	return NVML_ERROR_NOT_SUPPORTED;
 }
 
-#define PROCESSES_MAX 1024
-#define PROC_SIZE     4096 /* of a file of /proc, as far as it is read */
-
-/* The driver; a symbol that it does not have is NULL. */
-struct real {
-	void *library;
-#define NVML(need, since, ret, name, params) ret(*name) params;
-#include "../../tables/nvml.def"
-};
-static struct real real; /* filled in before has_driver is set, and never changed */
+struct nvml_driver nvml_driver; /* filled in before has_driver is set, and never changed */
 static bool has_driver;
 
 struct granted {
@@ -85,8 +66,6 @@ __attribute__((constructor)) static void read_environment(void)
 	if (slices && *slices && strlen(slices) < sizeof(directory))
 		memcpy(directory, slices, strlen(slices) + 1);
 }
-
-#define CALL(name, ...) (real.name ? real.name(__VA_ARGS__) : NVML_ERROR_FUNCTION_NOT_FOUND)
 
 /* Ledgers */
 
@@ -138,17 +117,7 @@ static uint64_t sum(uint64_t a, uint64_t b)
 	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
-/* What a ledger says now. */
-struct reading {
-	uint64_t used_bytes; /* of the living, and what the agent has found beyond */
-	struct user {
-		uint64_t started;
-		uint32_t pid;
-	} users[SLICE_SLOTS];
-	unsigned n_users;
-};
-
-static void take_slot(struct reading *r, int fd, uint32_t slot)
+static void take_slot(struct nvml_reading *r, int fd, uint32_t slot)
 {
 	struct slice_slot s;
 	uint64_t bytes;
@@ -160,10 +129,10 @@ static void take_slot(struct reading *r, int fd, uint32_t slot)
 	for (int kind = 0; kind < SLICE_KINDS; kind++)
 		bytes = sum(bytes, s.bytes[kind]);
 	r->used_bytes = sum(r->used_bytes, bytes);
-	r->users[r->n_users++] = (struct user){.pid = s.pid, .started = s.started};
+	r->users[r->n_users++] = (struct nvml_user){.pid = s.pid, .started = s.started};
 }
 
-static bool read_ledger(int place, struct reading *r)
+bool nvml_read_ledger(int place, struct nvml_reading *r)
 {
 	int fd = open_ledger(place);
 	struct slice_watch watch;
@@ -242,8 +211,7 @@ static int place_of(const struct nvml_device *handle)
 	return -1;
 }
 
-/* NVML_SUCCESS with *ret_place -1: nothing is to be changed. A device of somebody else's is not to be looked at. */
-static enum nvml_return enter(const struct nvml_device *handle, int *ret_place)
+enum nvml_return nvml_enter(const struct nvml_device *handle, int *ret_place)
 {
 	*ret_place = -1;
 	if (!is_up())
@@ -264,7 +232,7 @@ static void after_fork(void)
 /* Several threads may be here, and find the same: the loader has a lock of its own, with which it may call us. */
 static bool find_driver(void)
 {
-	struct real found = {.library = NULL};
+	struct nvml_driver found = {.library = NULL};
 
 	if (__atomic_load_n(&has_driver, __ATOMIC_ACQUIRE))
 		return true;
@@ -279,7 +247,7 @@ static bool find_driver(void)
 	pthread_mutex_lock(&shim.mutex);
 	if (!has_driver) {
 		pthread_atfork(NULL, NULL, after_fork);
-		real = found;
+		nvml_driver = found;
 		__atomic_store_n(&has_driver, true, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&shim.mutex);
@@ -415,7 +383,7 @@ enum nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvm
 enum nvml_return nvmlDeviceGetIndex(struct nvml_device *device, unsigned *index)
 {
 	int place;
-	enum nvml_return code = enter(device, &place);
+	enum nvml_return code = nvml_enter(device, &place);
 
 	if (code != NVML_SUCCESS || place < 0)
 		return code ? code : CALL(nvmlDeviceGetIndex, device, index);
@@ -432,13 +400,13 @@ static enum nvml_return count_memory(
         struct nvml_device *device, int place, struct nvml_memory *memory)
 {
 	const struct slice_grant *g = &shim.granted[place].grant;
-	struct reading r;
+	struct nvml_reading r;
 	enum nvml_return code = CALL(nvmlDeviceGetMemoryInfo, device, memory);
 	uint64_t left;
 
 	if (code != NVML_SUCCESS || !(g->flags & SLICE_HOLDS_MEMORY))
 		return code;
-	if (!read_ledger(place, &r))
+	if (!nvml_read_ledger(place, &r))
 		return NVML_ERROR_UNKNOWN;
 	left = r.used_bytes < g->limit_bytes ? g->limit_bytes - r.used_bytes : 0;
 	if (left > memory->free)
@@ -452,7 +420,7 @@ static enum nvml_return count_memory(
 enum nvml_return nvmlDeviceGetMemoryInfo(struct nvml_device *device, struct nvml_memory *memory)
 {
 	int place;
-	enum nvml_return code = enter(device, &place);
+	enum nvml_return code = nvml_enter(device, &place);
 
 	if (code != NVML_SUCCESS || place < 0)
 		return code ? code : CALL(nvmlDeviceGetMemoryInfo, device, memory);
@@ -464,7 +432,7 @@ enum nvml_return nvmlDeviceGetMemoryInfo_v2(
 {
 	struct nvml_memory m;
 	int place;
-	enum nvml_return code = enter(device, &place);
+	enum nvml_return code = nvml_enter(device, &place);
 
 	/* What the driver says of arguments and version is right here, too. */
 	if (code == NVML_SUCCESS)
@@ -481,109 +449,3 @@ enum nvml_return nvmlDeviceGetMemoryInfo_v2(
 	memory->used = m.used;
 	return NVML_SUCCESS;
 }
-
-/* Processes */
-
-static bool read_proc(unsigned pid, const char *name, char text[PROC_SIZE])
-{
-	char path[40];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%u/%s", pid, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	n = read(fd, text, PROC_SIZE - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	return n > 0;
-}
-
-/* As the process has written it into its slot: its number in its own namespace, and since when it lives. */
-static bool own_view(unsigned pid, struct user *ret)
-{
-	char text[PROC_SIZE], *at, *end;
-
-	if (!read_proc(pid, "status", text) || !(at = strstr(text, "\nNSpid:")))
-		return false;
-	at += strlen("\nNSpid:");
-	end = at + strcspn(at, "\n");
-	while (at < end)
-		ret->pid = (uint32_t)strtoul(at, &at, 10);
-	if (!read_proc(pid, "stat", text))
-		return false;
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	ret->started = at ? strtoull(at + 1, NULL, 10) : 0;
-	return at;
-}
-
-/*
- * The driver numbers processes as its caller sees them, and a slot as its owner sees itself: that differs for a process in a
- * namespace below the caller's.
- */
-static bool is_ours(const struct reading *r, unsigned pid)
-{
-	struct user seen = {0};
-
-	for (unsigned i = 0; i < r->n_users; i++)
-		if (r->users[i].pid == pid)
-			return true;
-	if (!own_view(pid, &seen) || seen.pid == pid)
-		return false;
-	for (unsigned i = 0; i < r->n_users; i++)
-		if (r->users[i].pid == seen.pid && r->users[i].started == seen.started)
-			return true;
-	return false;
-}
-
-/* All entries begin as a struct nvml_process_v1, whatever their size. found: of `n` entries, kept are those of the job. */
-static enum nvml_return keep_ours(
-        int place, const char *found, unsigned n, size_t size, unsigned *count, void *processes)
-{
-	struct reading r;
-	unsigned room = *count, kept = 0;
-
-	if (!read_ledger(place, &r))
-		return NVML_ERROR_UNKNOWN;
-	for (unsigned i = 0; i < n; i++) {
-		struct nvml_process_v1 p;
-
-		memcpy(&p, found + i * size, sizeof(p));
-		if (!is_ours(&r, p.pid))
-			continue;
-		if (kept < room && processes)
-			memcpy((char *)processes + kept * size, found + i * size, size);
-		kept++;
-	}
-	*count = kept;
-	return kept > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
-}
-
-#define LIST(name, type)                                                                         \
-	enum nvml_return name(struct nvml_device *device, unsigned *count, type *processes)      \
-	{                                                                                        \
-		type found[PROCESSES_MAX];                                                       \
-		unsigned n = PROCESSES_MAX;                                                      \
-		int place;                                                                       \
-		enum nvml_return code = enter(device, &place);                                   \
-                                                                                                 \
-		if (code != NVML_SUCCESS || place < 0)                                           \
-			return code ? code : CALL(name, device, count, processes);               \
-		if (!count || (*count && !processes))                                            \
-			return NVML_ERROR_INVALID_ARGUMENT;                                      \
-		code = CALL(name, device, &n, found);                                            \
-		if (code != NVML_SUCCESS)                                                        \
-			return code;                                                             \
-		return keep_ours(place, (const char *)found, n, sizeof(type), count, processes); \
-	}
-
-LIST(nvmlDeviceGetComputeRunningProcesses, struct nvml_process_v1)
-LIST(nvmlDeviceGetComputeRunningProcesses_v2, struct nvml_process)
-LIST(nvmlDeviceGetComputeRunningProcesses_v3, struct nvml_process)
-LIST(nvmlDeviceGetGraphicsRunningProcesses, struct nvml_process_v1)
-LIST(nvmlDeviceGetGraphicsRunningProcesses_v2, struct nvml_process)
-LIST(nvmlDeviceGetGraphicsRunningProcesses_v3, struct nvml_process)
-LIST(nvmlDeviceGetMPSComputeRunningProcesses_v3, struct nvml_process)

@@ -187,6 +187,105 @@ PART(own_processes, CARD "outside 1 16MiB\n")
 	remove_links(f);
 }
 
+/* As many uses as the job has processes, by either function: one of itself. */
+static void check_own_use(struct nvml_device *d)
+{
+	struct nvml_process_use uses[4];
+	struct nvml_process_use_v1 v1[4];
+	struct nvml_processes_use list = {
+	        .version = NVML_STRUCT_VERSION(struct nvml_processes_use, 1),
+	        .count = 4,
+	        .uses = v1};
+	unsigned n = 4;
+
+	fine(nvmlDeviceGetProcessUtilization(d, uses, &n, 0));
+	assert_int_equal(n, 1);
+	assert_int_equal(uses[0].pid, getpid());
+	assert_in_range(uses[0].multiprocessors, 1, 100);
+	assert_true(uses[0].timestamp_us > 0);
+	fine(nvmlDeviceGetProcessesUtilizationInfo(d, &list));
+	assert_int_equal(list.count, 1);
+	assert_int_equal(v1[0].pid, getpid());
+	assert_in_range(v1[0].multiprocessors, 1, 100);
+	/* How many there are; and what is younger than the youngest. */
+	refuses(INSUFFICIENT_SIZE, nvmlDeviceGetProcessUtilization(d, NULL, &n, 0));
+	assert_int_equal(n, 1);
+	list.uses = NULL;
+	list.count = 0;
+	refuses(INSUFFICIENT_SIZE, nvmlDeviceGetProcessesUtilizationInfo(d, &list));
+	assert_int_equal(list.count, 1);
+	n = 4;
+	refuses(NOT_FOUND, nvmlDeviceGetProcessUtilization(d, uses, &n, UINT64_MAX));
+	list.since_us = UINT64_MAX;
+	refuses(NOT_FOUND, nvmlDeviceGetProcessesUtilizationInfo(d, &list));
+	refuses(INVALID_ARGUMENT, nvmlDeviceGetProcessUtilization(d, uses, NULL, 0));
+	refuses(INVALID_ARGUMENT, nvmlDeviceGetProcessesUtilizationInfo(d, NULL));
+	list.version++;
+	refuses(ARGUMENT_VERSION_MISMATCH, nvmlDeviceGetProcessesUtilizationInfo(d, &list));
+}
+
+/* Keeps the card busy until the process ends, and has done so for longer than NVML takes to notice. */
+static void work(void)
+{
+	struct timespec to_be_seen = {.tv_nsec = 300000000};
+	struct cu_module *module;
+	struct cu_func *fn;
+
+	ok(cuModuleLoadData(&module, "image"));
+	ok(cuModuleGetFunction(&fn, module, "k_60000ms"));
+	ok(cuLaunchKernel(fn, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL));
+	nanosleep(&to_be_seen, NULL);
+}
+
+/* Another job works on the same card: it has a ledger of its own, and is not told of. */
+static void be_another_job(const struct fixture *f, int said, int end)
+{
+	struct fixture own = *f;
+	char byte;
+
+	snprintf(own.dir, sizeof(own.dir), "%.100s/other", f->dir);
+	assert_int_equal(mkdir(own.dir, 0700), 0);
+	(void)shim_start(&own);
+	work();
+	assert_int_equal(write(said, "x", 1), 1);
+	assert_int_equal(read(end, &byte, 1), 0);
+}
+
+PART(own_use, CARD)
+{
+	struct nvml_process_use uses[4];
+	struct nvml_device *card;
+	unsigned n = 4;
+	int said[2], end[2];
+	char byte;
+
+	assert_int_equal(pipe(said), 0);
+	assert_int_equal(pipe(end), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(end[1]);
+		be_another_job(f, said[1], end[0]);
+		_exit(0);
+	}
+	close(said[1]);
+	assert_int_equal(read(said[0], &byte, 1), 1);
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	load_nvml(f);
+	fine(nvmlInit_v2());
+	refuses(NOT_FOUND, nvmlDeviceGetProcessUtilization(device_at(0), uses, &n, 0));
+	(void)shim_start(f);
+	work();
+	check_own_use(device_at(0));
+	assert_int_equal(real.nvmlInit_v2(), NVML_SUCCESS);
+	assert_int_equal(real.nvmlDeviceGetHandleByIndex_v2(0, &card), NVML_SUCCESS);
+	n = 4;
+	assert_int_equal(real.nvmlDeviceGetProcessUtilization(card, uses, &n, 0), NVML_SUCCESS);
+	assert_int_equal(n, 2);
+	close(end[1]);
+	assert_int_equal(fixture_wait(pid), 0);
+	remove_links(f);
+}
+
 /* How many the driver tells of for the job, from here; is_seen: whether one of them has this number. */
 static unsigned n_listed(unsigned pid, bool *is_seen)
 {
@@ -384,6 +483,7 @@ int main(void)
 	        cmocka_unit_test(test_granted_devices_only),
 	        cmocka_unit_test(test_memory),
 	        cmocka_unit_test(test_own_processes),
+	        cmocka_unit_test(test_own_use),
 	        cmocka_unit_test(test_processes_of_namespaces),
 	        cmocka_unit_test(test_nothing_is_set),
 	        cmocka_unit_test(test_spoilt_ledger),

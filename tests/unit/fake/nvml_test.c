@@ -248,6 +248,16 @@ static void test_processes(void **state)
 	assert_int_equal(b->n.nvmlDeviceGetMPSComputeRunningProcesses_v3(b->devs[0], &n, list),
 	        NVML_SUCCESS);
 	assert_int_equal(n, 0);
+	/* None of them has worked: tests/shim/nvml_test.c has those that do. */
+	n = 4;
+	assert_int_equal(b->n.nvmlDeviceGetProcessUtilization(b->devs[0], NULL, &n, 0),
+	        NVML_ERROR_NOT_FOUND);
+	assert_int_equal(n, 0);
+	assert_int_equal(b->n.nvmlDeviceGetProcessUtilization(b->devs[0], NULL, NULL, 0),
+	        NVML_ERROR_INVALID_ARGUMENT);
+	assert_int_equal(b->n.nvmlDeviceGetProcessesUtilizationInfo(
+	                         b->devs[0], &(struct nvml_processes_use){.version = 1}),
+	        NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
 	fixture_let_go(&h);
 	n = 4;
 	assert_int_equal(
