@@ -142,38 +142,59 @@ static int edit_parse(int key, char *arg, struct argp_state *state, void *input,
 	}
 	if (key == ARGP_KEY_END && e->n < 2)
 		return err_set(err, ERR_INVALID, "a job and at least one K=V are needed")
-		               ? err_hint(err, "such as: berth edit 17 priority=5 time=2h")
+		               ? err_hint(err, "such as: berth edit 17 gpu=0.5 time=2h")
 		               : 0;
 	return key == ARGP_KEY_END ? 0 : ARGP_ERR_UNKNOWN;
 }
 
+/* What is no string; the server knows which keys there are. */
+static const struct {
+	const char *key;
+	char type; /* i: a whole number, b: a truth */
+} typed[] = {
+        {"priority", 'i'}, {"cpus", 'i'}, {"retry", 'i'}, {"gpu_milli", 'i'}, {"no_retry", 'b'}};
+
+static int add_value(json_t *body, const char *key, const char *value, struct err *err)
+{
+	char shown[TEXT_SHOW_SIZE], type = 's';
+	int64_t number;
+
+	for (size_t i = 0; i < ARRAY_LEN(typed); i++)
+		if (strcmp(key, typed[i].key) == 0)
+			type = typed[i].type;
+	if (!*value)
+		return json_object_set_new(body, key, json_null());
+	if (type == 'i' && num_parse_i64(value, INT32_MIN, INT32_MAX, &number, err))
+		return err_wrap(err, "%s", key);
+	if (type == 'i')
+		return json_object_set_new(body, key, json_integer(number));
+	if (type == 'b' && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+		return err_set(err, ERR_INVALID, "%s: '%s' is neither true nor false", key,
+		        text_show(value, shown));
+	if (type == 'b')
+		return json_object_set_new(body, key, json_boolean(value[0] == 't'));
+	if (json_object_set_new(body, key, json_string(value)))
+		return err_set(
+		        err, ERR_INVALID, "%s: '%s' is not UTF-8", key, text_show(value, shown));
+	return 0;
+}
+
+/* "gpu-mem=2G" as "gpu_mem=2G". */
 static int add_edit(json_t *body, const char *word, struct err *err)
 {
-	static const char *const keys[] = {"priority", "name", "time"};
 	size_t len = strcspn(word, "=");
 	char key[TEXT_SHOW_SIZE], shown[TEXT_SHOW_SIZE];
-	int64_t number;
 
 	if (!word[len])
 		return err_set(
 		        err, ERR_INVALID, "'%s' is not of the form K=V", text_show(word, shown));
 	snprintf(key, sizeof(key), "%.*s", (int)MIN(len, sizeof(key) - 1), word);
-	if (strtab_find(STRTAB(keys), key) < 0) {
-		const char *close = strtab_closest(STRTAB(keys), key);
-		if (err_set(err, ERR_UNKNOWN_KEY, "'%s' cannot be edited", text_show(key, shown)) &&
-		        close)
-			return err_hint(err, "did you mean '%s'?", close);
-		return err_hint(err, "there are priority, name and time");
-	}
-	if (strcmp(key, "priority") == 0) {
-		if (num_parse_i64(word + len + 1, INT32_MIN, INT32_MAX, &number, err))
-			return err_wrap(err, "priority");
-		json_object_set_new(body, key, json_integer(number));
-	} else if (json_object_set_new(body, key, json_string(word + len + 1))) {
-		return err_set(err, ERR_INVALID, "%s: '%s' is not UTF-8", key,
-		        text_show(word + len + 1, shown));
-	}
-	return 0;
+	for (char *p = key; *p; p++)
+		if (*p == '-')
+			*p = '_';
+	if (!json_object_get(body, key))
+		return add_value(body, key, word + len + 1, err);
+	return err_set(err, ERR_INVALID, "'%s' is said twice", text_show(key, shown));
 }
 
 /* A change that was to start the job, and came too late for that, is no quiet success. */
@@ -198,7 +219,8 @@ int verb_edit(struct cli *cli, int argc, char **argv)
 	struct args args = {.parse = edit_parse,
 	        .input = &e,
 	        .args_doc = "ID K=V...",
-	        .doc = "Changes a waiting job: priority, name, time.",
+	        .doc = "Changes what a waiting job asks for: priority, name, queue, gpu, fgpu, gpu-mem, gpu-share, gpu-cc, cpus, mem, time, "
+	               "retry, retry-on, no-retry, each as the option of that name; K= takes it back. Of an array it changes what is not started yet.",
 	        .is_listing = true};
 	CLEANUP_JSON json_t *answer = json_pack("{s:i,s:[]}", "schema", 1, "jobs");
 	json_t *job;

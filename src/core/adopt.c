@@ -96,7 +96,7 @@ static int adopt_slices(struct world *w, struct job *j, struct err *err)
 	return 0;
 }
 
-/* A task finds its array, and shares its request. */
+/* A task finds its array, and shares its request, if it has none of its own. */
 static int adopt_task(const struct world *w, struct job *j, struct err *err)
 {
 	struct job *parent = world_find_job(w, (struct job_id){j->id.num, TASK_NONE});
@@ -111,8 +111,10 @@ static int adopt_task(const struct world *w, struct job *j, struct err *err)
 		return damaged(err, j, "is a task that its array does not know");
 	if (job_state_is_final(parent->state) && !job_state_is_final(j->state))
 		return damaged(err, j, "is a task that outlived its array");
+	if (j->has_own_request && request_n_tasks(j->req) != request_n_tasks(parent->req))
+		return damaged(err, j, "is a task of another array");
 	j->parent = parent;
-	if (j->req != parent->req) {
+	if (j->req != parent->req && !j->has_own_request) {
 		request_unref(j->req);
 		j->req = request_ref(parent->req);
 	}
@@ -125,6 +127,8 @@ static void find_children(struct world *w, struct job *parent)
 	for (struct job *t = world_next_job(w, parent); t && t->id.num == parent->id.num;
 	        t = world_next_job(w, t)) {
 		t->parent = parent;
+		if (t->has_own_request)
+			continue;
 		request_unref(t->req);
 		t->req = request_ref(parent->req);
 	}

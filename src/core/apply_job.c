@@ -57,6 +57,28 @@ static void count_queue(const struct job *j, enum job_state old)
 		queue__count(q, j, job_state_holds(j->state));
 }
 
+/* It asks for this from now on: counted in that queue, and of that class. */
+static void give_request(struct world *w, struct job *j, struct request *take_r)
+{
+	uint64_t waiting = j->class ? world__waiting_of(j) : 0;
+	struct request *old = j->req;
+
+	if (waiting)
+		j->class->shape.queue->n_waiting -= waiting;
+	j->req = take_r;
+	request_unref(old);
+	world__reclass(w, j);
+	if (waiting)
+		j->class->shape.queue->n_waiting += waiting;
+}
+
+/* What is to start again starts as its array asks now. */
+static void join_array_again(struct world *w, struct job *j)
+{
+	j->has_own_request = false;
+	give_request(w, j, request_ref(j->parent->req));
+}
+
 void apply__transition(
         struct apply *a, struct job *j, enum job_state state, enum reason reason, const char *text)
 {
@@ -75,6 +97,8 @@ void apply__transition(
 	count_queue(j, old);
 	if (job_state_is_final(state) && !job_state_is_final(old))
 		enter_final(a, j);
+	if (j->has_own_request && state == JOB_PENDING)
+		join_array_again(a->w, j);
 	world__settle(a->w, j, a->now);
 	world__mark_dirty(a->w, j);
 	effects_add(a->fx, (struct effect){.kind = EFFECT_CHANGED, .id = j->id});
@@ -372,36 +396,20 @@ int apply__retry(struct apply *a, const struct event *e, struct applied *out, st
 	return 0;
 }
 
-/* Into the class that its request is of now. */
-static void change_class(struct world *w, struct job *j)
+/* The tasks of an array share its request; those that were started keep the one that they were started with. */
+static void replace_request(struct apply *a, struct job *j, const struct request *r)
 {
-	enum job_wait wait = j->wait;
-
-	if (!j->class)
-		return;
-	world__leave_class(w, j);
-	world__join_class(w, j);
-	world__set_wait(w, j, wait);
-}
-
-/* The same request with another name or time limit; the tasks of an array share it with their array. */
-static void replace_request(struct apply *a, struct job *j, const struct event *e)
-{
-	struct request changed = *j->req, *old = j->req;
-
-	if (e->set_name)
-		changed.name = (char *)(uintptr_t)e->name;
-	if (e->set_time)
-		changed.time_limit_ms = e->time_limit_ms;
-	j->req = request_pack(&changed);
-	request_unref(old);
-	change_class(a->w, j);
+	give_request(a->w, j, request_pack(r));
 	for (struct job *t = world_next_job(a->w, j); t && t->parent == j;
 	        t = world_next_job(a->w, t)) {
-		old = t->req;
-		t->req = request_ref(j->req);
-		request_unref(old);
-		change_class(a->w, t);
+		if (t->has_own_request)
+			continue;
+		if (!job_state_holds(t->state)) {
+			give_request(a->w, t, request_ref(j->req));
+			continue;
+		}
+		t->has_own_request = true;
+		world__mark_dirty(a->w, t);
 	}
 }
 
@@ -415,21 +423,35 @@ static void set_priority(struct world *w, struct job *j, int32_t priority)
 	world__mark_dirty(w, j);
 }
 
+static int check_edit(const struct job *j, const struct event *e, struct err *err)
+{
+	const struct request *r = e->request;
+	char id[48];
+
+	if (!is_waiting(j))
+		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
+		        job_id_format(j->id, id), strtab_name(job_state_names, j->state));
+	if (!r)
+		return 0;
+	if (j->parent)
+		return err_set(err, ERR_CONFLICT,
+		        "of one task only the priority can be changed; the rest belongs to its array: job %llu",
+		        (unsigned long long)j->id.num);
+	if (request_n_tasks(r) != request_n_tasks(j->req) || r->n_deps != j->req->n_deps)
+		return err_set(
+		        err, ERR_INVALID, "an array and what is waited for stay as they are");
+	return request_check(r, err);
+}
+
 int apply__edit(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
 	struct job *j;
-	char id[48];
 	int rc = get_job(a->w, e->id, &j, err);
 
+	if (rc == 0)
+		rc = check_edit(j, e, err);
 	if (rc)
 		return rc;
-	if (!is_waiting(j))
-		return err_set(err, ERR_CONFLICT, "job %s does not wait any more (%s)",
-		        job_id_format(e->id, id), strtab_name(job_state_names, j->state));
-	if (j->parent && (e->set_name || e->set_time))
-		return err_set(err, ERR_CONFLICT,
-		        "name and time limit belong to the whole array; change job %llu",
-		        (unsigned long long)j->id.num);
 	if (e->set_priority)
 		set_priority(a->w, j, e->priority);
 	if (e->set_priority && j->is_array)
@@ -437,8 +459,8 @@ int apply__edit(struct apply *a, const struct event *e, struct applied *out, str
 		        t = world_next_job(a->w, t))
 			if (t->state == JOB_PENDING)
 				set_priority(a->w, t, e->priority);
-	if (e->set_name || e->set_time)
-		replace_request(a, j, e);
+	if (e->request)
+		replace_request(a, j, e->request);
 	world__mark_dirty(a->w, j);
 	*out = (struct applied){.job = j};
 	return 0;

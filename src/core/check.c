@@ -71,6 +71,8 @@ int job_check(const struct job *j, struct err *err)
 		return contradicts(err, j, "an attempt that lives has a record");
 	if (!holds && j->cpus)
 		return contradicts(err, j, "CPUs are bound while an attempt lives");
+	if (j->has_own_request && (j->id.task == TASK_NONE || j->state == JOB_PENDING))
+		return contradicts(err, j, "a task that waits asks for what its array does");
 	return j->is_array ? check_array_itself(j, err) : 0;
 }
 
@@ -117,7 +119,7 @@ static int check_job(const struct world *w, const struct job *j, struct err *err
 	        j->parent != world_find_job(w, (struct job_id){j->id.num, TASK_NONE}))
 		return broken(err, j, "a task knows its array while that is in memory");
 	if (j->parent &&
-	        (j->req != j->parent->req ||
+	        ((j->req != j->parent->req && !j->has_own_request) ||
 	                array_is_unstarted(j->parent->array, request_task_pos(j->req, j->id.task))))
 		return broken(
 		        err, j, "a task shares its array's request, and its position is taken");

@@ -19,7 +19,7 @@ enum event_kind {
 	EVENT_HOLD,
 	EVENT_RELEASE,
 	EVENT_RETRY, /* a user wants an ended job run again */
-	EVENT_EDIT,
+	EVENT_EDIT, /* request: what is asked for now, NULL: as before; its array and dependencies stay */
 	EVENT_NODE_UP, /* inventory; also when it is new */
 	EVENT_NODE_DOWN,
 	EVENT_NODE_DRAIN,
@@ -79,10 +79,9 @@ struct event {
 	const void *data; /* BLOB */
 	size_t len;
 	uint8_t hash[32];
-	int64_t shift_ms;                      /* TICK */
-	bool set_priority, set_name, set_time; /* EDIT */
+	int64_t shift_ms;  /* TICK */
+	bool set_priority; /* EDIT */
 	int32_t priority;
-	uint64_t time_limit_ms;
 };
 
 enum effect_kind {

@@ -101,6 +101,7 @@ struct job {
 	bool held;
 	bool dirty;
 	bool is_array;
+	bool has_own_request; /* a task that was started before its array was edited, until it is to start again */
 	enum reason stop_reason; /* asked to end for this reason, or NONE */
 	bool stop_force;
 	int32_t priority;

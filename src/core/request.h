@@ -37,6 +37,10 @@ struct code_set {
 	uint64_t bits[4];
 };
 
+/* What its queue gave a request that does not say it; another queue gives its own. */
+enum request_by_queue { BY_QUEUE_CPUS = 1, BY_QUEUE_TIME = 2, BY_QUEUE_RETRY = 4 };
+#define BY_QUEUE_ALL (BY_QUEUE_CPUS | BY_QUEUE_TIME | BY_QUEUE_RETRY)
+
 struct request {
 	uint32_t refs;
 	uint32_t uid; /* of the submitter; the account it runs as is `user` */
@@ -64,6 +68,7 @@ struct request {
 	bool hold;
 	bool tty;
 	int32_t priority;
+	uint32_t by_queue; /* of enum request_by_queue */
 	uint32_t throttle; /* tasks of the array at once, 0: no bound */
 	struct array_range *ranges;
 	uint32_t n_ranges;

@@ -87,7 +87,8 @@ void world__join_class(struct world *w, struct job *j)
 {
 	if (j->class)
 		return;
-	j->class = j->parent && j->parent->class ? j->parent->class : get_class(w, j->req);
+	j->class = j->parent && j->parent->class && !j->has_own_request ? j->parent->class
+	                                                                : get_class(w, j->req);
 	j->class->n_jobs++;
 }
 
@@ -114,6 +115,8 @@ void world__reclass(struct world *w, struct job *j)
 {
 	enum job_wait wait = j->wait;
 
+	if (!j->class)
+		return;
 	world__leave_class(w, j);
 	world__join_class(w, j);
 	world__set_wait(w, j, wait);

@@ -25,7 +25,7 @@ void world__set_wait(struct world *w, struct job *j, enum job_wait wait);
 void world__settle(struct world *w, struct job *j, struct now now);
 void world__join_class(struct world *w, struct job *j);
 void world__leave_class(struct world *w, struct job *j);
-/* Its request, or what makes classes, is not what it was. Arrays before their tasks. */
+/* Its request, or what makes classes, is not what it was. Arrays before their tasks. Of an ended job it does nothing. */
 void world__reclass(struct world *w, struct job *j);
 /* What j adds to its queue's n_waiting; an array only what never started. */
 uint64_t world__waiting_of(const struct job *j);

@@ -1,4 +1,4 @@
-/* One job: show, why, wait, cancel, hold, release, retry, edit. */
+/* One job: show, why, wait, cancel, hold, release, retry. */
 #include "server/batch.h"
 #include "server/view.h"
 #include "server/watch.h"
@@ -229,80 +229,4 @@ void api_job_retry(struct call *c)
 		call_with_job(c, (struct job_id){id.num, TASK_NONE}, retry_with_parent);
 	else
 		control_job(c, EVENT_RETRY, false);
-}
-
-static int parse_edit(struct call *c, json_t *body, struct event *e, struct err *err)
-{
-	const char *key;
-	json_t *v;
-	uint64_t seconds;
-	int rc;
-
-	json_object_foreach(body, key, v)
-	{
-		if (strcmp(key, "priority") == 0 && json_is_integer(v) &&
-		        json_integer_value(v) >= -INT32_MAX && json_integer_value(v) <= INT32_MAX) {
-			e->set_priority = true;
-			e->priority = (int32_t)json_integer_value(v);
-		} else if (strcmp(key, "name") == 0 && json_is_string(v) && json_string_length(v) &&
-		           json_string_length(v) <= 255) {
-			e->set_name = true;
-			e->name = talloc_strdup(c->ctx, json_string_value(v));
-		} else if (strcmp(key, "time") == 0 && json_is_string(v)) {
-			rc = num_parse_duration(json_string_value(v), &seconds, err);
-			if (rc)
-				return err_wrap(err, "'time'");
-			e->set_time = true;
-			e->time_limit_ms = seconds * 1000;
-		} else {
-			return err_set(err, ERR_INVALID,
-			        "'%.60s' cannot be changed like this; priority (integer), name (string) and time (\"2h\") can",
-			        key);
-		}
-	}
-	return 0;
-}
-
-static void edit(struct call *c, struct job *j)
-{
-	struct event *e = c->data;
-	const struct queue *q = world_find_queue(c->s->world, j->req->queue);
-	struct applied out;
-	struct err err;
-	char limit[32];
-
-	if (!call_may_touch(c, j))
-		return;
-	if (e->set_time && q && q->time_limit_ms &&
-	        (e->time_limit_ms == 0 || e->time_limit_ms > q->time_limit_ms)) {
-		(void)!err_set(&err, ERR_LIMIT, "queue '%s' allows at most %s for a job", q->name,
-		        num_format_duration(q->time_limit_ms / 1000, limit));
-		call_fail(c, &err);
-	} else if (batch_check_room(c->s, &err) || server_apply(c->s, e, &out, &err)) {
-		call_fail(c, &err);
-	} else {
-		call_reply_json(c, 200, view_job(c->s, c->world, out.job));
-	}
-}
-
-static void on_edit(struct call *c, json_t *body)
-{
-	struct event *e = talloc_zero(c->ctx, struct event);
-	struct err err;
-
-	e->kind = EVENT_EDIT;
-	e->actor = c->who.name;
-	if (!call_job_id(c, &e->id))
-		return;
-	if (parse_edit(c, body, e, &err)) {
-		call_fail(c, &err);
-		return;
-	}
-	c->data = e;
-	call_with_job(c, e->id, edit);
-}
-
-void api_job_edit(struct call *c)
-{
-	call_read_json(c, NULL, on_edit);
 }

@@ -210,9 +210,9 @@ static int check_user(
 }
 
 /* What the queue asks of every job of it. */
-static int check_queue(
-        const struct server *s, const struct queue *q, const struct request *r, struct err *err)
+static int check_queue(const struct server *s, const struct request *r, struct err *err)
 {
+	const struct queue *q = world_find_queue(s->world, r->queue);
 	char limit[32];
 	int rc = check_user(s, q, r, err);
 
@@ -227,11 +227,10 @@ static int check_queue(
 	return 0;
 }
 
-/* Not asked of a job that is there already: it is one of those that wait. */
-static int check_waiting(const struct server *s, const struct request *r, struct err *err)
+int submit_check_waiting(
+        const struct server *s, const struct request *r, uint64_t more, struct err *err)
 {
 	const struct queue *q = world_find_queue(s->world, r->queue);
-	uint64_t more = MAX(request_n_tasks(r), 1);
 	int rc;
 
 	if (!q->max_waiting || q->n_waiting + more <= q->max_waiting)
@@ -253,14 +252,11 @@ static int fill_queue(const struct server *s, struct job_spec *spec, void *ctx, 
 		int rc = err_set(err, ERR_NOT_FOUND, "queue '%.60s' does not exist", r->queue);
 		return rc ? err_hint(err, "see what there is: berth queues") : rc;
 	}
-	if (!spec->has_cpus)
+	if (spec->from_queue & BY_QUEUE_CPUS)
 		r->cpus = q->default_cpus;
-	if (!spec->has_retry && !r->no_retry)
-		r->retry_max = q->default_retry;
-	if (code_set_any(&r->retry_on) && !r->retry_max)
-		return err_set(err, ERR_INVALID,
-		        "'retry_on' says after which codes; 'retry' must say how many times");
-	if (!spec->has_time)
+	if (spec->from_queue & BY_QUEUE_RETRY)
+		r->retry_max = r->no_retry ? 0 : q->default_retry;
+	if (spec->from_queue & BY_QUEUE_TIME)
 		r->time_limit_ms = q->default_time_ms ? q->default_time_ms : q->time_limit_ms;
 	return 0;
 }
@@ -369,21 +365,19 @@ static int check_deps(
 	return 0;
 }
 
-static int prepare(struct server *s, const struct caller *who, struct job_spec *spec, void *ctx,
-        struct err *err)
+int submit_settle(struct server *s, struct job_spec *spec, void *ctx, struct err *err)
 {
-	int rc = fill_account(s, who, spec, ctx, err);
+	struct request *r = &spec->request;
+	int rc = fill_queue(s, spec, ctx, err);
 
+	if (rc == 0 && code_set_any(&r->retry_on) && !r->retry_max)
+		rc = err_set(err, ERR_INVALID,
+		        "'retry_on' says after which codes; 'retry' must say how many times");
+	if (rc == 0 && r->gpu.fgpu_milli)
+		rc = settle_fgpu(s, &r->gpu, err);
 	if (rc == 0)
-		rc = fill_queue(s, spec, ctx, err);
-	if (rc == 0 && spec->request.gpu.fgpu_milli)
-		rc = settle_fgpu(s, &spec->request.gpu, err);
-	if (rc == 0)
-		rc = check_queue(
-		        s, world_find_queue(s->world, spec->request.queue), &spec->request, err);
-	if (rc == 0)
-		rc = sched_check_possible(s->world, &spec->request, err);
-	return rc;
+		rc = check_queue(s, r, err);
+	return rc ? rc : sched_check_possible(s->world, r, err);
 }
 
 /* What was asked for, by its words. What a client adds does not count: an environment differs from shell to shell, a grant each time. */
@@ -445,7 +439,9 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 	if (rc == 0)
 		rc = job_spec_from_json(json, ctx, &spec, err);
 	if (rc == 0)
-		rc = prepare(s, who, &spec, ctx, err);
+		rc = fill_account(s, who, &spec, ctx, err);
+	if (rc == 0)
+		rc = submit_settle(s, &spec, ctx, err);
 	if (rc)
 		return rc;
 	if (!spec.request.idempotency_key && with->default_key)
@@ -460,7 +456,8 @@ static int submit_in(struct server *s, const struct caller *who, json_t *json,
 		if (rc || ret->job || ret->fetch_key)
 			return rc;
 	}
-	rc = check_waiting(s, &spec.request, err);
+	/* Not asked of a job that is there already: it is one of those that wait. */
+	rc = submit_check_waiting(s, &spec.request, MAX(request_n_tasks(&spec.request), 1), err);
 	if (rc == 0)
 		rc = check_deps(s, &spec.request, &ret->fetch, err);
 	if (rc || ret->fetch.num)

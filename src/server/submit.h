@@ -5,6 +5,7 @@
 #pragma once
 
 #include "server/api.h"
+#include "wire/job_json.h"
 
 struct submitted {
 	struct job *job; /* NULL: dry run, or not yet */
@@ -24,6 +25,11 @@ struct submit_with {
 /* Returns 0 also when something is to be fetched. */
 MUST_CHECK int submit_one(struct server *s, const struct caller *who, json_t *json,
         const struct submit_with *with, struct submitted *ret, struct err *err);
+/* What its queue gives and allows, and whether some node could ever take it; the account is settled before. */
+MUST_CHECK int submit_settle(struct server *s, struct job_spec *spec, void *ctx, struct err *err);
+/* LIMIT when so many more may not wait in its queue. */
+MUST_CHECK int submit_check_waiting(
+        const struct server *s, const struct request *r, uint64_t more, struct err *err);
 /* A job that its submitter was not told of, and is not to be: it never runs, and its idempotency key is free. err: why, is told so. */
 void submit_withdraw(struct server *s, struct job_id id, struct err *err);
 /* Keeps an environment (object of strings), leaving out what job.env_exclude says; its number. */

@@ -19,9 +19,16 @@ struct job_spec {
 	const char *environment; /* "e12", or NULL */
 	const char *user;        /* account asked for, or NULL */
 	bool dry_run;
-	bool has_cpus, has_retry, has_time; /* said; else the queue's default stands */
+	/* What its queue is to give now, of enum request_by_queue; the same stands in request.by_queue. */
+	uint32_t from_queue;
 };
 
 /* json stays the caller's and must live as long as the spec. */
 MUST_CHECK int job_spec_from_json(
         json_t *json, void *ctx, struct job_spec *ret_spec, struct err *err);
+/*
+ * What a job that waits asks for when these keys are said anew: the rest is as it was. null takes back what was said. The spec
+ * points into `was`, too.
+ */
+MUST_CHECK int job_spec_edit(json_t *json, void *ctx, const struct request *was,
+        struct job_spec *ret_spec, struct err *err);

@@ -29,6 +29,7 @@ enum job_tag {
 	T_DEP_MET,
 	T_CPUS,
 	T_REQUEST,
+	T_OWN_REQUEST, /* of a task: see job.has_own_request */
 };
 enum attempt_tag {
 	A_N = 1,
@@ -150,6 +151,8 @@ void record_put_job(struct buf *b, const struct job *j)
 		codec_put_bytes(b, T_CPUS, j->cpus, sizeof(*j->cpus));
 	if (j->id.task == TASK_NONE)
 		record__put_request(b, T_REQUEST, j->req);
+	else if (j->has_own_request)
+		record__put_request(b, T_OWN_REQUEST, j->req);
 }
 
 /* Decoding. */
@@ -446,6 +449,12 @@ static bool get_field(struct codec_reader *r, const struct codec_field *f, struc
 			return false;
 		j->req = record__get_request(f);
 		return j->req != NULL;
+	case T_OWN_REQUEST:
+		if (!f->is_bytes || j->req)
+			return false;
+		j->req = record__get_request(f);
+		j->has_own_request = true;
+		return j->req != NULL;
 	case T_DEP_MET:
 		if (d->n_met < RECORD_DEPS_MAX)
 			d->met[d->n_met++] = f->u;
@@ -475,8 +484,8 @@ int record_get_job(const void *data, size_t len, const struct job *parent, struc
 	        0; /* of task 0 the field is left out, as every zero is; of a job itself it is there */
 	while (ok && codec_next(&r, &f))
 		ok = get_field(&r, &f, &d);
-	/* A task has the request of its array, and none of its own. */
-	ok = ok && !(j->req && j->id.task != TASK_NONE);
+	/* A task has the request of its array, unless it says that it has its own. */
+	ok = ok && !(j->req && j->id.task != TASK_NONE && !j->has_own_request);
 	if (ok && !j->req && parent)
 		j->req = request_ref(parent->req);
 	if (!ok || r.bad || job_check(j, &why)) {

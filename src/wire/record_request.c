@@ -37,6 +37,7 @@ enum request_tag {
 	Q_FINGERPRINT,
 	Q_GRANT,
 	Q_RETRY_ON, /* once for each code */
+	Q_BY_QUEUE = 40,
 };
 
 static void put_lists(struct buf *b, const struct request *r)
@@ -96,6 +97,7 @@ void record__put_request(struct buf *b, uint32_t tag, const struct request *r)
 	codec_put_u64(b, Q_TTY, r->tty);
 	codec_put_i64(b, Q_PRIORITY, r->priority);
 	codec_put_u64(b, Q_THROTTLE, r->throttle);
+	codec_put_u64(b, Q_BY_QUEUE, r->by_queue);
 	put_lists(b, r);
 	codec_end(b, mark);
 }
@@ -237,6 +239,9 @@ static void get_request_number(struct request *q, const struct codec_field *f)
 		break;
 	case Q_FINGERPRINT:
 		q->fingerprint = f->u;
+		break;
+	case Q_BY_QUEUE:
+		q->by_queue = codec_u32(f) & BY_QUEUE_ALL;
 		break;
 	case Q_RETRY_ON:
 		if (f->u <= UINT8_MAX)

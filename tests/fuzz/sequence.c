@@ -202,8 +202,30 @@ struct job_id seq_any_id(struct sequence *s)
 	return id;
 }
 
+/* Of a job that is there, mostly: something else is asked for. */
+static bool make_edit(struct sequence *s, struct job_id id, struct request *ret)
+{
+	static const char *const queues[] = {"default", "fast", "slow"};
+	const struct job *j = world_find_job(s->w, id);
+
+	if (!j || dice_one_in(&s->dice, 3))
+		return false;
+	*ret = *j->req;
+	ret->name = "renamed";
+	if (dice_one_in(&s->dice, 2))
+		ret->time_limit_ms = dice_below(&s->dice, 100000);
+	if (dice_one_in(&s->dice, 2))
+		ret->cpus = (uint32_t)dice_below(&s->dice, 4);
+	if (dice_one_in(&s->dice, 3))
+		ret->queue = (char *)(uintptr_t)queues[dice_below(&s->dice, ARRAY_LEN(queues))];
+	if (dice_one_in(&s->dice, 3))
+		ret->gpu = (struct gpu_ask){.milli = (uint32_t)dice_below(&s->dice, 1000)};
+	return true;
+}
+
 static int about_job(struct sequence *s, enum event_kind kind)
 {
+	struct request edited;
 	struct event e = {
 	        .kind = kind, .id = seq_any_id(s), .actor = "ada", .reason = REASON_CANCELLED};
 
@@ -213,10 +235,8 @@ static int about_job(struct sequence *s, enum event_kind kind)
 	if (kind == EVENT_EDIT) {
 		e.set_priority = dice_one_in(&s->dice, 2);
 		e.priority = (int32_t)dice_below(&s->dice, 5) - 2;
-		e.set_name = dice_one_in(&s->dice, 3);
-		e.name = "renamed";
-		e.set_time = dice_one_in(&s->dice, 3);
-		e.time_limit_ms = dice_below(&s->dice, 100000);
+		if (make_edit(s, e.id, &edited))
+			e.request = &edited;
 	}
 	return seq_apply(s, &e, NULL);
 }

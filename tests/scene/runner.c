@@ -94,32 +94,41 @@ static json_t *ids_as_json(struct scene *s, const char *list)
 	return a;
 }
 
-/* The words from `first` on as the request that people would send. */
-static struct request request_of(struct scene *s, int first, void *ctx, json_t *json)
+/* The words from `first` on as keys of a job; K= takes back what was said. */
+static void add_keys(struct scene *s, int first, json_t *json)
 {
 	static const char *const integers[] = {"cpus", "priority", "retry", "gpu_milli"};
-	struct job_spec spec;
-	struct err err;
 
-	json_object_set_new(json, "command", json_pack("[s]", "/bin/true"));
 	for (int i = first; i < s->n && s->words[i][0] != '"'; i++) {
 		char *eq = strchr(s->words[i], '=');
 		json_t *v = eq ? NULL : json_true();
 		if (eq)
 			*eq++ = '\0';
-		for (size_t k = 0; eq && k < ARRAY_LEN(integers); k++)
+		if (eq && !*eq)
+			v = json_null();
+		for (size_t k = 0; eq && *eq && k < ARRAY_LEN(integers); k++)
 			if (strcmp(s->words[i], integers[k]) == 0)
 				v = json_integer(atoi(eq));
 		if (eq && strncmp(s->words[i], "after", 5) == 0)
 			v = ids_as_json(s, eq);
 		json_object_set_new(json, s->words[i], v ? v : json_string(eq));
 	}
+}
+
+/* The request that people would send. */
+static struct request request_of(struct scene *s, int first, void *ctx, json_t *json)
+{
+	struct job_spec spec;
+	struct err err;
+
+	json_object_set_new(json, "command", json_pack("[s]", "/bin/true"));
+	add_keys(s, first, json);
 	if (job_spec_from_json(json, ctx, &spec, &err))
 		FAIL(s, "%s", err.text);
 	spec.request.user = spec.user ? (char *)(uintptr_t)spec.user : "ada";
 	if (!spec.request.queue)
 		spec.request.queue = "default";
-	if (!spec.has_cpus)
+	if (spec.from_queue & BY_QUEUE_CPUS)
 		spec.request.cpus = 1;
 	return spec.request;
 }
@@ -226,11 +235,28 @@ static void on_job(struct scene *s, enum event_kind kind)
 	        .reason = REASON_CANCELLED,
 	        .actor = "ada"};
 
-	e.set_priority = scene_value(s, "priority") != NULL;
-	e.priority = e.set_priority ? atoi(scene_value(s, "priority")) : 0;
-	e.set_time = scene_value(s, "time") != NULL;
-	e.time_limit_ms = e.set_time ? (uint64_t)scene_ms(s, scene_value(s, "time")) : 0;
 	apply(s, e);
+}
+
+static void on_edit(struct scene *s)
+{
+	const struct job *j = scene_job(s, scene_word(s, 1));
+	void *ctx = talloc_new(NULL);
+	json_t *json = json_object();
+	struct event e = {.kind = EVENT_EDIT, .id = j->id, .actor = "ada"};
+	struct job_spec spec;
+	struct err err;
+
+	add_keys(s, 2, json);
+	if (job_spec_edit(json, ctx, j->req, &spec, &err))
+		FAIL(s, "%s", err.text);
+	e.set_priority = json_object_get(json, "priority") != NULL;
+	e.priority = spec.request.priority;
+	if (json_object_size(json) > (e.set_priority ? 1 : 0))
+		e.request = &spec.request;
+	apply(s, e);
+	json_decref(json);
+	talloc_free(ctx);
 }
 
 static void on_device(struct scene *s, const char *verb)
@@ -399,7 +425,7 @@ static const struct step steps[] = {
         {"hold", .kind = EVENT_HOLD, .about = 'j'},
         {"release", .kind = EVENT_RELEASE, .about = 'j'},
         {"retry", .kind = EVENT_RETRY, .about = 'j'},
-        {"edit", .kind = EVENT_EDIT, .about = 'j'},
+        {"edit", on_edit},
         {"drain", .kind = EVENT_NODE_DRAIN, .about = 'n'},
         {"resume", .kind = EVENT_NODE_RESUME, .about = 'n'},
         {"down", .kind = EVENT_NODE_DOWN, .about = 'n'},

@@ -10,7 +10,7 @@
  *   refuse KEY=VALUE... "text"                    -- no node could ever take it, and the message says so
  *   plan [MOST]                                   -- one plan, applied
  *   run NAME... | end NAME [CODE] | lose NAME     -- reports on what was started
- *   cancel|hold|release|retry NAME, edit NAME [priority=N] [time=DURATION]
+ *   cancel|hold|release|retry NAME, edit NAME KEY=VALUE...
  *   drain|resume|down|up NODE, lost|well NODE:DEV, withhold NODE:DEV SIZE, pause|unpause QUEUE, pass DURATION
  *   expect NAME STATE [on NODE[:DEV,...]] [mem SIZE] [share N] [cpus N,...] [reason CODE] ["text"]
  *   why NAME [position N] [ahead N] [earliest DURATION|never] [change "--gpu 0.3"|none] [missing "text"]   -- of the first node

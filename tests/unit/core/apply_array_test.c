@@ -406,22 +406,23 @@ static void test_edit_of_an_array(void **state)
 {
 	struct box b;
 	struct job *a, *t, *other;
+	struct request r;
 
 	(void)state;
 	box_init(&b);
 	box_node(&b, "n1", 8, 0, 0);
 	a = box_submit_array(&b, 0, 3, 0);
 	t = box_run(&b, a);
-	box_apply(&b, (struct event){.kind = EVENT_EDIT,
-	                      .id = a->id,
-	                      .set_name = true,
-	                      .name = "new",
-	                      .set_time = true,
-	                      .time_limit_ms = 7});
+	r = *a->req;
+	r.name = "new";
+	r.time_limit_ms = 7;
+	box_apply(&b, (struct event){.kind = EVENT_EDIT, .id = a->id, .request = &r});
 	assert_string_equal(a->req->name, "new");
-	assert_ptr_equal(t->req, a->req); /* as it would be after a restart */
+	assert_true(t->has_own_request && t->req->time_limit_ms == 0);
 	box_exit(&b, t, 1);
+	assert_true(t->has_own_request);
 	retry(&b, t->id);
+	assert_ptr_equal(t->req, a->req);
 	other = box_submit_plain(&b);
 	box_take_dirty(&b);
 	box_apply(
@@ -429,13 +430,49 @@ static void test_edit_of_an_array(void **state)
 	                    .kind = EVENT_EDIT, .id = a->id, .set_priority = true, .priority = 3});
 	assert_true(a->priority == 3 && t->priority == 3 && a->dirty && t->dirty);
 	assert_int_equal(world_position(b.w, other), 3);
-	box_refuse(&b,
-	        (struct event){.kind = EVENT_EDIT, .id = t->id, .set_name = true, .name = "x"},
-	        ERR_CONFLICT, "whole array");
+	box_refuse(&b, (struct event){.kind = EVENT_EDIT, .id = t->id, .request = a->req},
+	        ERR_CONFLICT, "belongs to its array: job 1");
 	box_apply(
 	        &b, (struct event){
 	                    .kind = EVENT_EDIT, .id = t->id, .set_priority = true, .priority = -1});
 	assert_true(a->priority == 3 && t->priority == -1);
+	box_done(&b);
+}
+
+/* What runs is counted where it was started, and with what; what waits where it waits now. */
+static void test_an_array_in_another_queue(void **state)
+{
+	struct box b;
+	struct job *a, *runs, *again;
+	struct request r;
+	const struct queue *from, *to;
+
+	(void)state;
+	box_init(&b);
+	box_node(&b, "n1", 8, 0, 0);
+	a = box_submit_array(&b, 0, 4, 0);
+	runs = box_run(&b, a);
+	again = box_run(&b, a);
+	box_lose(&b, again, REASON_NODE_LOST);
+	r = *a->req;
+	r.queue = "night";
+	r.cpus = 4;
+	box_apply(&b, (struct event){.kind = EVENT_EDIT, .id = a->id, .request = &r});
+	from = world_find_queue(b.w, "default");
+	to = world_find_queue(b.w, "night");
+	assert_true(from->n_running == 1 && from->n_waiting == 0);
+	assert_true(to->n_running == 0 && to->n_waiting == 4);
+	assert_ptr_equal(again->req, a->req);
+	assert_true(runs->node->n_cpus_used == 1);
+	/* A second change leaves what was started before the first one. */
+	r.cpus = 2;
+	box_apply(&b, (struct event){.kind = EVENT_EDIT, .id = a->id, .request = &r});
+	assert_true(runs->has_own_request && runs->req->cpus == 1 && again->req->cpus == 2);
+	box_lose(&b, runs, REASON_NODE_LOST);
+	assert_true(!runs->has_own_request && runs->req == a->req);
+	assert_true(from->n_running == 0 && from->n_waiting == 0 && to->n_waiting == 5);
+	box_cancel(&b, a->id);
+	assert_true(from->n_waiting == 0 && to->n_waiting == 0);
 	box_done(&b);
 }
 
@@ -494,6 +531,7 @@ int main(void)
 	        cmocka_unit_test(test_held_arrays),
 	        cmocka_unit_test(test_cancel_when_every_task_is_a_job_of_its_own),
 	        cmocka_unit_test(test_edit_of_an_array),
+	        cmocka_unit_test(test_an_array_in_another_queue),
 	        cmocka_unit_test(test_many_tasks_out_of_turn),
 	};
 

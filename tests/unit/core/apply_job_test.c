@@ -396,26 +396,58 @@ static void test_edit(void **state)
 	r.gpu.milli = 500;
 	j = box_submit(&b, r);
 	box_take_dirty(&b);
+	r.name = "new";
+	r.time_limit_ms = 5000;
 	box_apply(&b, (struct event){.kind = EVENT_EDIT,
 	                      .id = j->id,
 	                      .set_priority = true,
 	                      .priority = 9,
-	                      .set_name = true,
-	                      .name = "new",
-	                      .set_time = true,
-	                      .time_limit_ms = 5000});
+	                      .request = &r});
 	assert_int_equal(j->priority, 9);
 	assert_string_equal(j->req->name, "new");
 	assert_true(j->req->time_limit_ms == 5000 && j->req->gpu.milli == 500);
 	assert_true(j->dirty && !first->dirty);
-	box_apply(
-	        &b, (struct event){
-	                    .kind = EVENT_EDIT, .id = j->id, .set_time = true, .time_limit_ms = 0});
+	r.time_limit_ms = 0;
+	box_apply(&b, (struct event){.kind = EVENT_EDIT, .id = j->id, .request = &r});
 	assert_string_equal(j->req->name, "new");
 	assert_true(j->req->time_limit_ms == 0);
 	/* In its class it has moved. */
 	assert_int_equal(world_position(b.w, j), 1);
 	assert_int_equal(world_position(b.w, first), 2);
+	box_done(&b);
+}
+
+static void test_edit_into_another_queue(void **state)
+{
+	struct box b;
+	struct job *j;
+	struct request r = box_request();
+	const struct queue *from, *to;
+	struct dep dep = {DEP_AFTER, {1, TASK_NONE}};
+
+	(void)state;
+	box_init(&b);
+	j = box_submit(&b, r);
+	from = world_find_queue(b.w, "default");
+	r.queue = "night";
+	r.cpus = 3;
+	r.mem_bytes = GIB;
+	r.gpu.count = 2;
+	r.gpu.model = "a100";
+	box_apply(&b, (struct event){.kind = EVENT_EDIT, .id = j->id, .request = &r});
+	to = world_find_queue(b.w, "night");
+	assert_true(from->n_waiting == 0 && to->n_waiting == 1);
+	assert_true(j->class->shape.queue == to && j->class->shape.cpus == 3 &&
+	            j->class->shape.mem_bytes == GIB && j->class->shape.gpu.count == 2);
+	assert_true(RB_MIN(job_order, &j->class->ready) == j);
+	r.deps = &dep;
+	r.n_deps = 1;
+	box_refuse(&b, (struct event){.kind = EVENT_EDIT, .id = j->id, .request = &r}, ERR_INVALID,
+	        "what is waited for");
+	r.n_deps = 0;
+	r.cpus = NODE_CPUS_MAX + 1;
+	box_refuse(&b, (struct event){.kind = EVENT_EDIT, .id = j->id, .request = &r}, ERR_INVALID,
+	        "more CPUs");
 	box_done(&b);
 }
 
@@ -433,6 +465,7 @@ int main(void)
 	        cmocka_unit_test(test_hold_and_release),
 	        cmocka_unit_test(test_retry_by_a_user),
 	        cmocka_unit_test(test_edit),
+	        cmocka_unit_test(test_edit_into_another_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

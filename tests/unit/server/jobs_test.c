@@ -159,7 +159,7 @@ static void test_control(void **state)
 	assert_at(&g, "name", "n");
 	rig_refused(
 	        &g, "PATCH", "/v1/jobs/1", "{\"priority\":-9223372036854775808}", 400, "invalid");
-	rig_refused(&g, "PATCH", "/v1/jobs/1", "{\"cpus\":2}", 400, "invalid");
+	rig_refused(&g, "PATCH", "/v1/jobs/1", "{\"chdir\":\"/\"}", 400, "invalid");
 	rig_refused(&g, "POST", "/v1/jobs/1/retry", NULL, 409, "conflict");
 	assert_int_equal(rig_do(&g, "POST", "/v1/jobs/1/cancel", NULL), 200);
 	assert_at(&g, "state", "CANCELLED");

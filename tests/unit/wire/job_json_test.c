@@ -90,7 +90,7 @@ static void test_everything(void **state)
 	assert_string_equal(r->gpu.model, "a100");
 	assert_true(r->cpus == 2 && r->mem_bytes == 8 * GIB && r->time_limit_ms == 5400000 &&
 	            r->priority == -3);
-	assert_true(p.spec.has_cpus && p.spec.has_time && p.spec.has_retry && p.spec.dry_run);
+	assert_true(p.spec.from_queue == 0 && r->by_queue == 0 && p.spec.dry_run);
 	assert_true(r->hold && !r->tty && !r->no_retry && r->retry_max == 3);
 	assert_true(code_set_has(&r->retry_on, 75) && code_set_has(&r->retry_on, 137) &&
 	            code_set_has(&r->retry_on, 143) && !code_set_has(&r->retry_on, 9));
@@ -119,7 +119,9 @@ static void test_the_least(void **state)
 
 	(void)state;
 	assert_int_equal(p.rc, 0);
-	assert_false(p.spec.has_cpus || p.spec.has_time || p.spec.has_retry || p.spec.dry_run);
+	assert_int_equal(p.spec.from_queue, BY_QUEUE_ALL);
+	assert_int_equal(p.spec.request.by_queue, BY_QUEUE_ALL);
+	assert_false(p.spec.dry_run);
 	assert_false(gpu_ask_any(&p.spec.request.gpu));
 	assert_null(p.spec.request.queue);
 	assert_null(p.spec.env);
@@ -328,7 +330,7 @@ static void test_units(void **state)
 	assert_true(p.spec.request.mem_bytes == 3 * GIB / 2 &&
 	            p.spec.request.time_limit_ms == 93600000);
 	assert_true(q.spec.request.mem_bytes == 100 && q.spec.request.time_limit_ms == 60000);
-	assert_true(z.spec.has_time && z.spec.request.time_limit_ms == 0 && z.spec.has_cpus &&
+	assert_true(z.spec.from_queue == BY_QUEUE_RETRY && z.spec.request.time_limit_ms == 0 &&
 	            z.spec.request.cpus == 0);
 	refuse("\"mem\":\"8\"", "unit");
 	refuse("\"time\":\"90\"", "unit");
@@ -440,10 +442,75 @@ static void test_ids(void **state)
 	refuse("\"name\":\"a\\u0000b\"", "without NUL");
 }
 
+/* What `was`, a job as JSON, comes to when it is edited so. */
+static struct parsed edited(const char *was, const char *change)
+{
+	struct parsed p = with(was), q = {.ctx = p.ctx, .json = json_loads(change, 0, NULL)};
+
+	assert_int_equal(p.rc, 0);
+	assert_non_null(q.json);
+	q.rc = job_spec_edit(q.json, q.ctx,
+	        talloc_memdup(q.ctx, &p.spec.request, sizeof(p.spec.request)), &q.spec, &q.err);
+	talloc_steal(q.ctx, talloc_reference(q.ctx, p.ctx));
+	json_decref(p.json);
+	return q;
+}
+
+static void refuse_edit(const char *was, const char *change, enum err_kind kind, const char *part)
+{
+	CLEANUP_PARSED struct parsed p = edited(was, change);
+
+	if (p.rc != -(int)kind)
+		fail_msg("%s: %d %s", change, p.rc, p.rc ? p.err.text : "was taken");
+	if (!strstr(p.err.text, part))
+		fail_msg("%s: '%s' does not say '%s'", change, p.err.text, part);
+}
+
+static void test_edit(void **state)
+{
+	CLEANUP_PARSED struct parsed p =
+	        edited("\"gpu\":\"2:a100\",\"gpu_cc\":\"8.0\",\"mem\":\"1G\",\"time\":60",
+	                "{\"gpu\":\"0.5\",\"cpus\":3,\"mem\":null,\"queue\":\"night\"}");
+	CLEANUP_PARSED struct parsed q = edited(
+	        "\"gpu\":1,\"cpus\":2,\"time\":60,\"name\":\"x\",\"retry\":2",
+	        "{\"gpu_mem\":\"2G\",\"gpu\":null,\"cpus\":null,\"time\":null,\"retry\":null,\"name\":null}");
+	CLEANUP_PARSED struct parsed n =
+	        edited("\"name\":\"x\"", "{\"no_retry\":true,\"priority\":-4}");
+	const struct request *r = &p.spec.request;
+
+	(void)state;
+	assert_int_equal(p.rc, 0);
+	assert_true(
+	        r->gpu.count == 0 && r->gpu.milli == 500 && !r->gpu.model && r->gpu.cc_min == 80);
+	assert_true(r->cpus == 3 && r->mem_bytes == 0 && r->time_limit_ms == 60000);
+	assert_string_equal(r->queue, "night");
+	assert_int_equal(r->by_queue, BY_QUEUE_RETRY);
+	assert_int_equal(p.spec.from_queue, 0);
+	r = &q.spec.request;
+	assert_int_equal(q.rc, 0);
+	assert_true(r->gpu.mem_bytes == 2 * GIB && r->gpu.count == 0 && !r->name);
+	assert_int_equal(r->by_queue, BY_QUEUE_ALL);
+	assert_int_equal(q.spec.from_queue, BY_QUEUE_ALL);
+	assert_true(n.rc == 0 && n.spec.request.no_retry && n.spec.request.priority == -4);
+	assert_string_equal(n.spec.request.name, "x");
+	refuse_edit("\"cpus\":1", "{\"colour\":1}", ERR_UNKNOWN_KEY, "'colour' cannot be edited");
+	refuse_edit(
+	        "\"cpus\":1", "{\"command\":[\"x\"]}", ERR_INVALID, "'command' cannot be edited");
+	refuse_edit("\"cpus\":1", "{\"dry_run\":null}", ERR_INVALID, "'dry_run' cannot be edited");
+	refuse_edit(
+	        "\"gpu\":1", "{\"gpu_mem\":\"2G\"}", ERR_INVALID, "a whole device is given whole");
+	refuse_edit("\"gpu\":1", "{\"gpu\":2,\"fgpu\":2}", ERR_INVALID, "give one of them");
+	refuse_edit("\"retry\":1", "{\"no_retry\":true}", ERR_INVALID, "contradict");
+	refuse_edit(
+	        "\"cpus\":1", "{\"cpus\":\"two\"}", ERR_INVALID, "'cpus' must be a whole number");
+	refuse_edit("\"cpus\":1", "[]", ERR_INVALID, "a JSON object");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_everything),
+	        cmocka_unit_test(test_edit),
 	        cmocka_unit_test(test_the_least),
 	        cmocka_unit_test(test_every_key_with_every_type),
 	        cmocka_unit_test(test_null_is_as_if_it_were_not_there),

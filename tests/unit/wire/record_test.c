@@ -236,6 +236,40 @@ static void test_codes_to_retry_on(void **state)
 	world_job_free(k);
 }
 
+/* A task that was started before its array was edited; and what its array's queue gave. */
+static void test_own_request(void **state)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
+	struct array_range range = {0, 9, 1};
+	struct request q = box_request();
+	struct job *array = world_job_new(), *t = world_job_new(), *k;
+	struct err err;
+
+	(void)state;
+	q.ranges = &range;
+	q.n_ranges = 1;
+	array->req = request_pack(&q);
+	q.cpus = 7;
+	q.by_queue = BY_QUEUE_TIME | BY_QUEUE_RETRY;
+	t->id = (struct job_id){17, 3};
+	t->state = JOB_COMPLETED;
+	t->req = request_pack(&q);
+	t->has_own_request = true;
+	record_put_job(&b, t);
+	golden_made("row-own-request", &b);
+	assert_int_equal(record_get_job(b.data, b.len, array, &k, &err), 0);
+	assert_true(k->has_own_request && k->req->cpus == 7 && array->req->cpus == 1);
+	assert_int_equal(k->req->by_queue, BY_QUEUE_TIME | BY_QUEUE_RETRY);
+	world_job_free(k);
+	/* It is of no task that waits, and of no whole job. */
+	t->state = JOB_PENDING;
+	buf_reset(&b);
+	record_put_job(&b, t);
+	assert_int_equal(record_get_job(b.data, b.len, array, &k, &err), -ERR_CORRUPT);
+	world_job_free(t);
+	world_job_free(array);
+}
+
 static void test_twins(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
@@ -545,6 +579,7 @@ int main(void)
 	        cmocka_unit_test(test_one_job_field_by_field),
 	        cmocka_unit_test(test_an_attempt_field_by_field),
 	        cmocka_unit_test(test_codes_to_retry_on),
+	        cmocka_unit_test(test_own_request),
 	        cmocka_unit_test(test_twins),
 	        cmocka_unit_test(test_task_zero),
 	        cmocka_unit_test(test_task_with_a_request_of_its_own),
