@@ -88,6 +88,8 @@ void apply__transition(
 	j->state = state;
 	j->reason = reason;
 	note_transition(j, a->now.wall_ms, reason, text);
+	if (j->node)
+		world__touch_node(a->w, j->node);
 	if (j->parent) {
 		j->parent->array->by_state[old]--;
 		j->parent->array->by_state[state]++;

@@ -214,6 +214,8 @@ static int check_indexes(const struct world *w, const struct census *c, struct e
 	for (const struct sched_class *k = w->classes; k; k = k->hh.next) {
 		in_class += k->n_jobs;
 		has_ends = has_ends &&
+		           k->first_ready ==
+		                   RB_MIN(job_order, (struct job_order *)(uintptr_t)&k->ready) &&
 		           k->last_ready ==
 		                   RB_MAX(job_order, (struct job_order *)(uintptr_t)&k->ready);
 		before = 0;
@@ -235,7 +237,7 @@ static int check_indexes(const struct world *w, const struct census *c, struct e
 		waiting += q->n_waiting;
 	}
 	if (!has_ends)
-		return err_set(err, ERR_INTERNAL, "an order has lost its last job");
+		return err_set(err, ERR_INTERNAL, "an order has lost its first or last job");
 	if (c->living != w->n_living || c->ended != w->n_ended || c->ended != ended)
 		return err_set(
 		        err, ERR_INTERNAL, "the counts of living and ended jobs are not theirs");

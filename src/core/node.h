@@ -81,7 +81,7 @@ struct node {
 	bool is_local; /* on the server's own machine: silence is no loss */
 	int64_t seen_mono_ms;
 	uint64_t
-	        changed; /* never the same again after a change of what is free or offered here: of world.node_changes */
+	        changed; /* never the same again after a change of what is free or offered here, or when it will be: of world.node_changes */
 	struct cpu_set cpus;
 	uint32_t n_cpus;
 	uint64_t mem_bytes;

@@ -127,6 +127,8 @@ static void insert_ready(struct sched_class *c, struct job *j)
 {
 	struct job *last = c->last_ready;
 
+	if (!c->first_ready || job_order_cmp(j, c->first_ready) < 0)
+		c->first_ready = j;
 	if (last && job_order_cmp(j, last) <= 0) {
 		world__order_insert(&c->ready, j);
 		return;
@@ -137,6 +139,8 @@ static void insert_ready(struct sched_class *c, struct job *j)
 
 static void remove_ready(struct sched_class *c, struct job *j)
 {
+	if (c->first_ready == j)
+		c->first_ready = RB_NEXT(job_order, &c->ready, j);
 	if (c->last_ready == j)
 		c->last_ready = RB_PREV(job_order, &c->ready, j);
 	world__order_remove(&c->ready, j);

@@ -66,8 +66,8 @@ struct sched_class {
 	struct sched_shape shape;
 	char *key; /* text of the shape, for the hash */
 	struct job_order ready;
-	struct job *last_ready; /* its greatest, or NULL */
-	uint64_t n_jobs;        /* all jobs of this shape that live */
+	struct job *first_ready, *last_ready; /* its ends, or NULL */
+	uint64_t n_jobs;                      /* all jobs of this shape that live */
 	UT_hash_handle hh;
 };
 

@@ -31,7 +31,7 @@ void world__reclass(struct world *w, struct job *j);
 uint64_t world__waiting_of(const struct job *j);
 void world__hold_slices(struct world *w, struct job *j); /* adds what j holds to its node's sums */
 void world__drop_slices(struct world *w, struct job *j);
-/* What is free or offered there is not what it was. */
+/* What is free or offered there, or who ends when, is not what it was. */
 void world__touch_node(struct world *w, struct node *n);
 /* queue.c */
 void world__free_queue(struct world *w, struct queue *q);

@@ -28,13 +28,6 @@ static bool is_before(const struct first *a, const struct first *b)
 	return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->n_endless < b->n_endless);
 }
 
-static void add_release(struct room *r, uint32_t *n, struct release of)
-{
-	MEM_GROW(r->releases, *n, r->cap_releases);
-	of.number = *n;
-	r->releases[(*n)++] = of;
-}
-
 static int by_time(const void *a, const void *b)
 {
 	const struct release *x = a, *y = b;
@@ -59,26 +52,58 @@ static struct release release_of(const struct room *r, const struct job *j)
 	        .n_slices = j->n_slices};
 
 	if (j->state == JOB_COMPLETING)
-		of.at_ms = r->now_ms;
+		of.at_ms = INT64_MIN;
 	else if (j->req->time_limit_ms)
-		of.at_ms = MAX(since_ms + (int64_t)j->req->time_limit_ms, r->now_ms);
+		of.at_ms = since_ms + (int64_t)j->req->time_limit_ms;
 	return of;
 }
 
-/* Everything on the node, in the order in which it ends. */
-static uint32_t gather(struct room *r, uint32_t slot)
+static void sort(struct release *v, uint32_t n)
 {
-	const struct slot *v = &r->slots[slot];
+	for (uint32_t i = 0; i < n; i++)
+		v[i].number = i;
+	if (n > 1)
+		qsort(v, n, sizeof(*v), by_time);
+}
+
+/* What the world says; it holds until the node changes or the clock is set back, unless somebody is said to have come after now. */
+static void look_at_ends(struct room *r, struct slot *v)
+{
 	const struct job *j;
+
+	if (v->ends_changed == v->node->changed)
+		return;
+	v->ends_changed = v->node->changed;
+	v->n_ends = 0;
+	LIST_FOREACH (j, &v->node->jobs, on_node) {
+		MEM_GROW(v->ends, v->n_ends, v->cap_ends);
+		v->ends[v->n_ends] = release_of(r, j);
+		if (v->ends[v->n_ends++].since_ms == r->now_ms)
+			v->ends_changed = 0;
+	}
+	sort(v->ends, v->n_ends);
+}
+
+/* Everything on the node, in the order in which it ends. */
+static const struct release *gather(struct room *r, struct slot *v, uint32_t *ret_n)
+{
 	uint32_t n = 0;
 
-	LIST_FOREACH (j, &v->node->jobs, on_node)
-		add_release(r, &n, release_of(r, j));
-	for (uint32_t i = v->taken; i != PLACE_NONE; i = r->taken[i].next)
-		add_release(r, &n, room__noted(r, i));
-	if (n)
-		qsort(r->releases, n, sizeof(*r->releases), by_time);
-	return n;
+	look_at_ends(r, v);
+	*ret_n = v->n_ends;
+	if (v->taken == PLACE_NONE)
+		return v->ends;
+	for (; n < v->n_ends; n++) {
+		MEM_GROW(r->releases, n, r->cap_releases);
+		r->releases[n] = v->ends[n];
+	}
+	for (uint32_t i = v->taken; i != PLACE_NONE; i = r->taken[i].next) {
+		MEM_GROW(r->releases, n, r->cap_releases);
+		r->releases[n++] = room__noted(r, i);
+	}
+	sort(r->releases, n);
+	*ret_n = n;
+	return r->releases;
 }
 
 static void begin(const struct room *r, uint32_t slot, struct moment *m)
@@ -148,19 +173,20 @@ static bool fits_at(struct room *r, uint32_t slot, uint32_t type, const struct m
 static bool fits_before(struct room *r, uint32_t slot, uint32_t type, const struct first *than,
         struct first *ret, struct moment *left, struct place_found *ret_where)
 {
-	uint32_t n = gather(r, slot);
+	uint32_t n;
+	const struct release *v = gather(r, &r->slots[slot], &n);
 	struct first at = {0};
 	struct moment m;
 
-	begin(r, slot, &m);
 	for (uint32_t i = 0; i < n; i++) {
-		const struct release *of = &r->releases[i];
-		at.at_ms = of->at_ms;
-		at.n_endless += of->at_ms == ROOM_NEVER;
+		at.at_ms = MAX(v[i].at_ms, r->now_ms);
+		at.n_endless += at.at_ms == ROOM_NEVER;
 		if (!is_before(&at, than))
 			return false;
-		give_back(&m, r->slots[slot].node, of);
-		if (at.n_endless == 0 && i + 1 < n && of[1].at_ms == of->at_ms)
+		if (i == 0)
+			begin(r, slot, &m);
+		give_back(&m, r->slots[slot].node, &v[i]);
+		if (at.n_endless == 0 && i + 1 < n && v[i + 1].at_ms <= at.at_ms)
 			continue;
 		if (!fits_at(r, slot, type, &m, left, ret_where))
 			continue;

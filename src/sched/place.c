@@ -186,22 +186,32 @@ static float score_of(struct place *p, uint32_t node, struct place_type *t, uint
 	return node_takes(p, n, t) ? p->policy->score(p, n, t, ret_device) : INFINITY;
 }
 
+static void score_anew(struct place *p, struct place_type *t, uint32_t node)
+{
+	uint32_t device;
+	float score = score_of(p, node, t, &device);
+
+	t->n_room += score < INFINITY;
+	t->n_room -= t->score[node] < INFINITY;
+	t->score[node] = score;
+}
+
 /* Scores of all nodes as they are now. */
 static void bring_up(struct place *p, struct place_type *t)
 {
 	bool is_all = t->mix != p->mix || p->changes - t->seen > LOG_LEN || t->n_score == 0;
-	uint32_t device;
 
 	if (t->n_score < p->n_nodes) {
 		t->score = mem_realloc(t->score, p->n_nodes, sizeof(*t->score));
-		t->n_score = p->n_nodes; /* the new ones stand in the log */
+		for (; t->n_score < p->n_nodes; t->n_score++)
+			t->score[t->n_score] = INFINITY; /* the new ones stand in the log */
 	}
 	for (uint32_t i = 0; is_all && i < p->n_nodes; i++)
-		t->score[i] = score_of(p, i, t, &device);
+		score_anew(p, t, i);
 	for (; !is_all && t->seen < p->changes; t->seen++) {
 		uint32_t i = p->log[t->seen % LOG_LEN];
 		if (p->nodes[i]->changed == t->seen)
-			t->score[i] = score_of(p, i, t, &device);
+			score_anew(p, t, i);
 	}
 	t->seen = p->changes;
 	t->mix = p->mix;
@@ -231,7 +241,7 @@ bool place_find(struct place *p, uint32_t type, bool (*may)(void *data, uint32_t
 	uint32_t best = PLACE_NONE;
 
 	bring_up(p, t);
-	for (uint32_t i = 0; i < p->n_nodes; i++) {
+	for (uint32_t i = 0; t->n_room && i < p->n_nodes; i++) {
 		if (t->score[i] >= least || (may && !may(data, i)))
 			continue;
 		least = t->score[i];

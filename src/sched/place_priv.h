@@ -33,8 +33,9 @@ struct place_type {
 	double count;        /* how often it was asked for */
 	float *score;        /* by node; INFINITY: no room */
 	uint32_t n_score;
-	uint64_t seen; /* place in the log up to which scores are right */
-	uint64_t mix;  /* of the latest scores */
+	uint32_t n_room; /* nodes that have room */
+	uint64_t seen;   /* place in the log up to which scores are right */
+	uint64_t mix;    /* of the latest scores */
 };
 
 struct place_policy {

@@ -73,10 +73,10 @@ static void gather(const struct world *w, struct guest *g, struct cursors *set, 
 		RB_INSERT(cursors, set, pool++);
 	}
 	HASH_ITER (hh, w->classes, c, next) {
-		if (c->shape.queue->paused || RB_EMPTY(&c->ready))
+		if (c->shape.queue->paused || !c->first_ready)
 			continue;
 		pool->class = c;
-		enter_job(pool, RB_MIN(job_order, &c->ready));
+		enter_job(pool, c->first_ready);
 		skip(pool, g);
 		if (pool->job)
 			RB_INSERT(cursors, set, pool++);

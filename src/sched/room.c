@@ -19,11 +19,18 @@ struct room *room_new(const char *policy)
 	return r;
 }
 
+static void free_ends(struct room *r)
+{
+	for (uint32_t i = 0; i < r->n_slots; i++)
+		free(r->slots[i].ends);
+}
+
 void room_free(struct room *r)
 {
 	if (!r)
 		return;
 	place_free(r->place);
+	free_ends(r);
 	free(r->slots);
 	free(r->seats);
 	free(r->taken);
@@ -127,15 +134,18 @@ static void match(struct room *r, const struct world *w)
 		return;
 	place_free(r->place);
 	r->place = place_new(r->policy);
+	free_ends(r);
 	r->n_slots = r->n_seats = 0;
 	match(r, w);
 }
 
 void room_sync(struct room *r, const struct world *w, int64_t now_ms)
 {
-	r->now_ms = now_ms;
 	let_go(r);
 	match(r, w);
+	for (uint32_t i = 0; now_ms < r->now_ms && i < r->n_slots; i++)
+		r->slots[i].ends_changed = 0;
+	r->now_ms = now_ms;
 	for (uint32_t i = 0; i < r->n_slots; i++)
 		if (r->slots[i].changed != r->slots[i].node->changed)
 			look_at(r, i);

@@ -5,7 +5,7 @@
 
 /* What a node gets back, and when. */
 struct release {
-	int64_t at_ms;
+	int64_t at_ms;    /* behind the present: now */
 	int64_t since_ms; /* of two without an end, who is older is expected to end first */
 	uint32_t cpu_milli;
 	uint64_t mem_bytes;
@@ -32,6 +32,9 @@ struct slot {
 	int64_t kept_at_ms;       /* the first moment at which something must be free */
 	uint32_t taken, promised; /* in room.taken, by this plan; PLACE_NONE: nothing */
 	struct cpu_set cpus_used;
+	struct release *ends; /* of the world's attempts there, in their order; owned */
+	uint32_t n_ends, cap_ends;
+	uint64_t ends_changed; /* of the node, when they were looked at; 0: they may be others */
 };
 
 /* A node in `place`. */
