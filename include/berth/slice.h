@@ -4,6 +4,7 @@
  *   slice-N  the ledger of one grant on one device, N from 0; only that job's processes and the agent may open it
  *   pace-N   the page of that device, by which jobs take turns on it; pace.h says who writes it
  *   own-N         where the agent judges whose turn it is: what the job says for itself, and by which it asks
+ *   who-N         an empty file: by locks on it the kernel tells the agent which process has which slot
  * They lie in one directory for each attempt, named by BERTH_SLICES; without that variable it is SLICE_DIR.
  * The agent owns the files: it makes them before the job starts, at their full size, in memory, and removes them after its end.
  * Nothing in them is to be believed by whoever reads them: a job may write anything into its own ledger, and spoils its own
@@ -12,6 +13,9 @@
  * DESIGN. All integers are little-endian, aligned, and read and written whole. What stands between processes:
  * - A process holds an OFD lock on byte SLICE_LOCK_BYTE + slot of the ledger's file from its registration to its end. The
  *   kernel lets go of it, whatever becomes of the process; whoever finds it free may clear the slot. Slots never move.
+ * - It holds a lock of the process (F_SETLK, not OFD) on byte `slot` of who-N, too. What is in the slot a process says itself; of
+ *   this lock the kernel tells whose it is (F_GETLK: l_pid), as whoever asks sees it from its PID namespace, until it ends or
+ *   execs. A child has to take its own. Where there is no who-N, or another one has the byte, it goes on without.
  * - `lock` is a futex word: 0 free, else the holder's slot + 1, SLICE_LOCK_WAITED or'ed in while somebody sleeps on it. Who
  *   has waited for a millisecond looks whether the holder's byte is locked; if it is not, he takes the lock over by
  *   compare-and-swap, and adds `used_bytes` up anew. No libc's mutex is in here: they abort on what they did not write.

@@ -38,7 +38,7 @@ struct spoken {
 	uint64_t used_bytes;      /* at the last scan */
 	uint64_t beyond[HISTORY]; /* in the last scans */
 	uint64_t said_used, said_driver;
-	bool is_said;
+	bool is_said, is_by_number_said;
 	unsigned n_around; /* scans in a row */
 	UT_hash_handle hh;
 };
@@ -162,28 +162,37 @@ static int compare_uses(const void *a, const void *b)
 
 /* Ledgers */
 
-static bool stands_in(const struct slices_state *ledger, pid_t pid)
+/* Why a process does not count as one that the interposer holds; NULL: it does, or it has ended. */
+static const char *why_not_held(
+        const struct slices_state *ledger, const struct inventory_process *p)
 {
-	pid_t own;
+	/* Where who has a slot is not known, it is by what the slot says itself. */
+	pid_t pid = ledger->has_holders ? p->pid : proc_own_pid(p->pid);
+	const struct slices_process *found = NULL;
+	struct proc proc;
 
-	for (uint32_t i = 0; i < ledger->n_living; i++)
-		if (ledger->living[i].pid == (uint32_t)pid)
-			return true;
-	own = proc_own_pid(pid);
-	/* It has ended meanwhile. */
-	if (own <= 0)
-		return true;
-	for (uint32_t i = 0; i < ledger->n_living; i++)
-		if (ledger->living[i].pid == (uint32_t)own)
-			return true;
-	return false;
+	for (uint32_t i = 0; i < ledger->n_living && !found; i++) {
+		const struct slices_process *l = &ledger->living[i];
+
+		if (ledger->has_holders ? l->holder == pid : l->pid == (uint32_t)pid)
+			found = l;
+	}
+	if (!proc_read(p->pid, &proc) || proc.state == 'Z' || proc.state == 'X')
+		return NULL;
+	if (!found)
+		return "does not stand in";
+	return ledger->has_holders && p->is_known && p->bytes > 0 &&
+	                       p->bytes >= ledger->grant.context_bytes && !found->bytes
+	               ? "has charged nothing to"
+	               : NULL;
 }
 
 /* What the driver says of an attempt on one device. */
 struct sight {
 	uint64_t bytes;
 	bool is_known;                          /* of all its processes */
-	const struct inventory_process *around; /* does not stand in the ledger; NULL: none */
+	const struct inventory_process *around; /* goes around the interposer; NULL: none */
+	const char *why;                        /* it is thought to */
 };
 
 /* ledger: NULL when it cannot be read */
@@ -199,8 +208,10 @@ static struct sight see(const struct inventory_scan *s, uint64_t epoch, uint32_t
 			continue;
 		seen.bytes += p->bytes;
 		seen.is_known &= p->is_known;
-		if (ledger && !seen.around && !stands_in(ledger, (pid_t)p->pid))
-			seen.around = p;
+		if (!ledger || seen.around)
+			continue;
+		seen.why = why_not_held(ledger, p);
+		seen.around = seen.why ? p : NULL;
 	}
 	return seen;
 }
@@ -231,18 +242,19 @@ static void go_around(struct watchdog *w, struct known_attempt *a, const struct 
 }
 
 static void describe_around(
-        const struct inventory_process *p, const struct slices_state *ledger, char text[TEXT_SIZE])
+        const struct sight *sight, const struct slices_state *ledger, char text[TEXT_SIZE])
 {
+	const struct inventory_process *p = sight->around;
 	char used[24] = "memory", written[24];
 
 	if (p->is_known)
 		num_format_size(p->bytes, used);
 	num_format_size(ledger->living_bytes, written);
 	snprintf(text, TEXT_SIZE,
-	        "process %d has %s on %s by NVML and does not stand in the job's ledger (%s): it goes "
+	        "process %d has %s on %s by NVML and %s the job's ledger (%s): it goes "
 	        "around the interposer. Open libcuda.so.1 by that name, with the job's "
 	        "LD_LIBRARY_PATH, or ask for whole devices",
-	        p->pid, used, ledger->grant.uuid, written);
+	        p->pid, used, ledger->grant.uuid, sight->why, written);
 }
 
 static void write_beyond(struct watchdog *w, struct spoken *seen, uint64_t epoch, uint32_t place,
@@ -300,6 +312,19 @@ static void on_spoilt(struct watchdog *w, struct known_attempt *a, struct spoken
 	go_around(w, a, seen, text, now_ms);
 }
 
+/* What is held by an older agent's files is compared by what the job says of itself. */
+static void say_by_number(
+        const struct known_attempt *a, struct spoken *seen, const struct slices_state *ledger)
+{
+	char id[48];
+
+	if (ledger->has_holders || seen->is_by_number_said)
+		return;
+	seen->is_by_number_said = true;
+	log_info("watchdog.by_number", "job=%s epoch=%llu why=\"its ledger has no who-N\"",
+	        job_id_format(a->id, id), (unsigned long long)a->epoch);
+}
+
 static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t place,
         const struct inventory_scan *s, uint64_t now_ms)
 {
@@ -320,9 +345,10 @@ static void compare_ledger(struct watchdog *w, struct known_attempt *a, uint32_t
 	tell(w, a, seen, uuid, is_spoilt ? 0 : ledger.living_bytes, &sight);
 	if (is_spoilt)
 		return;
+	say_by_number(a, seen, &ledger);
 	seen->n_around = sight.around ? seen->n_around + 1 : 0;
 	if (sight.around) {
-		describe_around(sight.around, &ledger, text);
+		describe_around(&sight, &ledger, text);
 		go_around(w, a, seen, text, now_ms);
 	}
 	write_beyond(w, seen, a->epoch, place, &ledger, &sight, now_ms);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "berth/pace.h"
 #include "berth/slice.h"
+#include "gpu/ledger.h"
 #include "gpu/pages.h"
 
 /*
@@ -44,6 +45,7 @@ struct entry {
 	uint32_t n;
 	struct slice_grant *grants; /* n */
 	uint64_t *pages;            /* n, of pages.h */
+	bool has_who;               /* beside each ledger, when it was made */
 	UT_hash_handle hh;
 };
 
@@ -192,13 +194,14 @@ static void remove_dir(int root_fd, const char *name)
 		(void)!unlinkat(root_fd, name, 0);
 }
 
-static int open_file(const struct slices *s, const struct entry *e, uint32_t place, int flags)
+static int open_file(
+        const struct slices *s, const struct entry *e, const char *kind, uint32_t place, int flags)
 {
 	char path[96];
 	struct stat st;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/slice-%u", e->name, place);
+	snprintf(path, sizeof(path), "%s/%s-%u", e->name, kind, place);
 	/* A FIFO, or a link, would be the job's own joke. */
 	fd = openat(s->root_fd, path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
@@ -208,13 +211,22 @@ static int open_file(const struct slices *s, const struct entry *e, uint32_t pla
 	return -1;
 }
 
+static bool has_who(const struct slices *s, const struct entry *e, uint32_t place)
+{
+	int fd = open_file(s, e, "who", place, O_RDONLY);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
 static void read_grants(const struct slices *s, struct entry *e)
 {
 	int dir_fd = open_dir(s->root_fd, e->name), fd;
 	struct slice_grant g;
 
 	for (uint32_t i = 0; i < SLICE_MAX; i++) {
-		fd = open_file(s, e, i, O_RDONLY);
+		fd = open_file(s, e, "slice", i, O_RDONLY);
 		if (fd < 0)
 			break;
 		if (pread(fd, &g, sizeof(g), 0) != sizeof(g))
@@ -225,6 +237,7 @@ static void read_grants(const struct slices *s, struct entry *e)
 		e->grants = mem_realloc(e->grants, e->n + 1, sizeof(g));
 		e->pages = mem_realloc(e->pages, e->n + 1, sizeof(*e->pages));
 		pages_adopt(s->pages, s->root_fd, dir_fd, e->epoch, i, &e->pages[e->n], &g.tenant);
+		e->has_who |= has_who(s, e, i);
 		e->grants[e->n++] = g;
 	}
 	if (dir_fd >= 0)
@@ -269,19 +282,21 @@ static void find_entries(struct slices *s)
 		pages_sweep(s->pages, s->root_fd);
 }
 
-static int write_file(int dir_fd, uint32_t place, const struct slice_grant *g, struct err *err)
+/* g: what its beginning is, of sizeof(struct slice) in all; NULL: it is empty. */
+static int write_file(
+        int dir_fd, const char *kind, uint32_t place, const struct slice_grant *g, struct err *err)
 {
 	char name[24];
 	int fd, sys, rc = 0;
 
-	snprintf(name, sizeof(name), "slice-%u", place);
+	snprintf(name, sizeof(name), "%s-%u", kind, place);
 	fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(err, errno, "making '%s'", name);
-	sys = posix_fallocate(fd, 0, sizeof(struct slice));
+	sys = g ? posix_fallocate(fd, 0, sizeof(struct slice)) : 0;
 	if (sys)
 		rc = err_sys(err, sys, "taking memory for '%s'", name);
-	else if (pwrite(fd, g, sizeof(*g), 0) != sizeof(*g) || fchmod(fd, 0666) < 0)
+	else if ((g && pwrite(fd, g, sizeof(*g), 0) != sizeof(*g)) || fchmod(fd, 0666) < 0)
 		rc = err_sys(err, errno, "writing '%s'", name);
 	close(fd);
 	return rc;
@@ -379,8 +394,11 @@ static int make_files(struct slices *s, struct entry *e, struct err *err)
 	for (uint32_t i = 0; rc == 0 && i < e->n; i++) {
 		rc = join_page(s, e, fd, i, err);
 		if (rc == 0)
-			rc = write_file(fd, i, &e->grants[i], err);
+			rc = write_file(fd, "slice", i, &e->grants[i], err);
+		if (rc == 0)
+			rc = write_file(fd, "who", i, NULL, err);
 	}
+	e->has_who = true;
 	if (rc == 0 && fchmod(fd, 0711) < 0)
 		rc = err_sys(err, errno, "opening '%s/%s' to its job", s->root, e->name);
 	close(fd);
@@ -460,7 +478,7 @@ int slices_watch(struct slices *s, uint64_t epoch, uint32_t place, uint64_t over
         uint64_t mono_ns, struct err *err)
 {
 	const struct entry *e = find(s, epoch);
-	int fd = e && place < e->n ? open_file(s, e, place, O_WRONLY) : -1;
+	int fd = e && place < e->n ? open_file(s, e, "slice", place, O_WRONLY) : -1;
 	struct slice_watch w = {.overhead_bytes = overhead_bytes, .at_ns = mono_ns};
 	int rc = 0;
 
@@ -475,66 +493,17 @@ int slices_watch(struct slices *s, uint64_t epoch, uint32_t place, uint64_t over
 
 /* Queries */
 
-/* Its lock is held by a process for as long as that lives. */
-static bool is_living(int fd, uint32_t slot)
+static int read_file(const struct slices *s, const struct entry *e, uint32_t place, int fd,
+        struct slices_state *ret, struct err *err)
 {
-	struct flock lock = {.l_type = F_WRLCK,
-	        .l_whence = SEEK_SET,
-	        .l_start = (off_t)SLICE_LOCK_BYTE + slot,
-	        .l_len = 1};
+	int who_fd = e->has_who ? open_file(s, e, "who", place, O_RDONLY) : -1;
+	int rc = e->has_who && who_fd < 0
+	                 ? err_set(err, ERR_CORRUPT, "the file of who has its slots is gone")
+	                 : ledger_read(fd, who_fd, &e->grants[place], ret, err);
 
-	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
-static uint64_t add_up(uint64_t a, uint64_t b)
-{
-	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
-static void take_slots(int fd, const struct slice_slot *slots, uint32_t n, struct slices_state *ret)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		uint64_t bytes = slots[i].reserved_bytes;
-
-		if (!slots[i].pid || !is_living(fd, i))
-			continue;
-		for (size_t k = 0; k < SLICE_KINDS; k++)
-			bytes = add_up(bytes, slots[i].bytes[k]);
-		ret->living[ret->n_living++] = (struct slices_process){
-		        .slot = i,
-		        .pid = slots[i].pid,
-		        .started = slots[i].started,
-		        .bytes = bytes,
-		};
-		ret->living_bytes = add_up(ret->living_bytes, bytes);
-	}
-}
-
-static int read_file(
-        int fd, const struct slice_grant *grant, struct slices_state *ret, struct err *err)
-{
-	static struct slice_slot slots[SLICE_SLOTS]; /* one thread */
-	struct slice_grant said;
-	struct slice_watch watch;
-	struct slice_ledger ledger;
-	uint32_t n;
-
-	if (pread(fd, &said, sizeof(said), 0) != sizeof(said) ||
-	        pread(fd, &watch, sizeof(watch), SLICE_WATCH_AT) != sizeof(watch) ||
-	        pread(fd, &ledger, sizeof(ledger), SLICE_LEDGER_AT) != sizeof(ledger))
-		return err_set(err, ERR_CORRUPT, "it is cut short");
-	if (said.magic != SLICE_MAGIC || memcmp(&said, grant, sizeof(said)) != 0)
-		return err_set(err, ERR_CORRUPT, "its grant was changed");
-	n = MIN(ledger.top, (uint32_t)SLICE_SLOTS);
-	if (pread(fd, slots, n * sizeof(*slots), SLICE_SLOTS_AT) != (ssize_t)(n * sizeof(*slots)))
-		return err_set(err, ERR_CORRUPT, "it is cut short");
-	ret->overhead_bytes = watch.overhead_bytes;
-	ret->used_bytes = ledger.used_bytes;
-	ret->peak_bytes = ledger.peak_bytes;
-	ret->n_refused = ledger.n_refused;
-	ret->n_recovered = ledger.n_recovered;
-	take_slots(fd, slots, n, ret);
-	return 0;
+	if (who_fd >= 0)
+		close(who_fd);
+	return rc;
 }
 
 int slices_read(
@@ -547,7 +516,7 @@ int slices_read(
 	if (!e || place >= e->n)
 		return err_set(err, ERR_NOT_FOUND, "attempt %llu has no slice %u",
 		        (unsigned long long)epoch, place);
-	fd = open_file(s, e, place, O_RDONLY);
+	fd = open_file(s, e, "slice", place, O_RDONLY);
 	if (fd < 0)
 		return err_set(err, ERR_CORRUPT, "ledger %u is gone", place);
 	g = &e->grants[place];
@@ -557,7 +526,7 @@ int slices_read(
 	                                     .share_milli = g->share_milli,
 	                                     .flags = g->flags}};
 	memcpy(ret->grant.uuid, g->uuid, sizeof(g->uuid));
-	rc = read_file(fd, g, ret, err);
+	rc = read_file(s, e, place, fd, ret, err);
 	close(fd);
 	if (rc == 0 && g->flags & SLICE_HOLDS_COMPUTE &&
 	        !pages_is_linked(s->root_fd, e->name, place, e->pages[place]))

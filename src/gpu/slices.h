@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/err.h"
 
 #define SLICES_PATH       192 /* of a directory, with its NUL */
@@ -30,10 +32,11 @@ struct slices_grant {
 	uint32_t share_milli, flags;
 };
 
-/* What stands in a ledger: to be believed by nobody, only compared. */
+/* What stands in a ledger: to be believed by nobody, only compared; but for who has a slot, which is the kernel's word. */
 struct slices_process {
 	uint32_t slot;
 	uint32_t pid; /* as it says itself, in its own namespace */
+	pid_t holder; /* of has_holders, in our namespace; 0: nobody who signed */
 	uint64_t started;
 	uint64_t bytes; /* with what it has reserved */
 };
@@ -44,6 +47,7 @@ struct slices_state {
 	uint64_t used_bytes;       /* as the ledger says */
 	uint64_t peak_bytes, n_refused, n_recovered;
 	uint64_t living_bytes; /* of all slots whose process lives */
+	bool has_holders;      /* false: it is of an agent before there was a who-N */
 	uint32_t n_living;
 	struct slices_process living[SLICES_LIVING_MAX];
 };

@@ -53,7 +53,7 @@ int ledger_open(struct ledger *ledger, const char *path, const char **ret_why)
 	if (snprintf(ledger->path, sizeof ledger->path, "%s", path) >= (int)sizeof ledger->path)
 		return LEDGER_BROKEN;
 	pthread_mutex_init(&ledger->mutex, NULL);
-	ledger->fd = ledger->slot = -1;
+	ledger->fd = ledger->who_fd = ledger->slot = -1;
 	*ret_why = "cannot be opened";
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
@@ -70,6 +70,7 @@ void ledger_forked(struct ledger *ledger)
 	if (ledger->fd >= 0 && fstat(ledger->fd, &st) == 0 && st.st_dev == ledger->device &&
 	        st.st_ino == ledger->inode)
 		close(ledger->fd);
+	ledger_unsign(ledger);
 	ledger->fd = ledger->slot = -1;
 	ledger->anchor = NULL;
 	ledger->reserved_bytes = ledger->published_bytes = 0;

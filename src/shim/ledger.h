@@ -35,6 +35,9 @@ struct ledger {
 	int fd;       /* as long as the program does not close it; -1: none */
 	void *anchor; /* a mapping of that open file: the lock on the slot's byte lasts as long; NULL: as the descriptor */
 	int slot;     /* -1: this process has not used the slice yet */
+	int who_fd;   /* of who-N; -1: none */
+	ino_t who_inode;
+	bool is_signed; /* its byte of who-N is this process's */
 	uint32_t generation;
 	/* What this process has: the truth, of which the file has a copy. */
 	uint64_t reserved_bytes;

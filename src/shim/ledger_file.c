@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -273,27 +274,74 @@ static void cast_anchor(struct ledger *ledger)
 		munmap(at, SLICE_SLOTS_AT);
 }
 
+static int open_high(const char *path)
+{
+	int low = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int high = low < 0 ? -1 : fcntl(low, F_DUPFD_CLOEXEC, DESCRIPTOR_FROM);
+	if (high < 0)
+		return low;
+	close(low);
+	return high;
+}
+
+void ledger_unsign(struct ledger *ledger)
+{
+	struct stat st;
+	if (ledger->who_fd >= 0 && fstat(ledger->who_fd, &st) == 0 && st.st_dev == ledger->device &&
+	        st.st_ino == ledger->who_inode)
+		close(ledger->who_fd);
+	ledger->who_fd = -1;
+	ledger->is_signed = false;
+}
+
+/* A close of any descriptor of the file lets go of the lock: so it is taken by the last one that is opened. */
+static void open_who(struct ledger *ledger)
+{
+	char path[LEDGER_PATH_MAX];
+	struct stat st;
+	const char *name = strrchr(ledger->path, '/'), *number = strrchr(ledger->path, '-');
+	ledger_unsign(ledger);
+	if (name == NULL || number == NULL || number < name ||
+	        snprintf(path, sizeof path, "%.*s/who%s", (int)(name - ledger->path), ledger->path,
+	                number) >= (int)sizeof path)
+		return;
+	int fd = open_high(path);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) < 0 || st.st_dev != ledger->device || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return;
+	}
+	ledger->who_fd = fd;
+	ledger->who_inode = st.st_ino;
+}
+
+/* The kernel then tells the agent who has this slot, whatever anybody writes. Without that it goes on, too. */
+static void sign(struct ledger *ledger)
+{
+	struct flock lock = {
+	        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = ledger->slot, .l_len = 1};
+	if (ledger->who_fd >= 0 && !ledger->is_signed)
+		ledger->is_signed = fcntl(ledger->who_fd, F_SETLK, &lock) == 0;
+}
+
 /* Another descriptor of the very file that was mapped. */
 static int open_again(struct ledger *ledger)
 {
-	int low = open(ledger->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), fd = low;
-	if (low < 0)
-		return LEDGER_BROKEN;
 	struct stat st;
-	if (fstat(low, &st) < 0 || st.st_dev != ledger->device || st.st_ino != ledger->inode) {
-		close(low);
+	int fd = open_high(ledger->path);
+	if (fd < 0)
 		return LEDGER_BROKEN;
-	}
-	int high = fcntl(low, F_DUPFD_CLOEXEC, DESCRIPTOR_FROM);
-	if (high >= 0) {
-		close(low);
-		fd = high;
+	if (fstat(fd, &st) < 0 || st.st_dev != ledger->device || st.st_ino != ledger->inode) {
+		close(fd);
+		return LEDGER_BROKEN;
 	}
 	ledger->fd = fd;
 	if (ledger->anchor == NULL)
 		ledger->slot = -1;
 	if (ledger->slot < 0)
 		cast_anchor(ledger);
+	open_who(ledger);
 	return 0;
 }
 
@@ -349,8 +397,12 @@ int ledger_attend(struct ledger *ledger)
 	/* A file cut short between here and the stores still ends the process; only the job itself can do that to it. */
 	if ((uint64_t)st.st_size < sizeof(struct slice))
 		return LEDGER_BROKEN;
-	if (ledger->slot < 0)
-		return take_slot(ledger);
+	if (ledger->slot < 0) {
+		int rc = take_slot(ledger);
+		if (rc != 0)
+			return rc;
+	}
+	sign(ledger);
 	struct slice_slot *own = &ledger->map->slots[ledger->slot];
 	if (__atomic_load_n(&own->pid, __ATOMIC_RELAXED) != (uint32_t)getpid() ||
 	        __atomic_load_n(&own->generation, __ATOMIC_RELAXED) != ledger->generation) {

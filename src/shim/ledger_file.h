@@ -11,6 +11,9 @@
 /* The file is still the one that was mapped, whole, and this process has a slot in it: takes one if not. Needs no lock. */
 int ledger_attend(struct ledger *ledger);
 
+/* Closes who-N, if that is still open: the lock on it goes, when it is this process's. */
+void ledger_unsign(struct ledger *ledger);
+
 int ledger_lock(struct ledger *ledger);
 void ledger_unlock(struct ledger *ledger);
 

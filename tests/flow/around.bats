@@ -52,6 +52,8 @@ is_well() { [ "$(job 1 '"\(.state) \(.reasons | length)"')" = "RUNNING 0" ]; }
   cp "$BERTH_BUILD/fake/libcuda.so.1" "$T/copy.so"
   chmod 644 "$T/copy.so"
   b submit -c 0 --gpu 0.1 -- env CUDA_PROBE_LIBRARY="$T/copy.so" ./cuda alloc 500000000 hold
+  # And who writes itself into the ledger, with as much as it takes: the kernel knows nothing of it there.
+  b submit -c 0 --gpu 0.1 -- env CUDA_PROBE_LIBRARY="$T/copy.so" ./cuda stand 600000000 alloc 500000000 hold
   is_ended 2 "has 512 MiB on"
   is_ended 3 "does not stand in the job's ledger (0 B)"
   if has_mounts; then
@@ -61,6 +63,7 @@ is_well() { [ "$(job 1 '"\(.state) \(.reasons | length)"')" = "RUNNING 0" ]; }
     is_ended 4 "does not stand in the job's ledger (0 B)"
   fi
   is_ended 5 "does not stand in the job's ledger (0 B)"
+  is_ended 6 "does not stand in the job's ledger (572.2 MiB)"
   is_well
 }
 

@@ -4,6 +4,7 @@
  *   alloc BYTES   what cuMemAlloc answers
  *   exact         takes all that is free, then asks for one byte more, and prints both answers
  *   launch FILE   launches kernels of 1 ms until it is ended; in FILE stands how many were done
+ *   stand BYTES   writes itself into the job's ledger with so much, as the interposer does, and does not sign
  *   hold          waits until it is ended
  * Ends with 1 when there is no driver, or no context.
  */
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "../../tables/cuda_abi.h"
+#include "berth/slice.h"
 
 static struct {
 	enum cu_result (*init)(unsigned flags);
@@ -115,6 +117,30 @@ static int launch_on(const char *path)
 	return fail("launch", rc);
 }
 
+/* The descriptor, and the lock on the slot, are kept. */
+static int stand_in(uint64_t bytes)
+{
+	enum { SLOT = 500 };
+	struct slice_slot slot = {.pid = (uint32_t)getpid(), .bytes[SLICE_MEMORY] = bytes};
+	struct flock lock = {.l_type = F_WRLCK, .l_start = SLICE_LOCK_BYTE + SLOT, .l_len = 1};
+	const uint32_t top = SLOT + 1;
+	const char *dir = getenv(SLICE_VARIABLE);
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/slice-0", dir ? dir : SLICE_DIR);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0 || fcntl(fd, F_OFD_SETLK, &lock) < 0 ||
+	        pwrite(fd, &slot, sizeof(slot), SLICE_SLOTS_AT + SLOT * (off_t)sizeof(slot)) < 0 ||
+	        pwrite(fd, &top, sizeof(top),
+	                SLICE_LEDGER_AT + (off_t)offsetof(struct slice_ledger, top)) < 0) {
+		printf("stand: no ledger\n");
+		return 1;
+	}
+	printf("stand: 0\n");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	cu_ptr ptr;
@@ -133,6 +159,8 @@ int main(int argc, char **argv)
 			take_all();
 		else if (!strcmp(argv[i], "alloc") && argv[i + 1])
 			printf("alloc: %d\n", (int)cu.alloc(&ptr, strtoull(argv[++i], NULL, 10)));
+		else if (!strcmp(argv[i], "stand") && argv[i + 1])
+			rc = stand_in(strtoull(argv[++i], NULL, 10));
 		else if (!strcmp(argv[i], "launch") && argv[i + 1])
 			rc = launch_on(argv[++i]);
 		else if (!strcmp(argv[i], "hold"))

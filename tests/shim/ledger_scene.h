@@ -37,6 +37,8 @@ static inline void shut(struct ledger *ledger)
 		munmap(ledger->anchor, SLICE_SLOTS_AT);
 	if (ledger->fd >= 0)
 		close(ledger->fd);
+	if (ledger->who_fd >= 0)
+		close(ledger->who_fd);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

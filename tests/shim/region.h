@@ -52,6 +52,8 @@ static inline void region_end(struct region *r)
 	for (unsigned i = 0; i < 4; i++) {
 		snprintf(path, sizeof path, "%s/slice-%u", r->dir, i);
 		unlink(path);
+		snprintf(path, sizeof path, "%s/who-%u", r->dir, i);
+		unlink(path);
 	}
 	assert_int_equal(rmdir(r->dir), 0);
 }

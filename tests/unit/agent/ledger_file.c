@@ -21,6 +21,17 @@ int ledger_file_open(const char *dir)
 	return -1;
 }
 
+bool ledger_file_sign(const char *dir)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/who-0", dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0;
+}
+
 bool ledger_file_use(int fd, uint64_t bytes)
 {
 	struct slice_ledger head = {.top = 1, .used_bytes = bytes};

@@ -6,6 +6,8 @@
 
 /* Opens dir/slice-0 and takes slot 0 of it, for as long as the descriptor is open. */
 int ledger_file_open(const char *dir);
+/* The kernel says of slot 0 that it is this process's, until that ends. */
+bool ledger_file_sign(const char *dir);
 /* This process stands in the slot, with so much. */
 bool ledger_file_use(int fd, uint64_t bytes);
 /* What the agent wrote. */

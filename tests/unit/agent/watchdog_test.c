@@ -1,11 +1,13 @@
 /* What the driver says against what a ledger says, scan by scan. The attempts are this test's own. */
 #include <ftw.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -65,11 +67,12 @@ void attempts_end(struct attempts *at, struct known_attempt *a, enum spool_cause
 	assert_int_equal(cause, last_cause);
 }
 
-static int set_up(void **state)
+static int set_up_scene(void **state)
 {
 	struct slices_grant grant = {.uuid = "GPU-a",
 	        .limit_bytes = 1024 * M,
 	        .granule_bytes = 2 * M,
+	        .context_bytes = 32 * M,
 	        .flags = SLICES_HOLDS_MEMORY};
 	struct scene *sc = calloc(1, sizeof(*sc));
 	char path[SLICES_PATH + 16];
@@ -84,9 +87,7 @@ static int set_up(void **state)
 	        slices_open(sc->data, sc->memory, true, &sc->ledgers, &err) < 0 ||
 	        slices_make(sc->ledgers, 7, &grant, 1, sc->path, &err) < 0)
 		return -1;
-	sc->fd = ledger_file_open(sc->path);
-	if (sc->fd < 0)
-		return -1;
+	sc->fd = -1;
 	attempt = (struct known_attempt){.epoch = 7,
 	        .state = ATTEMPT_LIVING,
 	        .slices = &granted,
@@ -96,6 +97,28 @@ static int set_up(void **state)
 	sc->w = watchdog_new(NULL, sc->ledgers);
 	*state = sc;
 	return 0;
+}
+
+/* Of an agent before there was a who-0: this process has slot 0. */
+static int set_up(void **state)
+{
+	struct scene *sc;
+	char path[SLICES_PATH + 16];
+	struct err err;
+
+	if (set_up_scene(state) < 0)
+		return -1;
+	sc = *state;
+	snprintf(path, sizeof(path), "%s/who-0", sc->path);
+	if (unlink(path) < 0)
+		return -1;
+	watchdog_free(sc->w);
+	slices_close(sc->ledgers);
+	if (slices_open(sc->data, sc->memory, true, &sc->ledgers, &err) < 0)
+		return -1;
+	sc->w = watchdog_new(NULL, sc->ledgers);
+	sc->fd = ledger_file_open(sc->path);
+	return sc->fd < 0 ? -1 : 0;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -108,7 +131,8 @@ static int tear_down(void **state)
 	struct scene *sc = *state;
 
 	watchdog_free(sc->w);
-	close(sc->fd);
+	if (sc->fd >= 0)
+		close(sc->fd);
 	slices_remove(sc->ledgers, 7);
 	slices_close(sc->ledgers);
 	nftw(sc->memory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
@@ -229,6 +253,91 @@ static void test_around(void **state)
 	assert_int_equal(last_cause, SPOOL_GPU_MEMORY);
 }
 
+/* A process that has slot 0 with so much, until it is killed. */
+static pid_t stand(const struct scene *sc, uint64_t bytes, bool is_signed)
+{
+	int ends[2], fd;
+	char byte = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		fd = ledger_file_open(sc->path);
+		if (fd < 0 || (is_signed && !ledger_file_sign(sc->path)) ||
+		        !ledger_file_use(fd, bytes) || write(ends[1], &byte, 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static void scan_twice(struct scene *sc, int pid, uint64_t bytes)
+{
+	scan_of(sc, pid, bytes, true);
+	scan_of(sc, pid, bytes, true);
+}
+
+/* Who writes its number into the ledger, and locks its slot, is known by the kernel's word all the same. */
+static void test_forged(void **state)
+{
+	struct scene *sc = *state;
+	pid_t pid = stand(sc, 100 * M, false);
+
+	scan_twice(sc, pid, 100 * M);
+	assert_int_equal(n_notes, 1);
+	assert_int_equal(last_cause, SPOOL_GPU_AROUND);
+	assert_non_null(strstr(last_note, "does not stand in the job's ledger (100 MiB)"));
+	end(pid);
+	/* Of who has ended nothing is known, and nothing is said. */
+	scan_twice(sc, pid, 100 * M);
+	assert_int_equal(n_notes, 1);
+}
+
+static void test_signed(void **state)
+{
+	struct scene *sc = *state;
+	pid_t pid = stand(sc, 100 * M, true);
+
+	scan_twice(sc, pid, 150 * M);
+	assert_int_equal(n_notes, 0);
+	assert_int_equal(last_use.driver_bytes, 150 * M);
+	/* Its neighbour has no slot. */
+	scan_twice(sc, getppid(), 100 * M);
+	assert_int_equal(n_notes, 1);
+	kill(pid, SIGKILL);
+	waitid(P_PID, (id_t)pid, NULL, WEXITED | WNOWAIT);
+	scan_twice(sc, pid, 100 * M);
+	assert_int_equal(n_notes, 1);
+	end(pid);
+}
+
+/* A context at least is charged by whoever goes through the interposer. */
+static void test_nothing_charged(void **state)
+{
+	struct scene *sc = *state;
+	pid_t pid = stand(sc, 0, true);
+
+	scan_twice(sc, pid, 32 * M - 1);
+	assert_int_equal(n_notes, 0);
+	scan_twice(sc, pid, 32 * M);
+	assert_int_equal(n_notes, 1);
+	assert_int_equal(last_cause, SPOOL_GPU_AROUND);
+	assert_non_null(strstr(last_note, "has charged nothing to the job's ledger (0 B)"));
+	end(pid);
+}
+
 /* A ledger that is cut short, or gone: in two scans in a row, whoever uses the device. */
 static void test_spoilt(void **state)
 {
@@ -256,6 +365,9 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_least_of_scans, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(test_use_is_told, set_up, tear_down),
 	        cmocka_unit_test_setup_teardown(test_around, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_forged, set_up_scene, tear_down),
+	        cmocka_unit_test_setup_teardown(test_signed, set_up_scene, tear_down),
+	        cmocka_unit_test_setup_teardown(test_nothing_charged, set_up_scene, tear_down),
 	        cmocka_unit_test_setup_teardown(test_spoilt, set_up, tear_down),
 	};
 

@@ -83,8 +83,20 @@ static void test_swept(void **state)
 	assert_int_equal(count_children(sc->memory), 0);
 }
 
-/* A child holds slot `slot` as the interposer does, until it is killed. */
-static pid_t hold_slot(const char *dir, int slot, uint64_t bytes)
+/* What the kernel then says of the byte of who-0. */
+static bool sign(const char *dir, int slot)
+{
+	char path[SLICES_PATH + 16];
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/who-0", dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0;
+}
+
+/* A child holds slot `slot` until it is killed, as the interposer does; or as who only writes that it is. */
+static pid_t hold_slot(const char *dir, int slot, uint64_t bytes, bool is_signed)
 {
 	struct slice_slot said = {.started = 5};
 	struct flock lock = {.l_type = F_WRLCK,
@@ -104,7 +116,7 @@ static pid_t hold_slot(const char *dir, int slot, uint64_t bytes)
 		said.pid = (uint32_t)getpid();
 		said.bytes[SLICE_MEMORY] = bytes;
 		said.reserved_bytes = 1;
-		if (fcntl(fd, F_OFD_SETLK, &lock) < 0 ||
+		if ((is_signed && !sign(dir, slot)) || fcntl(fd, F_OFD_SETLK, &lock) < 0 ||
 		        pwrite(fd, &said, sizeof(said),
 		                SLICE_SLOTS_AT + slot * (off_t)sizeof(said)) < 0 ||
 		        pwrite(fd, &ledger, sizeof(ledger), SLICE_LEDGER_AT) < 0 ||
@@ -134,8 +146,8 @@ static void test_the_living_are_told(void **state)
 	pid_t a, b;
 
 	make(sc, 3, 1, path);
-	a = hold_slot(path, 0, 100);
-	b = hold_slot(path, 6, 1000);
+	a = hold_slot(path, 0, 100, true);
+	b = hold_slot(path, 6, 1000, true);
 	assert_int_equal(slices_read(sc->s, 3, 0, &st, &err), 0);
 	assert_int_equal(st.n_living, 2);
 	assert_int_equal(st.living_bytes, 1102);
@@ -150,6 +162,77 @@ static void test_the_living_are_told(void **state)
 	end(a);
 	assert_int_equal(slices_read(sc->s, 3, 0, &st, &err), 0);
 	assert_int_equal(st.n_living, 0);
+}
+
+/* Who has a slot is what the kernel says, and not what is written there: for who comes after us, too. */
+static void test_holders(void **state)
+{
+	struct scene *sc = *state;
+	char path[SLICES_PATH], who[SLICES_PATH + 16];
+	struct slices_state st;
+	struct stat about;
+	struct err err;
+	pid_t a, b;
+
+	make(sc, 3, 1, path);
+	snprintf(who, sizeof(who), "%s/who-0", path);
+	assert_int_equal(stat(who, &about), 0);
+	assert_int_equal(about.st_mode & 0777, 0666);
+	assert_int_equal(about.st_size, 0);
+	a = hold_slot(path, 2, 100, true);
+	b = hold_slot(path, 3, 100, false);
+	for (int turn = 0; turn < 2; turn++) {
+		assert_int_equal(slices_read(sc->s, 3, 0, &st, &err), 0);
+		assert_true(st.has_holders);
+		assert_int_equal(st.n_living, 2);
+		assert_int_equal(st.living[0].holder, a);
+		assert_int_equal(st.living[1].holder, 0);
+		assert_int_equal(st.living[1].pid, b);
+		open_again(sc);
+	}
+	assert_int_equal(unlink(who), 0);
+	assert_int_equal(slices_read(sc->s, 3, 0, &st, &err), -ERR_CORRUPT);
+	assert_non_null(strstr(err.text, "the file of who has its slots is gone"));
+	/* An agent that never saw one takes it for what was made before there were any. */
+	open_again(sc);
+	assert_int_equal(slices_read(sc->s, 3, 0, &st, &err), 0);
+	assert_false(st.has_holders);
+	assert_int_equal(st.n_living, 2);
+	end(a);
+	end(b);
+}
+
+/* Locks without end cost the job its slice, and us no time. */
+static void test_too_many_locks(void **state)
+{
+	enum { LOCKS = 8000, SLOTS = 1024 };
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+	struct slice_ledger ledger = {.top = SLOTS};
+	struct slice_slot slot = {.pid = 1};
+	struct scene *sc = *state;
+	char path[SLICES_PATH];
+	struct slices_state st;
+	struct err err;
+	int fd;
+
+	make(sc, 3, 1, path);
+	fd = open_slice(path, 0);
+	/* From the far end: each new one is the first in the kernel's list. */
+	for (int i = LOCKS; i-- > 0;) {
+		lock.l_start = SLICE_LOCK_BYTE - 2 * (off_t)i;
+		assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+	}
+	lock.l_start = SLICE_LOCK_BYTE;
+	lock.l_len = SLOTS;
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+	assert_int_equal(pwrite(fd, &ledger, sizeof(ledger), SLICE_LEDGER_AT), sizeof(ledger));
+	for (int i = 0; i < SLOTS; i++)
+		assert_int_equal(
+		        pwrite(fd, &slot, sizeof(slot), SLICE_SLOTS_AT + i * (off_t)sizeof(slot)),
+		        sizeof(slot));
+	assert_int_equal(slices_read(sc->s, 3, 0, &st, &err), -ERR_CORRUPT);
+	assert_non_null(strstr(err.text, "too many locks"));
+	close(fd);
 }
 
 static void test_watch_is_written(void **state)
@@ -279,6 +362,8 @@ int main(void)
 	        TEST(test_made),
 	        TEST(test_swept),
 	        TEST(test_the_living_are_told),
+	        TEST(test_holders),
+	        TEST(test_too_many_locks),
 	        TEST(test_watch_is_written),
 	        TEST(test_spoilt),
 	        TEST(test_another_directory),
