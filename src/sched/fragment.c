@@ -2,7 +2,8 @@
  * DESIGN. What a node is worth unused, and a request goes where it takes least of that. A gap on a device is worth what the
  * requests to come will probably still put into it: a table of gap values, worked out from the mix by dynamic programming
  * over a number of offers. From that is taken what CPUs and memory will be too short for, smoothly, as the expected
- * shortage of a normal variable; and sets of whole devices that do not come out even for those who ask for several.
+ * shortage of a normal variable; and sets of whole devices that do not come out even for those who ask for several. Devices of
+ * a kind that many ask for who cannot go elsewhere are worth more, so that those who can leave them alone.
  */
 #include "sched/place_priv.h"
 #include "base/mem.h"
@@ -17,7 +18,7 @@
 #define LOSS_STEPS 128
 
 const struct place_params place_params_usual = {
-        98, 1.16, 0.615, 0.62, 1.3, 1.557, 0.243, 13.8, 10, false};
+        98, 1.16, 0.615, 0.62, 1.3, 1.557, 0.243, 13.8, 0.4, 10, false};
 
 /* How much of a resource a whole device's worth of requests needs. */
 struct need_of_one {
@@ -71,8 +72,8 @@ static void learn_needs(struct place *p, struct place_gaps *g)
 		g->sets[k] /= devices;
 }
 
-/* What a gap of each size will probably still sell on a device of this kind. */
-static void learn_gaps(struct place *p, struct place_gaps *g, uint32_t kind)
+/* What a gap of each size will probably still sell on a device of this kind, and more where it is scarce. */
+static void learn_gaps(struct place *p, struct place_gaps *g, uint32_t kind, double pressure)
 {
 	double part[STEPS + 1] = {0}, v[STEPS + 1] = {0}, w[STEPS + 1], all = 0;
 
@@ -94,7 +95,43 @@ static void learn_gaps(struct place *p, struct place_gaps *g, uint32_t kind)
 		memcpy(v, w, sizeof(v));
 	}
 	for (uint32_t r = 0; r <= STEPS; r++)
-		g->value[kind][r] = (float)(v[r] * (1000.0 / STEPS));
+		g->value[kind][r] =
+		        (float)((v[r] + p->params.scarce * pressure * r) * (1000.0 / STEPS));
+}
+
+static double count_devices(const struct place *p, double *ret_by_kind)
+{
+	double all = 0;
+
+	for (uint32_t i = 0; i < p->n_nodes; i++)
+		for (uint32_t d = 0; d < p->nodes[i]->room.n_devices; d++) {
+			uint32_t kind = p->nodes[i]->devices[d].kind;
+			if (kind == PLACE_NONE)
+				continue;
+			ret_by_kind[kind]++;
+			all++;
+		}
+	return all;
+}
+
+/* What is asked for of a kind by those who cannot go everywhere, for each device of it, as a part of what is asked for of all. */
+static void learn_pressure(struct place *p, double *pressure)
+{
+	double *there = mem_zalloc(MAX(p->n_kinds, 1) * sizeof(*there)), asked = 0;
+	double all = count_devices(p, there);
+
+	for (uint32_t i = 0; i < p->n_types; i++) {
+		struct place_type *t = p->types[i];
+		double devices = t->count * type_devices(p, t), open = 0;
+		asked += devices;
+		for (uint32_t k = 0; devices > 0 && k < p->n_kinds; k++)
+			open += type_share(p, t, k) ? there[k] : 0;
+		for (uint32_t k = 0; open > 0 && open < all && k < p->n_kinds; k++)
+			pressure[k] += type_share(p, t, k) ? devices / open : 0;
+	}
+	for (uint32_t k = 0; k < p->n_kinds; k++)
+		pressure[k] *= asked > 0 ? all / asked : 0;
+	free(there);
 }
 
 static void make_losses(struct place_gaps *g)
@@ -109,6 +146,7 @@ static void make_losses(struct place_gaps *g)
 static void learn(struct place *p)
 {
 	struct place_gaps *g = p->gaps;
+	double *pressure;
 
 	if (!g) {
 		g = p->gaps = mem_zalloc(sizeof(*g));
@@ -117,8 +155,11 @@ static void learn(struct place *p)
 	g->value = mem_realloc(g->value, MAX(p->n_kinds, 1), sizeof(*g->value));
 	g->n_kinds = p->n_kinds;
 	learn_needs(p, g);
+	pressure = mem_zalloc(MAX(p->n_kinds, 1) * sizeof(*pressure));
+	learn_pressure(p, pressure);
 	for (uint32_t k = 0; k < p->n_kinds; k++)
-		learn_gaps(p, g, k);
+		learn_gaps(p, g, k, pressure[k]);
+	free(pressure);
 }
 
 /* A node after something was placed on it. */

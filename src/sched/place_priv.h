@@ -61,6 +61,7 @@ struct place_params {
 	double deviation; /* of needs, in standard deviations */
 	double sets;      /* price of sets that do not come out even */
 	double left;      /* of what stays free, to break ties */
+	double scarce;    /* price of a device that those want who cannot go elsewhere */
 	double empty;     /* price, once little is free, of the first on an empty node */
 	bool by_sale;     /* need follows what gaps will sell, not what is free */
 };
