@@ -29,16 +29,34 @@ struct reader {
 	int n;
 };
 
+/* What stands between quotes, two of which stand for one, moved to the front of it. NULL: they do not close where a field ends. */
+static char *take_quoted(char **rest)
+{
+	char *from = *rest + 1, *to = *rest, *field = to;
+
+	for (; *from && (from[0] != '"' || from[1] == '"'); from++) {
+		from += *from == '"';
+		*to++ = *from;
+	}
+	if (*from != '"' || (from[1] && from[1] != ','))
+		return NULL;
+	*rest = from[1] ? from + 2 : NULL;
+	*to = '\0';
+	return field;
+}
+
 static int split(struct reader *r, struct err *err)
 {
 	char *rest = r->line;
 
 	r->line[strcspn(r->line, "\r\n")] = '\0';
-	if (strchr(r->line, '"'))
-		return err_set(err, ERR_INVALID, "%s:%llu: quoted fields are not understood",
-		        r->path, (unsigned long long)r->number);
-	for (r->n = 0; r->n < FIELDS_MAX && rest; r->n++)
-		r->fields[r->n] = strsep(&rest, ",");
+	for (r->n = 0; r->n < FIELDS_MAX && rest; r->n++) {
+		r->fields[r->n] = *rest == '"' ? take_quoted(&rest) : strsep(&rest, ",");
+		if (!r->fields[r->n])
+			return err_set(err, ERR_INVALID,
+			        "%s:%llu: a quoted field does not end in its line", r->path,
+			        (unsigned long long)r->number);
+	}
 	return rest ? err_set(err, ERR_INVALID, "%s:%llu: more than %d columns", r->path,
 	                      (unsigned long long)r->number, FIELDS_MAX)
 	            : 0;

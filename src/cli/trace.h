@@ -1,7 +1,8 @@
 /*
  * Public GPU traces: lists of nodes and of tasks as CSV, into the scheduler's own picture of nodes and types. The columns are
  * found by the names in the first line (nodes: sn, cpu_milli, memory_mib, gpu, model; tasks: cpu_milli, memory_mib, num_gpu,
- * gpu_milli, and gpu_spec, which may be missing); others are ignored. A trace is owned by the caller. Errors name the line.
+ * gpu_milli, and gpu_spec, which may be missing); others are ignored. A field may be quoted. A trace is owned by the caller. Errors
+ * name the line.
  */
 #pragma once
 
