@@ -499,9 +499,10 @@ int verb_bench(struct cli *cli, int argc, char **argv)
 	struct args args = {.options = options,
 	        .parse = parse,
 	        .input = &b,
-	        .doc = "Measures Berth on this machine beside what is bare: a server of its own, or with --data one that runs and has nothing to do. `berth bench slice` measures slices of a GPU, `berth bench place` the placement on the nodes of a trace.",
+	        .doc = "Measures Berth on this machine beside what is bare: a server of its own, or with --data one that runs and has nothing to do. `berth bench slice` measures slices of a GPU, `berth bench place` the placement on the nodes of a trace, `berth bench replay` runs the recording of a server again.",
 	        .is_listing = true};
-	static const struct args_sub subs[] = {{"place", bench_place}, {"slice", bench_slice}, {0}};
+	static const struct args_sub subs[] = {
+	        {"place", bench_place}, {"replay", bench_replay}, {"slice", bench_slice}, {0}};
 	struct err err;
 
 	if (argc > 1 && argv[1][0] != '-')

@@ -18,4 +18,5 @@ MUST_CHECK int bench_spawn(const char *path, const char *const argv[], const cha
         pid_t *ret_pid, struct err *err);
 
 int bench_place(struct cli *cli, int argc, char **argv);
+int bench_replay(struct cli *cli, int argc, char **argv);
 int bench_slice(struct cli *cli, int argc, char **argv);

@@ -22,9 +22,6 @@
 #define CALIBRATE_STREAMS 3
 #define CALIBRATE_STEP    5000 /* requests between looks at the clock */
 
-static const char *const class_names[CLASSES] = {
-        "cpu", "fraction_to_half", "fraction_above_half", "gpu_1", "gpu_2_to_7", "gpu_8_and_more"};
-
 struct place_bench {
 	const char *nodes, *tasks, *policy;
 	struct place_run run;
@@ -170,7 +167,7 @@ static json_t *by_class(const uint64_t counts[CLASSES])
 	json_t *o = json_object();
 
 	for (int i = 0; i < CLASSES; i++)
-		json_object_set_new(o, class_names[i], json_integer((json_int_t)counts[i]));
+		json_object_set_new(o, task_class_names[i], json_integer((json_int_t)counts[i]));
 	return o;
 }
 
@@ -186,7 +183,7 @@ static json_t *rows_of(const struct place_tally *sum)
 
 	for (int i = 0; i < CLASSES; i++)
 		json_array_append_new(rows,
-		        json_pack("{s:s, s:I, s:I, s:f}", "class", class_names[i], "arrived",
+		        json_pack("{s:s, s:I, s:I, s:f}", "class", task_class_names[i], "arrived",
 		                (json_int_t)sum->arrived[i], "rejected",
 		                (json_int_t)sum->rejected[i], "mean_wait", mean_wait(sum, i)));
 	return rows;

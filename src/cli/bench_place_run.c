@@ -15,6 +15,9 @@
 #define WARM 3.0 /* mean durations until it counts, and until the end */
 #define END  8.0
 
+const char *const task_class_names[CLASSES] = {
+        "cpu", "fraction_to_half", "fraction_above_half", "gpu_1", "gpu_2_to_7", "gpu_8_and_more"};
+
 static enum task_class class_of(const struct trace_task *k)
 {
 	if (k->n_devices == 0)

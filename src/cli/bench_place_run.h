@@ -8,6 +8,8 @@
 
 enum task_class { CPU_ONLY, PART_SMALL, PART_LARGE, ONE, SEVERAL, EIGHT, CLASSES };
 
+extern const char *const task_class_names[CLASSES];
+
 struct place_tally {
 	double share, share_squared; /* of all devices allocated, summed over the runs */
 	uint64_t arrived[CLASSES], rejected[CLASSES];

@@ -1,6 +1,7 @@
 #include "server/batch.h"
 #include "server/kept.h"
 #include "server/links.h"
+#include "server/recorder.h"
 #include "server/watch.h"
 #include "base/mem.h"
 #include "wire/record.h"
@@ -489,13 +490,15 @@ void batch_retry(void *server)
 
 static void plan(struct server *s)
 {
+	int64_t now_ms = server_now(s).wall_ms;
 	struct sched_plan p = {0};
 	struct err err;
 
 	if (s->shutting_down || s->store_trouble != ERR_NONE)
 		return;
 	s->world->plan_wanted = false;
-	sched_plan_make(s->sched, s->world, server_now(s).wall_ms, PLAN_MAX, &p);
+	sched_plan_make(s->sched, s->world, now_ms, PLAN_MAX, &p);
+	recorder_plan(s->recorder, now_ms, PLAN_MAX, p.v, p.n);
 	for (size_t i = 0; i < p.n; i++) {
 		struct event e = {.kind = EVENT_START, .id = p.v[i].id, .placement = &p.v[i]};
 		struct applied out;
@@ -509,6 +512,7 @@ static void plan(struct server *s)
 		loop_wake(s->loop);
 	} else if (s->n_placed >= LEARN_AFTER) {
 		sched_learn(s->sched, s->world);
+		recorder_learn(s->recorder, now_ms);
 		s->n_placed = 0;
 	}
 	sched_plan_done(&p);
@@ -543,6 +547,7 @@ void batch_turn_end(void *server)
 		return;
 	if (s->world->plan_wanted)
 		plan(s);
+	recorder_flush(s->recorder);
 	links_flush(s);
 	if (s->in_flight || (!has_changes(s) && !s->gathering->n_calls) || is_paced(s))
 		return;

@@ -1,6 +1,7 @@
 /* Ended jobs that have left memory are read back from the store when somebody names them. */
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/recorder.h"
 #include "base/mem.h"
 #include "wire/record.h"
 
@@ -72,6 +73,8 @@ static void adopt(struct server *s, struct job *take_j)
 		world_job_free(take_j);
 	else if (world_adopt_job(s->world, take_j, &err))
 		log_error("fetch.adopt", "text=\"%s\"", err.text);
+	else
+		recorder_job(s->recorder, server_now(s).wall_ms, take_j);
 }
 
 static void finish(void *data)

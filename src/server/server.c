@@ -6,6 +6,7 @@
 #include "server/kept.h"
 #include "server/links.h"
 #include "server/prune.h"
+#include "server/recorder.h"
 #include "server/removals.h"
 #include "server/settings.h"
 #include "server/watch.h"
@@ -14,6 +15,7 @@
 #include "plat/clock.h"
 #include "plat/fs.h"
 
+#include <limits.h>
 #include <malloc.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -57,6 +59,7 @@ static void check_clock(struct server *s, struct now now)
 	log_warn("clock.set", "by_ms=%lld", (long long)shift_ms);
 	if (shift_ms > PRUNE_INTERVAL_MS)
 		s->prune_after_ms = now.mono_ms + PRUNE_DOUBT_MS;
+	(void)recorder_event(s->recorder, now.wall_ms, &e, s->world);
 	(void)!core_apply(s->world, &e, now, batch_effects(s), &out, &ignored);
 }
 
@@ -64,9 +67,15 @@ int server_apply(
         struct server *s, const struct event *e, struct applied *ret_applied, struct err *err)
 {
 	struct now now = server_now(s);
+	size_t mark;
+	int rc;
 
 	check_clock(s, now);
-	return core_apply(s->world, e, now, batch_effects(s), ret_applied, err);
+	mark = recorder_event(s->recorder, now.wall_ms, e, s->world);
+	rc = core_apply(s->world, e, now, batch_effects(s), ret_applied, err);
+	if (rc)
+		recorder_take_back(s->recorder, mark);
+	return rc;
 }
 
 void server_apply_or_log(struct server *s, const struct event *e)
@@ -298,6 +307,19 @@ static int listen_all(struct server *s, struct err *err)
 	return rc;
 }
 
+static int open_recorder(struct server *s, struct err *err)
+{
+	const char *name = s->conf->server_record;
+	char path[PATH_MAX];
+
+	if (!name[0])
+		return 0;
+	snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? "" : s->data_dir,
+	        name[0] == '/' ? "" : "/", name);
+	return recorder_open(
+	        path, s->world, server_now(s).wall_ms, SCHED_POLICY_USUAL, &s->recorder, err);
+}
+
 static int open_world(struct server *s, struct err *err)
 {
 	struct policy policy = policy_of(s->conf);
@@ -319,6 +341,8 @@ static int open_world(struct server *s, struct err *err)
 	rc = open_store(s, err);
 	if (rc == 0)
 		rc = server_load(s, err);
+	if (rc == 0)
+		rc = open_recorder(s, err);
 	if (rc == 0)
 		rc = worker_new(s->loop, "store", STORE_QUEUE_MAX, &s->worker, err);
 	return rc;
@@ -392,6 +416,7 @@ void server_close(struct server *s)
 	store_close(s->store);
 	if (s->world)
 		free(s->world->policy.models);
+	recorder_close(s->recorder);
 	sched_free(s->sched);
 	world_free(s->world);
 	loop_free(s->loop);

@@ -22,6 +22,7 @@ struct batch;
 struct guard;
 struct kept;
 struct prune;
+struct recorder;
 struct removals;
 struct uplink;
 struct watch_set;
@@ -31,7 +32,8 @@ struct server {
 	struct conf *conf;
 	struct world *world;
 	struct sched *sched;
-	uint64_t n_placed; /* since it learned the mix */
+	struct recorder *recorder; /* NULL: nothing is recorded */
+	uint64_t n_placed;         /* since it learned the mix */
 	struct store *store;
 	struct worker *worker; /* the store thread */
 	struct net_server *net;
