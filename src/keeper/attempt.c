@@ -10,17 +10,16 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "keeper/console.h"
 #include "keeper/driver.h"
-#include "keeper/held.h"
+#include "keeper/execs.h"
 #include "keeper/limits.h"
 #include "keeper/output.h"
+#include "keeper/ranks.h"
 #include "keeper/report.h"
 #include "keeper/rights.h"
-#include "keeper/spawn.h"
 #include "keeper/streams.h"
 #include "keeper/sweep.h"
 #include "keeper/tree.h"
@@ -30,18 +29,12 @@
 
 /*
  * DESIGN. One loop until waitpid says that no process is left. Phases only go up: RUN, TERM (the tree was asked to end),
- * KILL (again and again). The first process's end, a stop and the time limit each begin TERM or KILL; who came first is
- * the cause. An exec is the same without spool and files, and ends with the attempt it belongs to.
+ * KILL (again and again). The end of the first process (of tasks: of one that failed, or of all), a stop and the time limit each
+ * begin TERM or KILL; who came first is the cause. An exec is the same without spool and files, and ends with the attempt it belongs to.
  */
 enum phase { PHASE_RUN, PHASE_TERM, PHASE_KILL };
 
-enum {
-	CHUNK = 1 << 16,
-	DRAIN_MAX = 1 << 22,
-	KILL_AGAIN_MS = 20,
-	NOBODY_CAME_MS = 30000,
-	FENCE_MS = 2
-};
+enum { CHUNK = 1 << 16, DRAIN_MAX = 1 << 22, KILL_AGAIN_MS = 20, NOBODY_CAME_MS = 30000 };
 
 enum { AT_SIGNAL, AT_OUT, AT_ERR, AT_TIMER, AT_WATCH, AT_IN, AT_CONSOLE };
 
@@ -64,10 +57,8 @@ struct attempt {
 	bool is_waiting; /* of an exec: for its client */
 	enum spool_cause cause;
 	int kill_again_ms;
-	pid_t pid;
-	bool has_exited;
+	struct ranks ranks;
 	bool is_empty; /* no process is left */
-	int wait_status;
 	uint64_t cpu_us;
 	uint64_t peak_kib;
 };
@@ -113,7 +104,7 @@ static void begin_end(struct attempt *a, enum spool_cause cause, bool force)
 	a->is_waiting = false;
 	if (a->phase == PHASE_KILL || a->is_empty)
 		return;
-	if (a->phase == PHASE_RUN && !a->has_exited)
+	if (a->phase == PHASE_RUN && !a->ranks.is_over)
 		a->cause = cause;
 	if (force)
 		begin_kill(a);
@@ -135,21 +126,27 @@ static void reap(struct attempt *a)
 	pid_t pid;
 
 	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0 || (pid < 0 && errno == EINTR)) {
-		if (pid > 0)
-			add_usage(a, &usage);
-		if (pid != a->pid)
+		if (pid < 0)
 			continue;
-		a->has_exited = true;
-		a->wait_status = status;
+		add_usage(a, &usage);
+		ranks_take_end(&a->ranks, pid, status);
 	}
 	a->is_empty = pid < 0 && errno == ECHILD;
 	if (a->is_empty)
 		return;
-	/* What was left behind; and in the last phase, what has become a child of ours by the death of its parent. */
-	if (a->has_exited && a->phase == PHASE_RUN)
+	/* What was left behind, and tasks beside one that failed; and in the last phase, what has become a child of ours by the death
+	 * of its parent. */
+	if (a->ranks.is_over && a->phase == PHASE_RUN)
 		begin_term(a);
 	else if (a->phase == PHASE_KILL && !limits_kill(&a->limits))
 		tree_kill();
+}
+
+/* By itself, as far as is known. */
+static bool has_ended_by(const struct attempt *a, int signo)
+{
+	return a->ranks.is_over && a->cause == SPOOL_EXIT && WIFSIGNALED(a->ranks.wait_status) &&
+	       WTERMSIG(a->ranks.wait_status) == signo;
 }
 
 /*
@@ -158,8 +155,7 @@ static void reap(struct attempt *a)
  */
 static void on_term(struct attempt *a)
 {
-	if (a->has_exited && a->cause == SPOOL_EXIT && WIFSIGNALED(a->wait_status) &&
-	        WTERMSIG(a->wait_status) == SIGTERM)
+	if (has_ended_by(a, SIGTERM))
 		a->cause = SPOOL_SHUTDOWN;
 	begin_end(a, SPOOL_SHUTDOWN, false);
 }
@@ -168,8 +164,7 @@ static void on_stop(struct attempt *a, uint32_t value)
 {
 	enum spool_cause cause = value & 0xff ? (enum spool_cause)(value & 0xff) : SPOOL_STOPPED;
 
-	if (value & STOP_HELD && a->has_exited && a->cause == SPOOL_EXIT &&
-	        WIFSIGNALED(a->wait_status) && WTERMSIG(a->wait_status) == SIGKILL)
+	if (value & STOP_HELD && has_ended_by(a, SIGKILL))
 		a->cause = cause;
 	begin_end(a, cause, value & STOP_FORCE);
 }
@@ -204,19 +199,29 @@ static void on_timer(struct attempt *a)
 		begin_kill(a);
 }
 
+static void put_output(void *ctx, enum spool_stream stream, const void *data, size_t len)
+{
+	struct attempt *a = ctx;
+
+	if (!a->is_exec)
+		output_write(&a->output, stream, data, len);
+	if (a->console)
+		console_put_output(a->console,
+		        stream == SPOOL_STDERR ? CONSOLE_STDERR : CONSOLE_STDOUT, data,
+		        (uint32_t)len);
+}
+
 /* One read from the job; the number of bytes. */
 static size_t take_output(struct attempt *a, int fd, enum spool_stream stream)
 {
-	ssize_t n = read(fd, chunk, sizeof(chunk));
+	ssize_t n;
 
+	if (a->io.label)
+		return label_take(a->io.label);
+	n = read(fd, chunk, sizeof(chunk));
 	if (n <= 0)
 		return 0;
-	if (!a->is_exec)
-		output_write(&a->output, stream, chunk, (size_t)n);
-	if (a->console)
-		console_put_output(a->console,
-		        stream == SPOOL_STDERR ? CONSOLE_STDERR : CONSOLE_STDOUT, chunk,
-		        (uint32_t)n);
+	put_output(a, stream, chunk, (size_t)n);
 	return (size_t)n;
 }
 
@@ -324,10 +329,12 @@ static void turn(struct attempt *a)
 	}
 }
 
-/* What is left in the pipes when no process is left. Somebody outside the tree may hold one and go on: that has a ceiling. */
-static void drain(struct attempt *a)
+/* What is left in the pipes. Somebody outside the tree may hold one and go on: that has a ceiling. */
+static void empty_pipes(struct attempt *a)
 {
-	for (size_t total = 0; total < DRAIN_MAX;) {
+	size_t most = (size_t)DRAIN_MAX * (a->io.label ? a->ranks.n : 1);
+
+	for (size_t total = 0; total < most;) {
 		struct pollfd fds[2] = {{.fd = a->io.out_fd, .events = POLLIN},
 		        {.fd = a->io.err_fd, .events = POLLIN}};
 
@@ -340,26 +347,12 @@ static void drain(struct attempt *a)
 	}
 }
 
-/* Execs of this attempt are told to end, and none begins any more: their byte is ours then. */
-static void end_execs(const struct attempt *a)
+/* No process is left. */
+static void drain(struct attempt *a)
 {
-	struct timespec wait = {.tv_nsec = FENCE_MS * 1000 * 1000};
-	uint64_t byte = SPOOL_EXEC_BYTE(a->id.epoch);
-	struct err err;
-
-	while (proc_byte_lock(FD_SPOOL, byte, true, &err) == -ERR_CONFLICT) {
-		int fd = proc_byte_owner_fd(FD_SPOOL, byte);
-
-		if (fd >= 0) {
-			pid_t child = held_child(proc_byte_owner(FD_SPOOL, byte));
-
-			proc_fd_signal(fd, STOP_SIGNAL, SPOOL_STOPPED | STOP_FORCE);
-			if (child)
-				kill(child, SIGKILL);
-			close(fd);
-		}
-		nanosleep(&wait, NULL);
-	}
+	empty_pipes(a);
+	if (a->io.label)
+		label_finish(a->io.label);
 }
 
 static enum keeper_exit leave_workdir(const struct attempt *a)
@@ -374,8 +367,9 @@ static enum keeper_exit leave_workdir(const struct attempt *a)
 
 static void tell_exit(struct attempt *a)
 {
-	uint32_t code = (uint32_t)(WIFSIGNALED(a->wait_status) ? 128 + WTERMSIG(a->wait_status)
-	                                                       : WEXITSTATUS(a->wait_status));
+	int status = a->ranks.wait_status;
+	uint32_t code =
+	        (uint32_t)(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 	uint8_t payload[4] = {0, 0, (uint8_t)(code >> 8), (uint8_t)code};
 
 	console_end(a->console, CONSOLE_EXIT, payload, sizeof(payload));
@@ -393,14 +387,16 @@ static NORETURN void finish(struct attempt *a)
 		tell_exit(a);
 		_exit(KEEPER_DONE);
 	}
-	end_execs(a);
+	execs_end(a->id.epoch);
 	code = leave_workdir(a);
 	if (a->console)
 		console_close_door(a->console);
 	r = report_new(&a->id, SPOOL_ENDED);
 	output_finish(&a->output, &r.output_bytes, &r.dropped_bytes);
 	r.cause = a->cause;
-	r.wait_status = a->wait_status;
+	r.wait_status = a->ranks.wait_status;
+	r.has_rank = a->l->ranks && a->ranks.has_failed && a->cause == SPOOL_EXIT;
+	r.rank = a->ranks.failed;
 	r.cpu_ms = a->cpu_us / 1000;
 	r.peak_mem_bytes = a->peak_kib * KIB;
 	limits_end(&a->limits, a->l, &r);
@@ -409,12 +405,20 @@ static NORETURN void finish(struct attempt *a)
 	_exit(code);
 }
 
-/* It never began. */
+/* It never began; of tasks, not all of them. */
 static NORETURN void finish_failed(
         struct attempt *a, const struct spawn_failure *f, const struct err *why)
 {
 	enum keeper_exit code;
+	uint64_t ignored;
 
+	if (a->ranks.n_living) {
+		begin_kill(a);
+		while (!a->is_empty)
+			turn(a);
+		drain(a);
+		output_finish(&a->output, &ignored, &ignored);
+	}
 	if (a->is_exec && a->console) {
 		a->is_empty = a->is_waiting = true;
 		arm(a, NOBODY_CAME_MS);
@@ -518,7 +522,7 @@ static int set_up(struct attempt *a, struct err *err)
 	if (l->make_cwd && !a->is_exec)
 		rc = workdir_make(a->base, l, &a->cwd_fd, err);
 	if (rc == 0)
-		rc = streams_open(&a->io, a->base, l, a->console, err);
+		rc = streams_open(&a->io, a->base, l, a->console, put_output, a, err);
 	if (rc == 0 && !a->is_exec)
 		limits_take(&a->limits, a->base, l, a->group);
 	if (rc == 0)
@@ -558,8 +562,7 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsi
 		        .driver = &a.driver,
 		        .cwd_fd = a.cwd_fd};
 
-		memcpy(s.stdio, a.io.job, sizeof(s.stdio));
-		rc = spawn_run(&s, &a.pid, &failure, &err);
+		rc = ranks_start(&a.ranks, &s, l, &a.io, &failure, &err);
 	}
 	rights_drop_to_keeper(base);
 	if (rc < 0)
@@ -569,7 +572,7 @@ NORETURN void attempt_run(const struct keeper_base *base, struct launch *l, unsi
 	if (!a.is_exec) {
 		started = report_new(&a.id, SPOOL_STARTED);
 		started.keeper_pid = (uint32_t)getpid();
-		started.pid = (uint32_t)a.pid;
+		started.pid = (uint32_t)a.ranks.pids[0];
 		started.held = a.limits.held | (a.driver.is_held ? SPOOL_HOLD_BY_INTERPOSER : 0) |
 		               (l->by_mps ? SPOOL_HOLD_BY_MPS : 0);
 		started.not_held = a.limits.not_held;

@@ -8,10 +8,11 @@ pid_t held_child(pid_t keeper)
 	struct proc p;
 	pid_t child = 0;
 
-	/* 'S' is who has started its command long ago. */
-	if (proc_read(keeper, &p) && p.state == 'D' && proc_list_below(&below, keeper) == 0 &&
-	        below.n == 1 && below.items[0].is_unexeced)
-		child = below.items[0].pid;
+	/* 'S' is who has started its command long ago. Tasks that were started before have exec'ed. */
+	if (proc_read(keeper, &p) && p.state == 'D' && proc_list_below(&below, keeper) == 0)
+		for (size_t i = 0; i < below.n && !child; i++)
+			if (below.items[i].ppid == keeper && below.items[i].is_unexeced)
+				child = below.items[i].pid;
 	proc_list_done(&below);
 	return child;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "plat/pty.h"
@@ -39,8 +40,11 @@ static int open_pipe(int *ret_ours, int *ret_job, bool is_input, struct err *err
 }
 
 int streams_open(struct streams *io, const struct keeper_base *base, const struct launch *l,
-        const struct console *console, struct err *err)
+        const struct console *console, label_put *put, void *ctx, struct err *err)
 {
+	/* One pipe keeps the order of both streams, as one file of the user would have it; two tell them apart. */
+	bool has_output = l->out_path || console;
+	bool is_split = l->err_path || console || (l->out_path && l->out_internal);
 	int rc = 0;
 
 	*io = STREAMS_NONE;
@@ -52,13 +56,32 @@ int streams_open(struct streams *io, const struct keeper_base *base, const struc
 		if (rc == 0)
 			fcntl(io->in_fd, F_SETFL, O_WRONLY | O_NONBLOCK);
 	}
-	if (rc == 0 && (l->out_path || console))
+	if (rc == 0 && l->label && has_output) {
+		rc = label_open(MAX(l->ranks, 1U), is_split, put, ctx, &io->label, err);
+		if (rc == 0)
+			io->out_fd = label_fd(io->label);
+		return rc;
+	}
+	if (rc == 0 && has_output)
 		rc = open_pipe(&io->out_fd, &io->job[1], false, err);
 	io->job[2] = io->job[1];
-	/* One pipe keeps the order of both streams, as one file of the user would have it; two tell them apart. */
-	if (rc == 0 && (l->err_path || console || (l->out_path && l->out_internal)))
+	if (rc == 0 && is_split)
 		rc = open_pipe(&io->err_fd, &io->job[2], false, err);
 	return rc;
+}
+
+int streams_of_rank(struct streams *io, uint32_t rank, int ret_stdio[3], struct err *err)
+{
+	memcpy(ret_stdio, io->job, sizeof(io->job));
+	if (rank)
+		ret_stdio[0] = FD_NULL;
+	return io->label ? label_open_rank(io->label, rank, &ret_stdio[1], &ret_stdio[2], err) : 0;
+}
+
+void streams_let_go_rank(struct streams *io)
+{
+	if (io->label)
+		label_let_go(io->label);
 }
 
 void streams_let_go(struct streams *io)

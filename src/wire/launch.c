@@ -59,6 +59,8 @@ enum {
 	TAG_CAPS_MAJOR,
 	TAG_CAPS,
 	TAG_GPU_LIMITS,
+	TAG_RANKS,
+	TAG_LABEL,
 };
 
 /* What the second walk hands out from. */
@@ -97,6 +99,8 @@ static void put_output(struct buf *b, const struct launch *l)
 	codec_put_str(b, TAG_INDEX_PATH, l->index_path);
 	codec_put_u64(b, TAG_OUT_INTERNAL, l->out_internal);
 	codec_put_u64(b, TAG_OUTPUT_MAX, l->output_max);
+	codec_put_u64(b, TAG_RANKS, l->ranks);
+	codec_put_u64(b, TAG_LABEL, l->label);
 	codec_put_u64(b, TAG_TTY, l->tty);
 	codec_put_u64(b, TAG_CONSOLE, l->console);
 	codec_put_str(b, TAG_CONSOLE_PATH, l->console_path);
@@ -379,6 +383,12 @@ static void take_setting(struct launch *l, const struct codec_field *f)
 	case TAG_OUTPUT_MAX:
 		l->output_max = f->u;
 		break;
+	case TAG_RANKS:
+		l->ranks = codec_u32(f);
+		break;
+	case TAG_LABEL:
+		l->label = f->u;
+		break;
 	case TAG_TTY:
 		l->tty = f->u;
 		break;
@@ -437,6 +447,11 @@ int launch_decode(const void *data, size_t len, struct launch *ret_launch, struc
 		return err_set(err, ERR_VERSION, "launch message of kind %u is not known here",
 		        (unsigned)l.kind);
 	}
+	if (l.ranks > LAUNCH_RANKS || (l.ranks > 1 && l.tty)) {
+		launch_done(&l);
+		return err_set(err, ERR_CORRUPT, "launch message of %u tasks%s", l.ranks,
+		        l.tty ? " with a terminal" : "");
+	}
 	*ret_launch = l;
 	return 0;
 }
@@ -445,6 +460,30 @@ void launch_done(struct launch *l)
 {
 	free(l->block);
 	l->block = NULL;
+}
+
+static bool is_among(const char *const *keys, size_t n, const char *entry, size_t key_len)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strlen(keys[i]) == key_len && memcmp(keys[i], entry, key_len) == 0)
+			return true;
+	return false;
+}
+
+const char *const launch_rank_variables[LAUNCH_RANK_VARIABLES] = {
+        [LAUNCH_BERTH_RANK] = "BERTH_RANK",
+        [LAUNCH_RANK] = "RANK",
+        [LAUNCH_LOCAL_RANK] = "LOCAL_RANK",
+        [LAUNCH_BERTH_TASKS] = "BERTH_TASKS",
+        [LAUNCH_WORLD_SIZE] = "WORLD_SIZE",
+        [LAUNCH_LOCAL_WORLD_SIZE] = "LOCAL_WORLD_SIZE",
+        [LAUNCH_MASTER_ADDR] = "MASTER_ADDR",
+        [LAUNCH_MASTER_PORT] = "MASTER_PORT",
+};
+
+bool launch_is_rank_variable(const char *entry, size_t key_len)
+{
+	return is_among(launch_rank_variables, LAUNCH_RANK_VARIABLES, entry, key_len);
 }
 
 bool launch_sets_variable(const char *entry, size_t key_len)
@@ -463,8 +502,5 @@ bool launch_sets_variable(const char *entry, size_t key_len)
 	        "CUDA_VISIBLE_DEVICES",
 	};
 
-	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		if (strlen(keys[i]) == key_len && memcmp(keys[i], entry, key_len) == 0)
-			return true;
-	return false;
+	return is_among(keys, ARRAY_LEN(keys), entry, key_len);
 }

@@ -24,6 +24,8 @@
 #define LAUNCH_CPUS      1024 /* CPUs a node can have */
 #define LAUNCH_MINORS    256
 #define LAUNCH_CAPS      2304
+#define LAUNCH_RANKS \
+	256 /* tasks of a job: each may have two pipes of its own, below the usual limit of files */
 
 enum launch_kind {
 	/* An attempt of a job. */
@@ -75,6 +77,13 @@ struct launch {
 	const char *err_path; /* NULL: with stdout. Each of two files is given half of output_max */
 	const char *index_path; /* struct spool_chunk of each chunk; Berth's own; NULL: none */
 	uint64_t output_max;    /* bytes kept per attempt: head and tail; 0: no ceiling */
+
+	/*
+	 * How often the command is started (`-n`), each time with another rank, from 0: all of them or none, and the first that
+	 * fails ends the others. 0: once, and no rank. Rank 0 reads stdin. Of more than one none has a terminal.
+	 */
+	uint32_t ranks;
+	bool label; /* lines of output are whole, and begin with "RANK: " */
 
 	bool tty; /* a terminal instead of pipes; stderr goes with stdout */
 	/* Listen on console_path; always with tty and exec. With pipes, stdin then comes from the console, else it is /dev/null. */
@@ -130,3 +139,18 @@ void launch_done(struct launch *l);
 
 /* Whether an entry K=V is of a variable that Berth itself sets in every job; key_len: up to the '='. */
 bool launch_sets_variable(const char *entry, size_t key_len);
+
+/* By what the tasks of a job find each other; the keeper sets them. The other names are those of torch.distributed. */
+enum launch_rank_variable {
+	LAUNCH_BERTH_RANK,
+	LAUNCH_RANK,
+	LAUNCH_LOCAL_RANK,
+	LAUNCH_BERTH_TASKS,
+	LAUNCH_WORLD_SIZE,
+	LAUNCH_LOCAL_WORLD_SIZE,
+	LAUNCH_MASTER_ADDR,
+	LAUNCH_MASTER_PORT,
+	LAUNCH_RANK_VARIABLES
+};
+extern const char *const launch_rank_variables[LAUNCH_RANK_VARIABLES];
+bool launch_is_rank_variable(const char *entry, size_t key_len);

@@ -110,6 +110,8 @@ static const struct field start_fields[] = {
 	FIELD_OF_LIST(link_start, 21, slices, n_slices, NODE_DEVICES_MAX, slice_table),
 	FIELD(link_start, 22, FIELD_U64, array_size),
 	FIELD(link_start, 23, FIELD_TEXT, grant),
+	FIELD(link_start, 24, FIELD_U32, ranks),
+	FIELD(link_start, 25, FIELD_BOOL, label),
 };
 static const struct field_table start_table = FIELD_TABLE(link_start, start_fields);
 

@@ -120,12 +120,14 @@ struct link_start {
 	uint32_t rows, columns;
 	uint64_t time_limit_ms;
 	uint64_t mem_bytes;
-	uint32_t n_cpus;     /* what BERTH_CPUS says */
+	uint32_t n_cpus;     /* of all its tasks; what BERTH_CPUS says where it has none */
 	struct cpu_set cpus; /* bound to these; empty: not bound */
 	struct slice_record *slices;
 	uint32_t n_slices;
 	uint64_t array_size; /* 0: not of an array */
 	char *grant;         /* of root's: wire/launch.h; NULL: none */
+	uint32_t ranks;      /* tasks, as in wire/launch.h */
+	bool label;
 };
 
 struct link_stop {

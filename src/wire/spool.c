@@ -25,6 +25,7 @@ enum {
 	TAG_HELD,
 	TAG_NOT_HELD,
 	TAG_NO_DISK,
+	TAG_RANK,
 };
 
 /* FNV-1a: finds what a crash leaves behind, and is no guard against malice. */
@@ -62,6 +63,8 @@ void spool_encode(const struct spool_record *r, struct buf *b)
 	codec_put_u64(b, TAG_OUTPUT, r->output_bytes);
 	codec_put_u64(b, TAG_DROPPED, r->dropped_bytes);
 	codec_put_u64(b, TAG_NO_DISK, r->no_disk);
+	if (r->has_rank)
+		codec_add_u64(b, TAG_RANK, r->rank);
 	codec_put_bytes(b, TAG_TEXT, r->text, strnlen(r->text, sizeof(r->text) - 1));
 	if (b->overflow)
 		return;
@@ -138,6 +141,10 @@ static void take_end(struct spool_record *r, const struct codec_field *f)
 		break;
 	case TAG_NO_DISK:
 		r->no_disk = f->u != 0;
+		break;
+	case TAG_RANK:
+		r->has_rank = true;
+		r->rank = codec_u32(f);
 		break;
 	default:
 		break;

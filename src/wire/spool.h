@@ -75,7 +75,9 @@ struct spool_record {
 	uint32_t not_held; /* of what was asked for */
 	/* ENDED */
 	enum spool_cause cause;
-	int32_t wait_status; /* as waitpid gives it, of the job's first process */
+	int32_t wait_status; /* as waitpid gives it, of the job's first process; of tasks: of the first that failed */
+	bool has_rank; /* it failed of its own, and ended the others */
+	uint32_t rank;
 	uint64_t
 	        peak_mem_bytes; /* of all together where a control group knows, else of the largest process */
 	uint64_t cpu_ms;        /* user and system, all processes */

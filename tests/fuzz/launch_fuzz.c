@@ -39,6 +39,7 @@ static void check_same(const struct launch *a, const struct launch *b)
 	FUZZ_MUST(is_same_text(a->index_path, b->index_path) && is_same_text(a->path, b->path));
 	FUZZ_MUST(is_same_text(a->console_path, b->console_path));
 	FUZZ_MUST(is_same_text(a->refusal, b->refusal) && a->output_max == b->output_max);
+	FUZZ_MUST(a->ranks == b->ranks && a->ranks <= LAUNCH_RANKS && a->label == b->label);
 	FUZZ_MUST(a->tty == b->tty && a->console == b->console && a->force == b->force);
 	FUZZ_MUST(a->rows == b->rows && a->cols == b->cols && a->grace_ms == b->grace_ms);
 	FUZZ_MUST(a->time_limit_ms == b->time_limit_ms && a->stop_cause == b->stop_cause);

@@ -142,12 +142,15 @@ static NORETURN void run_parent(const struct rig *r)
 {
 	const char *argv[24] = {"berth", "keeper", "--data", r->dir, "--spool", r->spool};
 	struct rlimit limit = {r->fsize_limit, r->fsize_limit};
+	struct rlimit files = {r->files_limit, r->files_limit};
 	bool is_root = getuid() == 0 && r->mode != RIG_USER;
 	char uid[16];
 	size_t n = 6;
 
 	snprintf(uid, sizeof(uid), "%d", NOBODY_UID);
 	if (r->fsize_limit && setrlimit(RLIMIT_FSIZE, &limit) < 0)
+		_exit(9);
+	if (r->files_limit && setrlimit(RLIMIT_NOFILE, &files) < 0)
 		_exit(9);
 	if (getuid() == 0 && !is_root &&
 	        (setgroups(0, NULL) < 0 || setgid(NOBODY_UID) < 0 || setuid(NOBODY_UID) < 0))

@@ -41,6 +41,7 @@ struct rig {
 	size_t n_records;
 	uint64_t
 	        fsize_limit; /* of the parent, to look like a full disk; 0: none. To be set before rig_start */
+	uint64_t files_limit; /* the same, of open files */
 };
 
 void rig_start(struct rig *r, enum rig_mode mode);

@@ -325,6 +325,44 @@ static void test_slices(void **state)
 	check("link-note", &use, link_again);
 }
 
+static void spool_again(const uint8_t *data, size_t len, struct buf *b)
+{
+	struct spool_record r;
+	struct err err;
+	int n;
+
+	for (size_t at = 0; at < len; at += (size_t)n) {
+		n = spool_decode(data + at, len - at, &r, &err);
+		assert_true(n > 0);
+		spool_encode(&r, b);
+	}
+}
+
+/* Several tasks of one job, which came later, too. */
+static void test_tasks(void **state)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB), link = BUF_INIT(MIB), spool = BUF_INIT(MIB);
+	struct launch l = {.kind = LAUNCH_START, .epoch = 99, .task = -1, .argv = the_argv};
+	struct spool_record r = ended(SPOOL_EXIT);
+
+	l.ranks = 256;
+	l.label = true;
+	launch_encode(&l, &b);
+	check("launch-tasks", &b, launch_again);
+	link_put_start(&link, &(struct link_start){.id = {17, TASK_NONE},
+	                              .epoch = 99,
+	                              .argv = the_argv,
+	                              .n_cpus = 8,
+	                              .ranks = 4,
+	                              .label = true});
+	check("link-tasks", &link, link_again);
+	r.has_rank = true;
+	spool_encode(&r, &spool);
+	r.rank = 255;
+	spool_encode(&r, &spool);
+	check("spool-tasks", &spool, spool_again);
+}
+
 static void test_launch(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
@@ -359,19 +397,6 @@ static void test_launch(void **state)
 }
 
 /* Spool, its index, the console */
-
-static void spool_again(const uint8_t *data, size_t len, struct buf *b)
-{
-	struct spool_record r;
-	struct err err;
-	int n;
-
-	for (size_t at = 0; at < len; at += (size_t)n) {
-		n = spool_decode(data + at, len - at, &r, &err);
-		assert_true(n > 0);
-		spool_encode(&r, b);
-	}
-}
 
 static void test_spool(void **state)
 {
@@ -531,6 +556,7 @@ int main(void)
 	        cmocka_unit_test(test_link_passes_over_what_is_later),
 	        cmocka_unit_test(test_launch),
 	        cmocka_unit_test(test_slices),
+	        cmocka_unit_test(test_tasks),
 	        cmocka_unit_test(test_spool),
 	        cmocka_unit_test(test_index),
 	        cmocka_unit_test(test_console),

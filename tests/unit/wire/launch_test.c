@@ -67,6 +67,8 @@ static struct launch full(void)
 	l.group_parent = "/jobs";
 	l.gpu_limits = "nvidia/0000:3b:00.0/vidmem 1024\n";
 	l.by_mps = true;
+	l.ranks = 1;
+	l.label = true;
 	l.cpus[LAUNCH_CPUS / 64 - 1] = 1ull << 63;
 	return l;
 }
@@ -113,6 +115,7 @@ static void check_same(const struct launch *got, const struct launch *want)
 	assert_string_equal(g.group_parent, w.group_parent);
 	assert_string_equal(g.gpu_limits, w.gpu_limits);
 	assert_true(g.by_mps);
+	assert_true(g.ranks == 1 && g.label);
 	assert_int_equal(g.kind, w.kind);
 	assert_true(g.job == w.job && g.task == w.task && g.attempt == w.attempt);
 	assert_true(g.epoch == w.epoch && g.again == w.again && g.console_id == w.console_id);
@@ -141,6 +144,25 @@ static void test_everything_comes_back(void **state)
 	check_same(&got, &want);
 	launch_done(&got);
 	assert_null(got.block);
+}
+
+/* No keeper has room for more, and a terminal is of one. */
+static void test_ranks_that_cannot_be(void **state)
+{
+	struct launch wrong[] = {
+	        {.kind = LAUNCH_START, .epoch = 5, .ranks = LAUNCH_RANKS + 1},
+	        {.kind = LAUNCH_START, .epoch = 5, .ranks = 2, .tty = true},
+	        {.kind = LAUNCH_START, .epoch = 5, .ranks = UINT32_MAX},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		CLEANUP_BUF struct buf b = BUF_INIT(LAUNCH_MAX);
+		struct launch got;
+		struct err err;
+
+		launch_encode(&wrong[i], &b);
+		assert_int_equal(launch_decode(b.data + 4, b.len - 4, &got, &err), -ERR_CORRUPT);
+	}
 }
 
 static void test_least(void **state)
@@ -260,6 +282,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_everything_comes_back),
 	        cmocka_unit_test(test_least),
+	        cmocka_unit_test(test_ranks_that_cannot_be),
 	        cmocka_unit_test(test_room_behind_env),
 	        cmocka_unit_test(test_refused),
 	        cmocka_unit_test(test_every_cut_is_safe),
