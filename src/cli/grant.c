@@ -140,6 +140,7 @@ int grant_job(int dir, json_t *job, const json_t *taken, bool is_of_many, struct
 	        !is_roots(json_string_value(json_object_get(job, "user"))))
 		return 0;
 	l.tty = json_is_true(json_object_get(job, "tty"));
+	l.ranks = (uint32_t)json_integer_value(json_object_get(job, "tasks"));
 	l.argv = mem_realloc(NULL, argc + 1, sizeof(*l.argv));
 	for (size_t i = 0; i <= argc; i++)
 		l.argv[i] = (char *)(uintptr_t)json_string_value(json_array_get(command, i));

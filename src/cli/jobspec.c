@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "cli/args.h"
 #include "cli/target.h"
+#include "core/request.h"
 
 enum {
 	KEY_FGPU = 0x1000,
@@ -34,6 +35,7 @@ enum {
 	KEY_USER,
 	KEY_DRY_RUN,
 	KEY_TTY,
+	KEY_LABEL,
 	KEY_FROM,
 };
 
@@ -44,7 +46,11 @@ enum {
 	        {"gpu-mem", KEY_GPU_MEM, "SIZE", 0, "memory of a GPU: 12G", 1},                    \
 	        {"gpu-share", KEY_GPU_SHARE, "N%", 0, "share of a GPU's compute", 1},              \
 	        {"gpu-cc", KEY_GPU_CC, "X.Y+", 0, "least compute capability", 1},                  \
-	        {"cpus", 'c', "CPUS", 0, "CPUs; 0 reserves none", 1},                              \
+	        {"cpus", 'c', "CPUS", 0, "CPUs, of each task; 0 reserves none", 1},                \
+	        {"tasks", 'n', "TASKS", 0,                                                         \
+	                "start the command so often, together on one node, each with a rank", 1},  \
+	        {"label", KEY_LABEL, NULL, 0, "begin each line of output with its task: 0: ...",   \
+	                3},                                                                        \
 	        {"mem", KEY_MEM, "SIZE", 0, "memory of the machine: 8G", 1},                       \
 	        {"time", 't', "TIME", 0, "time limit: 90m, 1-02:00:00", 1},                        \
 	        {"array", KEY_ARRAY, "LIST[%N]", 0, "one job for each index: 0-99%8, 1,3,5-9:2",   \
@@ -228,6 +234,8 @@ static int parse_request(int key, char *arg, struct jobspec *s, struct err *err)
 		return set_string(s, "gpu_cc", "--gpu-cc", arg, err);
 	case 'c':
 		return set_integer(s, "cpus", "--cpus", arg, 0, INT32_MAX, err);
+	case 'n':
+		return set_integer(s, "tasks", "--tasks", arg, 1, REQUEST_RANKS_MAX, err);
 	case KEY_MEM:
 		return set_size(s, "mem", "--mem", arg, err);
 	case 't':
@@ -284,6 +292,8 @@ static int parse_process(int key, char *arg, struct jobspec *s, struct err *err)
 	case KEY_TTY:
 		s->tty = true;
 		return json_object_set_new(s->job, "tty", json_true());
+	case KEY_LABEL:
+		return json_object_set_new(s->job, "label", json_true());
 	case KEY_FROM:
 		s->from = arg;
 		return 0;

@@ -156,6 +156,7 @@ static const struct {
         {"resolved", "which is", add_resolved}, {"mem", "memory", add_bytes},
         {"time", "time limit", add_seconds}, {"dependencies", "depends on", add_dependencies},
         {"retry_on", "retry on", add_plain}, {"no_retry", "no retry", add_plain},
+        {"tasks", "ranks", add_plain},
         {"env", NULL, NULL}, /* long, and often private: in -o json */
 };
 

@@ -116,6 +116,8 @@ static void close_attempt(struct apply *a, struct job *j, struct attempt *t,
 	if (end) {
 		t->has_code = end->has_code;
 		t->exit_code = end->exit_code;
+		t->has_rank = end->has_rank;
+		t->rank = end->rank;
 		t->peak_mem_bytes = end->peak_mem_bytes;
 		t->cpu_ms = end->cpu_ms;
 		t->output_bytes = end->output_bytes;

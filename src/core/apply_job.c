@@ -180,11 +180,12 @@ static int check_host(
         const struct job *j, const struct placement *p, const struct node *n, struct err *err)
 {
 	const struct request *r = j->req;
+	uint32_t cpus = request_cpus(r);
 
 	if (!n || n->state != NODE_UP || n->drained)
 		return err_set(err, ERR_CONFLICT, "the node of the placement takes no jobs");
-	if (r->cpus && n->n_cpus_used + r->cpus > n->n_cpus)
-		return err_set(err, ERR_CONFLICT, "node %s has no %u free CPUs", n->name, r->cpus);
+	if (cpus && n->n_cpus_used + cpus > n->n_cpus)
+		return err_set(err, ERR_CONFLICT, "node %s has no %u free CPUs", n->name, cpus);
 	if (p->bind_cpus && overlap(&p->cpus, &n->cpus_used))
 		return err_set(err, ERR_CONFLICT, "a CPU of node %s is bound already", n->name);
 	if (r->mem_bytes && r->mem_bytes > n->mem_bytes - MIN(n->mem_used, n->mem_bytes))

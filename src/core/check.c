@@ -92,7 +92,7 @@ static int check_wait(const struct job *j, struct err *err)
 		               : 0;
 	if (!j->class)
 		return broken(err, j, "a living job has a class");
-	if (j->class->shape.cpus != j->req->cpus ||
+	if (j->class->shape.cpus != request_cpus(j->req) ||
 	        j->class->shape.mem_bytes != j->req->mem_bytes ||
 	        j->class->shape.time_limit_ms != j->req->time_limit_ms)
 		return broken(err, j, "its class asks for what it asks for");
@@ -190,7 +190,7 @@ static int check_node(const struct node *n, struct err *err)
 				return broken(err, j, "shares a CPU that it is bound to");
 			bound.bits[i] |= j->cpus->bits[i];
 		}
-		cpus += j->req->cpus;
+		cpus += request_cpus(j->req);
 		mem += j->req->mem_bytes;
 	}
 	if (cpus != n->n_cpus_used || mem != n->mem_used ||

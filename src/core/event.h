@@ -40,6 +40,8 @@ struct attempt_end {
 				KEEPER_KILLED, SHUTDOWN, DEVICE_LOST, NODE_LOST, REBOOTED */
 	bool has_code;
 	int32_t exit_code;
+	bool has_rank; /* which of its tasks failed, and ended the others */
+	uint32_t rank;
 	int64_t wall_ms;
 	uint64_t peak_mem_bytes, cpu_ms, output_bytes, dropped_bytes;
 	const char *text;

@@ -49,6 +49,8 @@ struct attempt {
 	enum reason reason;
 	bool has_code;
 	int32_t exit_code; /* 0..255; 128+n for a signal */
+	bool has_rank;     /* which of its tasks failed, and ended the others */
+	uint32_t rank;
 	uint32_t pid;
 	uint32_t held, not_held; /* enum spool_hold: what holds it, and what it asked for in vain */
 	uint64_t peak_mem_bytes, cpu_ms, output_bytes, dropped_bytes;

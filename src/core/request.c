@@ -91,6 +91,10 @@ int request_check(const struct request *r, struct err *err)
 		return err_set(err, ERR_INVALID, "the name of the queue is empty or too long");
 	if (r->gpu.model && strlen(r->gpu.model) > MODEL_MAX)
 		return err_set(err, ERR_INVALID, "the name of the GPU model is too long");
+	if (r->ranks > REQUEST_RANKS_MAX)
+		return err_set(err, ERR_INVALID, "more than %d tasks", REQUEST_RANKS_MAX);
+	if (r->ranks > 1 && r->tty)
+		return err_set(err, ERR_INVALID, "several tasks have no terminal");
 	if (r->cpus > NODE_CPUS_MAX || r->mem_bytes > INT64_MAX || r->gpu.mem_bytes > INT64_MAX)
 		return err_set(err, ERR_INVALID, "more CPUs or memory than can be counted");
 	if (!are_ranges_sane(r))

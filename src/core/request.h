@@ -41,6 +41,8 @@ struct code_set {
 enum request_by_queue { BY_QUEUE_CPUS = 1, BY_QUEUE_TIME = 2, BY_QUEUE_RETRY = 4 };
 #define BY_QUEUE_ALL (BY_QUEUE_CPUS | BY_QUEUE_TIME | BY_QUEUE_RETRY)
 
+#define REQUEST_RANKS_MAX 256
+
 struct request {
 	uint32_t refs;
 	uint32_t uid; /* of the submitter; the account it runs as is `user` */
@@ -58,8 +60,12 @@ struct request {
 	uint64_t fingerprint; /* of what was sent with the key; 0: not known */
 	char *grant; /* of a job of root's: names what the client left for the helper; NULL: none */
 	struct gpu_ask gpu;
-	uint32_t cpus;
-	uint64_t mem_bytes;     /* 0: not reserved */
+	/* `-n`: how often the command is started, together on one node, each time with a rank. 0: once, and without one. Not called
+	 * tasks here, because those are an array's. */
+	uint32_t ranks;
+	bool label;             /* their lines of output say whose they are */
+	uint32_t cpus;          /* of each of them: see request_cpus() */
+	uint64_t mem_bytes;     /* of all together; 0: not reserved */
 	uint64_t time_limit_ms; /* 0: none */
 	uint32_t retry_max;     /* attempts beyond the first when the command fails */
 	struct code_set
@@ -89,6 +95,12 @@ uint64_t request_n_tasks(const struct request *r);              /* 0: not an arr
 int64_t request_task_at(const struct request *r, uint64_t pos); /* index of the pos-th task */
 /* Position of a task index, or UINT64_MAX. */
 uint64_t request_task_pos(const struct request *r, int64_t task);
+
+/* Of all that is started. */
+static inline uint32_t request_cpus(const struct request *r)
+{
+	return r->cpus * (r->ranks ? r->ranks : 1);
+}
 
 static inline void code_set_add(struct code_set *s, uint8_t code)
 {

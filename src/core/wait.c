@@ -35,7 +35,7 @@ static void class_key(const struct world *w, const struct request *r, char *out,
 	snprintf(out, size,
 	        "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu\x1f%llu\x1f%s",
 	        r->queue, g->count, g->milli, g->fgpu_milli, (unsigned long long)g->mem_bytes,
-	        g->share_milli, g->cc_min, g->model ? g->model : "", r->cpus,
+	        g->share_milli, g->cc_min, g->model ? g->model : "", request_cpus(r),
 	        (unsigned long long)r->mem_bytes, (unsigned long long)r->time_limit_ms,
 	        class_user(world_find_queue(w, r->queue), r));
 }
@@ -45,7 +45,7 @@ static bool is_of_class(const struct sched_class *c, const struct request *r)
 {
 	const struct gpu_ask *a = &c->shape.gpu, *b = &r->gpu;
 
-	return c->shape.cpus == r->cpus && c->shape.mem_bytes == r->mem_bytes &&
+	return c->shape.cpus == request_cpus(r) && c->shape.mem_bytes == r->mem_bytes &&
 	       c->shape.time_limit_ms == r->time_limit_ms && a->count == b->count &&
 	       a->milli == b->milli && a->fgpu_milli == b->fgpu_milli &&
 	       a->mem_bytes == b->mem_bytes && a->share_milli == b->share_milli &&
@@ -75,7 +75,7 @@ static struct sched_class *get_class(struct world *w, const struct request *r)
 	c->shape.user = mem_strdup(class_user(c->shape.queue, r));
 	c->shape.gpu = r->gpu;
 	c->shape.gpu.model = mem_strdup(r->gpu.model);
-	c->shape.cpus = r->cpus;
+	c->shape.cpus = request_cpus(r);
 	c->shape.mem_bytes = r->mem_bytes;
 	c->shape.time_limit_ms = r->time_limit_ms;
 	RB_INIT(&c->ready);

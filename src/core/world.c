@@ -370,7 +370,7 @@ void world__hold_slices(struct world *w, struct job *j)
 		d->used_milli += j->slices[i].share_milli;
 		d->n_slices++;
 	}
-	n->n_cpus_used += j->req->cpus;
+	n->n_cpus_used += request_cpus(j->req);
 	n->mem_used += j->req->mem_bytes;
 	if (j->cpus)
 		for (size_t i = 0; i < ARRAY_LEN(n->cpus_used.bits); i++)
@@ -390,7 +390,7 @@ void world__drop_slices(struct world *w, struct job *j)
 		d->n_slices--;
 		d->shrunk = d->shrunk && d->used_bytes > d->info.mem_bytes;
 	}
-	n->n_cpus_used -= j->req->cpus;
+	n->n_cpus_used -= request_cpus(j->req);
 	n->mem_used -= j->req->mem_bytes;
 	if (j->cpus)
 		for (size_t i = 0; i < ARRAY_LEN(n->cpus_used.bits); i++)

@@ -58,7 +58,7 @@ struct sched_shape {
 	struct queue *queue;
 	char *user;         /* where the queue bounds what each account runs, else "" */
 	struct gpu_ask gpu; /* model is a pointer of its own block */
-	uint32_t cpus;
+	uint32_t cpus;      /* of all its tasks */
 	uint64_t mem_bytes;
 	uint64_t time_limit_ms;
 };

@@ -30,17 +30,30 @@ static bool has(const struct list *l, const char *key)
 	return false;
 }
 
-/* What Berth itself sets is not taken: of the submitter's own shell it would tell the job of somebody else's slice. */
+static bool is_of_task(const char *blob, size_t len)
+{
+	static const char tasks[] = "BERTH_TASKS=";
+
+	return (len >= sizeof(tasks) && memcmp(blob, tasks, sizeof(tasks) - 1) == 0) ||
+	       memmem(blob, len, "\0BERTH_TASKS=", sizeof(tasks));
+}
+
+/*
+ * What Berth itself sets is not taken: of the submitter's own shell it would tell the job of somebody else's slice. Neither is the
+ * rank of a task that submits.
+ */
 static void add_submitted(struct list *l, const char *blob, size_t len, bool keep_ours)
 {
 	const char *end = blob + len;
+	bool drop_ranks = is_of_task(blob, len);
 
 	for (const char *p = blob; p < end;) {
 		size_t n = strnlen(p, (size_t)(end - p));
 		const char *equals = memchr(p, '=', n);
 
 		if (equals && equals > p &&
-		        (keep_ours || !launch_sets_variable(p, (size_t)(equals - p))))
+		        (keep_ours || !launch_sets_variable(p, (size_t)(equals - p))) &&
+		        !(drop_ranks && launch_is_rank_variable(p, (size_t)(equals - p))))
 			add(l, talloc_strndup(l->ctx, p, n));
 		p += n + 1;
 	}
@@ -121,7 +134,7 @@ char **env_compose(void *ctx, const struct env_input *in)
 		add(&l, talloc_asprintf(ctx, "BERTH_TASK_ID=%lld", (long long)s->id.task));
 	add(&l, talloc_asprintf(ctx, "BERTH_ATTEMPT=%u", s->attempt));
 	add(&l, talloc_asprintf(ctx, "BERTH_EPOCH=%llu", (unsigned long long)s->epoch));
-	add(&l, talloc_asprintf(ctx, "BERTH_CPUS=%u", s->n_cpus));
+	add(&l, talloc_asprintf(ctx, "BERTH_CPUS=%u", s->n_cpus / MAX(s->ranks, 1U)));
 	add_devices(&l, s);
 	if (in->mps_pipes && s->n_slices)
 		add_mps(&l, in);

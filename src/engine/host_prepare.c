@@ -237,6 +237,8 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 	        .grace_ms = r->grace_ms,
 	        .time_limit_ms = m->time_limit_ms,
 	        .grant = m->grant,
+	        .ranks = m->ranks,
+	        .label = m->label,
 	};
 	int rc = prepare_account(ctx, p, m->user, m->uid, now_ms, &l, &account, err);
 
@@ -250,6 +252,7 @@ int prepare_launch(void *ctx, struct prepare *p, const struct engine_request *r,
 		return rc;
 	set_environment(ctx, p, r, account, &l);
 	set_holds(r, &l);
+	_Static_assert(LAUNCH_RANKS == REQUEST_RANKS_MAX, "tasks of a job and of a launch");
 	_Static_assert(sizeof(l.cpus) == sizeof(m->cpus.bits), "CPUs of a node and of a launch");
 	memcpy(l.cpus, m->cpus.bits, sizeof(l.cpus));
 	l.slices = r->slices;

@@ -152,6 +152,9 @@ int grants_compare(
 		return differs(err, "command");
 	if (granted->tty != l->tty || (l->kind == LAUNCH_START && l->console && !l->tty))
 		return differs(err, "terminal");
+	/* A job that waits can be edited to fewer. */
+	if (l->ranks > granted->ranks || !l->ranks != !granted->ranks)
+		return differs(err, "number of tasks");
 	if (!is_same_directory(granted, l, home))
 		return differs(err, "directory");
 	if (!is_same_output(granted, l))

@@ -16,6 +16,7 @@
 
 struct change {
 	struct need need;
+	uint32_t cpus; /* of each task */
 	struct gpu_ask gpu;
 	double left; /* of what was asked for, 0 to 1 */
 };
@@ -122,6 +123,22 @@ static bool shrink_gpu(const struct room_view *v, const struct place_room *free,
 	                  : shrink_to_a_device(v, free, ask, c, ret_left);
 }
 
+/* Fewer for each task, or fewer tasks: what leaves more, and of equals the tasks stay. */
+static void shrink_cpus(const struct need *need, uint32_t free, struct change *c)
+{
+	uint32_t ranks = MAX(need->ranks, 1U), each = need->cpus / ranks;
+	uint32_t less_each = MIN(each, free / ranks);
+	uint32_t fewer = each ? MIN(ranks, free / each) : ranks;
+
+	c->cpus = less_each;
+	c->need.cpus = less_each * ranks;
+	if (fewer * each <= c->need.cpus)
+		return;
+	c->cpus = each;
+	c->need.ranks = fewer;
+	c->need.cpus = fewer * each;
+}
+
 /* Of everything as much as is free there. */
 static void try_room(const struct room_view *v, const struct place_room *free,
         const struct need *need, const struct gpu_ask *ask, double left, struct change *best)
@@ -129,7 +146,7 @@ static void try_room(const struct room_view *v, const struct place_room *free,
 	struct change c = {.need = *need};
 	double gpu_left;
 
-	c.need.cpus = MIN(need->cpus, free->free_cpu_milli / 1000);
+	shrink_cpus(need, free->free_cpu_milli / 1000, &c);
 	if (need->mem_bytes > free->free_mem_bytes)
 		c.need.mem_bytes = floor_to(free->free_mem_bytes, MIB);
 	if ((need->cpus && !c.need.cpus) || (need->mem_bytes && !c.need.mem_bytes) ||
@@ -220,6 +237,8 @@ static void format_change(
 		SAY(" --gpu-mem %s", text);
 	if (a->share_milli != b->share_milli)
 		SAY(" --gpu-share %u.%u%%", b->share_milli / 10, b->share_milli % 10);
+	if (was->ranks != is->ranks)
+		SAY(" --tasks %u", is->ranks);
 	if (was->cpus != is->cpus)
 		SAY(" --cpus %u", is->cpus);
 	format_bytes(is->mem_bytes, text);
@@ -248,7 +267,8 @@ bool sched__find_change(struct sched *s, int64_t now_ms, const struct request *r
 		return false;
 	*ret = *r;
 	ret->gpu = best.gpu;
-	ret->cpus = best.need.cpus;
+	ret->ranks = best.need.ranks;
+	ret->cpus = best.cpus;
 	ret->mem_bytes = best.need.mem_bytes;
 	ret->time_limit_ms = best.need.time_limit_ms;
 	format_change(r, ret, out, size);

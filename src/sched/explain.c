@@ -105,7 +105,7 @@ static void invite(struct guest *g, const struct request *r, const struct queue 
 	g->class.shape = (struct sched_shape){.queue = (struct queue *)(uintptr_t)q,
 	        .user = r->user,
 	        .gpu = r->gpu,
-	        .cpus = r->cpus,
+	        .cpus = request_cpus(r),
 	        .mem_bytes = r->mem_bytes,
 	        .time_limit_ms = r->time_limit_ms};
 	RB_INIT(&g->class.ready);

@@ -46,7 +46,7 @@ static struct release release_of(const struct room *r, const struct job *j)
 	int64_t since_ms = MIN(t->started_ms ? t->started_ms : t->placed_ms, r->now_ms);
 	struct release of = {.at_ms = ROOM_NEVER,
 	        .since_ms = since_ms,
-	        .cpu_milli = j->req->cpus * 1000,
+	        .cpu_milli = request_cpus(j->req) * 1000,
 	        .mem_bytes = j->req->mem_bytes,
 	        .slices = j->slices,
 	        .n_slices = j->n_slices};

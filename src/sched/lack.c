@@ -96,7 +96,8 @@ bool node_lack(const struct node *n, const struct place_room *free, const struct
 	out[0] = '\0';
 #define SAY(...) (len += len < size ? (size_t)snprintf(out + len, size - len, __VA_ARGS__) : 0)
 	if (need->cpus > cpus)
-		SAY("needs %u CPU%s; %s has %u of %u free", need->cpus, need->cpus == 1 ? "" : "s",
+		SAY("needs %u CPU%s%s; %s has %u of %u free", need->cpus,
+		        need->cpus == 1 ? "" : "s", need->ranks > 1 ? " for its tasks" : "",
 		        n->name, cpus, n->n_cpus);
 	if (need->mem_bytes > free->free_mem_bytes)
 		SAY("%sneeds %s of memory; %s has %s free", len ? "; " : "",

@@ -103,6 +103,8 @@ void need_format(const struct need *need, char *out, size_t size)
 	if (g->cc_min)
 		SAY("%scompute capability %u.%u", n ? ", " : "", g->cc_min / 10, g->cc_min % 10);
 	SAY("%s%u CPU%s", n ? ", " : "", need->cpus, need->cpus == 1 ? "" : "s");
+	if (need->ranks)
+		SAY(" for %u task%s", need->ranks, need->ranks == 1 ? "" : "s");
 	if (need->mem_bytes)
 		SAY(", %s of memory", num_format_size(need->mem_bytes, a));
 #undef SAY

@@ -175,7 +175,9 @@ void room_learn(struct room *r, const struct world *w)
 
 	place_forget(r->place);
 	HASH_ITER (hh, w->classes, c, next) {
-		struct need need = {&c->shape.gpu, c->shape.cpus, c->shape.mem_bytes, 0};
+		struct need need = {.gpu = &c->shape.gpu,
+		        .cpus = c->shape.cpus,
+		        .mem_bytes = c->shape.mem_bytes};
 		place_count(r->place, room__type(r, &need), count_of(c));
 	}
 	place_learn(r->place);

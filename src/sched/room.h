@@ -14,14 +14,16 @@
 /* What is asked of one node, and how long it may take there. */
 struct need {
 	const struct gpu_ask *gpu;
-	uint32_t cpus;
+	uint32_t cpus;  /* of all its tasks */
+	uint32_t ranks; /* tasks, 0: not said; only for words */
 	uint64_t mem_bytes;
 	uint64_t time_limit_ms; /* 0: none */
 };
 static inline struct need need_of(const struct request *r)
 {
 	return (struct need){.gpu = &r->gpu,
-	        .cpus = r->cpus,
+	        .cpus = request_cpus(r),
+	        .ranks = r->ranks,
 	        .mem_bytes = r->mem_bytes,
 	        .time_limit_ms = r->time_limit_ms};
 }

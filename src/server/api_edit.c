@@ -21,7 +21,7 @@ static bool is_same_shape(const struct request *a, const struct request *b)
 {
 	const struct gpu_ask *g = &a->gpu, *h = &b->gpu;
 
-	return same_text(a->queue, b->queue) && a->cpus == b->cpus &&
+	return same_text(a->queue, b->queue) && request_cpus(a) == request_cpus(b) &&
 	       a->mem_bytes == b->mem_bytes && a->time_limit_ms == b->time_limit_ms &&
 	       a->retry_max == b->retry_max && g->count == h->count && g->milli == h->milli &&
 	       g->fgpu_milli == h->fgpu_milli && g->mem_bytes == h->mem_bytes &&

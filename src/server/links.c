@@ -100,7 +100,9 @@ static void send_start(struct uplink *u, const struct job *j)
 	        .columns = 80,
 	        .time_limit_ms = r->time_limit_ms,
 	        .mem_bytes = r->mem_bytes,
-	        .n_cpus = r->cpus,
+	        .n_cpus = request_cpus(r),
+	        .ranks = r->ranks,
+	        .label = r->label,
 	        .slices = a->slices,
 	        .n_slices = a->n_slices,
 	        .array_size = request_n_tasks(r)};
@@ -221,6 +223,8 @@ static struct attempt_end end_of(const struct spool_record *r)
 	        .cpu_ms = r->cpu_ms,
 	        .output_bytes = r->output_bytes,
 	        .dropped_bytes = r->dropped_bytes,
+	        .has_rank = r->has_rank,
+	        .rank = r->rank,
 	        .text = r->text[0] ? r->text : NULL};
 
 	if (r->cause == SPOOL_KEEPER_KILLED)

@@ -127,15 +127,17 @@ static bool format_exit(const struct job *j, const struct transition *t, char ou
 	const struct attempt *a =
 	        t->attempt && t->attempt <= j->n_attempts ? &j->attempts[t->attempt - 1] : NULL;
 
+	int n = 0;
+
 	if (!a || !a->has_code || !a->exit_code)
 		return false;
 	if (a->reason == REASON_EXITED)
-		snprintf(out, TEXT_SIZE, "exit code %d", a->exit_code);
+		n = snprintf(out, TEXT_SIZE, "exit code %d", a->exit_code);
 	else if (a->reason == REASON_SIGNALLED && a->exit_code > 128)
-		snprintf(out, TEXT_SIZE, "ended by signal %d", a->exit_code - 128);
-	else
-		return false;
-	return true;
+		n = snprintf(out, TEXT_SIZE, "ended by signal %d", a->exit_code - 128);
+	if (n && a->has_rank)
+		snprintf(out + n, TEXT_SIZE - (size_t)n, ", by rank %u", a->rank);
+	return n > 0;
 }
 
 /* Why, in a sentence: its own text, or what the reason and the attempt tell. */
@@ -342,6 +344,8 @@ static json_t *view_request(const struct world *w, const struct job *j, bool wit
 	json_object_set_new(o, "gpu", view_gpu_ask(&r->gpu));
 	json_object_set_new(o, "resolved", view_resolved(w, &r->gpu));
 	json_object_set_new(o, "cpus", json_integer(r->cpus));
+	json_object_set_new(o, "tasks", r->ranks ? json_integer(r->ranks) : json_null());
+	json_object_set_new(o, "label", json_boolean(r->label));
 	json_object_set_new(o, "mem", json_integer((json_int_t)r->mem_bytes));
 	json_object_set_new(o, "time",
 	        r->time_limit_ms ? json_integer((json_int_t)(r->time_limit_ms / 1000))
@@ -391,6 +395,7 @@ static json_t *view_attempt(const struct world *w, const struct attempt *a)
 	json_object_set_new(o, "state", json_string(strtab_name(job_state_names, a->state)));
 	json_object_set_new(o, "reason", json_string(reason_code(a->reason)));
 	json_object_set_new(o, "exit_code", a->has_code ? json_integer(a->exit_code) : json_null());
+	json_object_set_new(o, "ended_by_task", a->has_rank ? json_integer(a->rank) : json_null());
 	json_object_set_new(o, "pid", a->pid ? json_integer(a->pid) : json_null());
 	json_object_set_new(o, "placed_at", view_time(a->placed_ms));
 	json_object_set_new(o, "started_at", view_time(a->started_ms));

@@ -165,6 +165,16 @@ int key_on_cpus(struct job_parse *p, json_t *v, struct err *err)
 	return rc;
 }
 
+int key_on_tasks(struct job_parse *p, json_t *v, struct err *err)
+{
+	int64_t n;
+	int rc = key_int(p, v, 1, REQUEST_RANKS_MAX, &n, err);
+
+	if (rc == 0)
+		p->spec->request.ranks = (uint32_t)n;
+	return rc;
+}
+
 int key_on_mem(struct job_parse *p, json_t *v, struct err *err)
 {
 	return get_size(p, v, &p->spec->request.mem_bytes, err);

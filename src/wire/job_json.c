@@ -83,6 +83,11 @@ static int on_tty(struct job_parse *p, json_t *v, struct err *err)
 	return get_bool(p, v, &p->spec->request.tty, err);
 }
 
+static int on_label(struct job_parse *p, json_t *v, struct err *err)
+{
+	return get_bool(p, v, &p->spec->request.label, err);
+}
+
 static int get_env(struct job_parse *p, json_t *v, json_t **out, struct err *err)
 {
 	char shown[TEXT_SHOW_SIZE];
@@ -281,14 +286,15 @@ static int on_dry_run(struct job_parse *p, json_t *v, struct err *err)
 }
 
 static const char *const key_names[] = {"command", "gpu", "gpu_milli", "fgpu", "gpu_mem",
-        "gpu_share", "gpu_cc", "cpus", "mem", "time", "queue", "name", "priority", "hold", "tty",
-        "env", "environment", "user", "chdir", "output", "error", "array", "after", "after_any",
-        "after_ok", "retry", "retry_on", "no_retry", "idempotency_key", "grant", "dry_run"};
+        "gpu_share", "gpu_cc", "cpus", "tasks", "mem", "time", "queue", "name", "priority", "hold",
+        "tty", "label", "env", "environment", "user", "chdir", "output", "error", "array", "after",
+        "after_any", "after_ok", "retry", "retry_on", "no_retry", "idempotency_key", "grant",
+        "dry_run"};
 static key_fn *const key_fns[] = {on_command, key_on_gpu, key_on_gpu_milli, key_on_fgpu,
-        key_on_gpu_mem, key_on_gpu_share, key_on_gpu_cc, key_on_cpus, key_on_mem, key_on_time,
-        on_queue, on_name, on_priority, on_hold, on_tty, on_env, on_environment, on_user, on_chdir,
-        on_output, on_error, on_array, on_after, on_after_any, on_after_ok, on_retry, on_retry_on,
-        on_no_retry, on_key, on_grant, on_dry_run};
+        key_on_gpu_mem, key_on_gpu_share, key_on_gpu_cc, key_on_cpus, key_on_tasks, key_on_mem,
+        key_on_time, on_queue, on_name, on_priority, on_hold, on_tty, on_label, on_env,
+        on_environment, on_user, on_chdir, on_output, on_error, on_array, on_after, on_after_any,
+        on_after_ok, on_retry, on_retry_on, on_no_retry, on_key, on_grant, on_dry_run};
 _Static_assert(ARRAY_LEN(key_names) == ARRAY_LEN(key_fns), "a function for each key");
 
 static int unknown_key(const char *key, struct err *err)
@@ -324,6 +330,14 @@ static int check_together(const struct job_parse *p, struct err *err)
 		        "a dependency like 17_%%a is of each task of an array, and this is none");
 	if (s->request.n_ranges && s->request.tty)
 		return err_set(err, ERR_INVALID, "an array has no terminal");
+	if (s->request.ranks > 1 && s->request.tty)
+		return err_set(err, ERR_INVALID, "a terminal is of one task, and 'tasks' is %u",
+		        s->request.ranks);
+	if (s->request.label && !s->request.ranks)
+		return err_set(err, ERR_INVALID,
+		        "'label' tells tasks apart; 'tasks' must say how many there are");
+	if (s->request.label && s->request.tty)
+		return err_set(err, ERR_INVALID, "'label' is of lines, and a terminal has none");
 	return 0;
 }
 
@@ -376,7 +390,7 @@ static const struct {
 } edits[] = {EDIT("priority", priority), EDIT("queue", queue), EDIT("name", name), EDIT("gpu", gpu),
         EDIT("gpu_milli", gpu), EDIT("fgpu", gpu), EDIT("gpu_mem", gpu.mem_bytes),
         EDIT("gpu_share", gpu.share_milli), EDIT("gpu_cc", gpu.cc_min),
-        EDIT_BY_QUEUE("cpus", cpus, BY_QUEUE_CPUS), EDIT("mem", mem_bytes),
+        EDIT_BY_QUEUE("cpus", cpus, BY_QUEUE_CPUS), EDIT("tasks", ranks), EDIT("mem", mem_bytes),
         EDIT_BY_QUEUE("time", time_limit_ms, BY_QUEUE_TIME),
         EDIT_BY_QUEUE("retry", retry_max, BY_QUEUE_RETRY), EDIT("retry_on", retry_on),
         EDIT("no_retry", no_retry)};
@@ -402,7 +416,7 @@ static int refuse_edit(const char *key, struct err *err)
 		return 0;
 	return near ? err_hint(err, "did you mean '%s'?", near)
 	            : err_hint(err,
-	                      "what can: priority, name, queue, gpu, fgpu, gpu_mem, gpu_share, gpu_cc, cpus, mem, time, retry, retry_on, no_retry");
+	                      "what can: priority, name, queue, gpu, fgpu, gpu_mem, gpu_share, gpu_cc, cpus, tasks, mem, time, retry, retry_on, no_retry");
 }
 
 static int take_back(struct job_parse *p, struct err *err)

@@ -50,6 +50,7 @@ enum attempt_tag {
 	A_SLICE,
 	A_HELD,
 	A_NOT_HELD,
+	A_RANK,
 };
 enum slice_tag { S_DEVICE = 1, S_MEM, S_SHARE };
 enum transition_tag { H_WALL = 1, H_STATE, H_REASON, H_ATTEMPT, H_TEXT };
@@ -83,6 +84,8 @@ static void put_attempt(struct buf *b, const struct attempt *a)
 	codec_put_u64(b, A_DROPPED, a->dropped_bytes);
 	codec_put_u64(b, A_HELD, a->held);
 	codec_put_u64(b, A_NOT_HELD, a->not_held);
+	if (a->has_rank)
+		codec_add_u64(b, A_RANK, a->rank);
 	for (uint32_t i = 0; i < a->n_slices; i++) {
 		size_t inner = codec_begin(b, A_SLICE);
 		codec_put_str(b, S_DEVICE, a->slices[i].device);
@@ -256,6 +259,10 @@ static void get_attempt_number(const struct codec_field *f, struct attempt *a)
 		break;
 	case A_DROPPED:
 		a->dropped_bytes = f->u;
+		break;
+	case A_RANK:
+		a->has_rank = true;
+		a->rank = codec_u32(f);
 		break;
 	default:
 		break;

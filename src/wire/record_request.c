@@ -37,6 +37,8 @@ enum request_tag {
 	Q_FINGERPRINT,
 	Q_GRANT,
 	Q_RETRY_ON, /* once for each code */
+	Q_RANKS,
+	Q_LABEL,
 	Q_BY_QUEUE = 40,
 };
 
@@ -98,6 +100,8 @@ void record__put_request(struct buf *b, uint32_t tag, const struct request *r)
 	codec_put_i64(b, Q_PRIORITY, r->priority);
 	codec_put_u64(b, Q_THROTTLE, r->throttle);
 	codec_put_u64(b, Q_BY_QUEUE, r->by_queue);
+	codec_put_u64(b, Q_RANKS, r->ranks);
+	codec_put_u64(b, Q_LABEL, r->label);
 	put_lists(b, r);
 	codec_end(b, mark);
 }
@@ -233,6 +237,12 @@ static void get_request_number(struct request *q, const struct codec_field *f)
 		break;
 	case Q_PRIORITY:
 		q->priority = (int32_t)codec_i64(f);
+		break;
+	case Q_RANKS:
+		q->ranks = codec_u32(f);
+		break;
+	case Q_LABEL:
+		q->label = f->u;
 		break;
 	case Q_THROTTLE:
 		q->throttle = codec_u32(f);

@@ -70,6 +70,7 @@ static void check_same_job(const struct job *a, const struct job *b)
 	        !a->cpus == !b->cpus && (!a->cpus || !memcmp(a->cpus, b->cpus, sizeof(*a->cpus))));
 	FUZZ_MUST(a->req->n_argv == b->req->n_argv && a->req->n_deps == b->req->n_deps);
 	FUZZ_MUST(a->req->cpus == b->req->cpus && a->req->mem_bytes == b->req->mem_bytes);
+	FUZZ_MUST(a->req->ranks == b->req->ranks && a->req->label == b->req->label);
 	FUZZ_MUST(memcmp(&a->req->gpu, &b->req->gpu, offsetof(struct gpu_ask, model)) == 0);
 	FUZZ_MUST(request_n_tasks(a->req) == request_n_tasks(b->req));
 	FUZZ_MUST(a->req->throttle == b->req->throttle && a->req->retry_max == b->req->retry_max);

@@ -95,6 +95,7 @@ int seq_submit(struct sequence *s)
 	snprintf(user, sizeof(user), "u%u", dice_below(d, 3));
 	random_gpu(s, &r.gpu);
 	r.cpus = dice_below(d, 4);
+	r.ranks = dice_one_in(d, 4) ? 1 + dice_below(d, 3) : 0;
 	r.mem_bytes = dice_one_in(d, 4) ? dice_below(d, 20) * GIB : 0;
 	r.priority = dice_one_in(d, 3) ? (int32_t)dice_below(d, 3) - 1 : 0;
 	r.time_limit_ms = dice_one_in(d, 2) ? 1000 * (1 + dice_below(d, 5)) : 0;

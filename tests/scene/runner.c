@@ -97,7 +97,7 @@ static json_t *ids_as_json(struct scene *s, const char *list)
 /* The words from `first` on as keys of a job; K= takes back what was said. */
 static void add_keys(struct scene *s, int first, json_t *json)
 {
-	static const char *const integers[] = {"cpus", "priority", "retry", "gpu_milli"};
+	static const char *const integers[] = {"cpus", "tasks", "priority", "retry", "gpu_milli"};
 
 	for (int i = first; i < s->n && s->words[i][0] != '"'; i++) {
 		char *eq = strchr(s->words[i], '=');

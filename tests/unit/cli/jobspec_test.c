@@ -45,15 +45,16 @@ static void test_every_flag(void **state)
 
 	setenv("TAKEN", "t", 1);
 	assert_int_equal(
-	        PARSE("-q", "night", "--gpu", "0.5:a100", "--gpu-cc", "8.0+", "-c", "2", "--mem",
-	                "8G", "-t", "90m", "--array", "0-9%2", "--after", "1,2", "--after", "3",
-	                "--after-ok", "4", "--after-any", "5", "--retry", "3", "--retry-on",
-	                "9,SIGTERM", "--priority", "-7", "--hold", "--name", "n", "--output", "/o",
-	                "--error", "/e", "--chdir", "/w", "-e", "A=1=2", "-e", "TAKEN", "--user",
-	                "ada", "--idempotency-key", "k", "--", "echo", "--x", ""),
+	        PARSE("-q", "night", "--gpu", "0.5:a100", "--gpu-cc", "8.0+", "-c", "2", "-n", "4",
+	                "--label", "--mem", "8G", "-t", "90m", "--array", "0-9%2", "--after", "1,2",
+	                "--after", "3", "--after-ok", "4", "--after-any", "5", "--retry", "3",
+	                "--retry-on", "9,SIGTERM", "--priority", "-7", "--hold", "--name", "n",
+	                "--output", "/o", "--error", "/e", "--chdir", "/w", "-e", "A=1=2", "-e",
+	                "TAKEN", "--user", "ada", "--idempotency-key", "k", "--", "echo", "--x",
+	                ""),
 	        0);
 	assert_json(s.job,
-	        "{\"queue\":\"night\",\"gpu\":\"0.5:a100\",\"gpu_cc\":\"8.0+\",\"cpus\":2,"
+	        "{\"queue\":\"night\",\"gpu\":\"0.5:a100\",\"gpu_cc\":\"8.0+\",\"cpus\":2,\"tasks\":4,\"label\":true,"
 	        "\"mem\":\"8G\",\"time\":\"90m\",\"array\":\"0-9%2\",\"after\":[\"1\",\"2\",\"3\"],"
 	        "\"after_ok\":[\"4\"],\"after_any\":[\"5\"],\"retry\":3,\"retry_on\":\"9,SIGTERM\",\"priority\":-7,"
 	        "\"hold\":true,\"name\":\"n\",\"output\":\"/o\",\"error\":\"/e\",\"chdir\":\"/w\","
@@ -84,6 +85,10 @@ static void test_refused(void **state)
 	        {"--time", "90", "--time"},
 	        {"--cpus", "-1", "--cpus"},
 	        {"--cpus", "two", "--cpus"},
+	        {"--tasks", "0", "from 1 to 256"},
+	        {"-n", "-1", "--tasks"},
+	        {"-n", "257", "--tasks"},
+	        {"-n", "two", "--tasks"},
 	        {"--retry", "1.5", "--retry"},
 	        {"--priority", "99999999999", "--priority"},
 	        {"--after", ",", "--after"},

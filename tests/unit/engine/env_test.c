@@ -62,6 +62,30 @@ static void test_what_berth_says(void **state)
 	assert_string_equal(value_of(env_compose(ctx, &in), "BERTH_TASK_ID"), "0");
 }
 
+/* Each task has its share; who submits from a task does not pass on whose rank it was. */
+static void test_tasks(void **state)
+{
+	static const char inside[] = "RANK=1\0BERTH_TASKS=2\0MASTER_PORT=7\0A=b",
+	                  outside[] = "RANK=1\0MASTER_PORT=7\0XBERTH_TASKS=2";
+	struct link_start m = a_start();
+	struct env_input in = {.start = &m, .blob = inside, .blob_len = sizeof(inside)};
+	char **env;
+
+	m.ranks = 3;
+	assert_string_equal(value_of(env_compose(ctx, &in), "BERTH_CPUS"), "1");
+	m.ranks = 0;
+	env = env_compose(ctx, &in);
+	assert_null(value_of(env, "RANK"));
+	assert_null(value_of(env, "BERTH_TASKS"));
+	assert_null(value_of(env, "MASTER_PORT"));
+	assert_string_equal(value_of(env, "A"), "b");
+	in.blob = outside;
+	in.blob_len = sizeof(outside);
+	env = env_compose(ctx, &in);
+	assert_string_equal(value_of(env, "RANK"), "1");
+	assert_string_equal(value_of(env, "MASTER_PORT"), "7");
+}
+
 static void test_account_fills_in(void **state)
 {
 	static const char blob[] = "HOME=/elsewhere";
@@ -190,6 +214,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
 	const struct CMUnitTest tests[] = {
 	        CASE(test_what_berth_says),
+	        CASE(test_tasks),
 	        CASE(test_account_fills_in),
 	        CASE(test_ours_win),
 	        CASE(test_bytes_that_are_no_entries),

@@ -186,6 +186,9 @@ static void test_nothing_else_does(void **state)
 	l.tty = true;
 	check_refused(&l, "another terminal");
 	l = started();
+	l.ranks = 2;
+	check_refused(&l, "another number of tasks");
+	l = started();
 	l.console = true;
 	check_refused(&l, "another terminal");
 	l = started();

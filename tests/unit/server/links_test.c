@@ -54,6 +54,29 @@ static void test_run(void **state)
 	rig_end(&g);
 }
 
+static void test_tasks(void **state)
+{
+	struct rig g = {0};
+
+	rig_begin(&g);
+	agent_link(&g);
+	rig_submit(&g, "{\"command\":[\"x\"],\"tasks\":2,\"label\":true,\"cpus\":2}");
+	agent_expect(&g, "START 1 e1 attempt=1");
+	assert_true(g.start.ranks == 2 && g.start.label && g.start.n_cpus == 4);
+	assert_string_equal(rig_state(&g, "1"), "STARTING");
+	assert_at(&g, "request.tasks", "2");
+	assert_at(&g, "request.cpus", "2");
+	assert_at(&g, "request.label", "true");
+	agent_started(&g, 1, TASK_NONE, 1);
+	agent_ended_by_rank(&g, 1, 1, 7 << 8, 1);
+	agent_expect(&g, "ACK e1");
+	assert_string_equal(rig_state(&g, "1"), "FAILED");
+	assert_at(&g, "exit_code", "7");
+	assert_at(&g, "attempts.0.ended_by_task", "1");
+	assert_at(&g, "reasons.0.text", "exit code 7, by rank 1");
+	rig_end(&g);
+}
+
 static void test_ends(void **state)
 {
 	static const struct {
@@ -307,6 +330,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_run),
+	        cmocka_unit_test(test_tasks),
 	        cmocka_unit_test(test_ends),
 	        cmocka_unit_test(test_no_disk_to_start_on),
 	        cmocka_unit_test(test_cancel_running),

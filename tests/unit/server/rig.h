@@ -105,6 +105,8 @@ void agent_drop(struct rig *g);                /* the link breaks */
 void agent_send(struct rig *g, struct buf *b); /* and empties it */
 void agent_started(struct rig *g, uint64_t job, int64_t task, uint64_t epoch);
 void agent_ended(struct rig *g, uint64_t job, int64_t task, uint64_t epoch, int wait_status);
+void agent_ended_by_rank(
+        struct rig *g, uint64_t job, uint64_t epoch, int wait_status, uint32_t rank);
 void agent_ended_by(
         struct rig *g, uint64_t job, uint64_t epoch, enum spool_cause cause, int wait_status);
 void agent_had_no_disk(struct rig *g, uint64_t job, uint64_t epoch); /* to start it on */

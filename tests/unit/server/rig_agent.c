@@ -292,6 +292,16 @@ void agent_ended(struct rig *g, uint64_t job, int64_t task, uint64_t epoch, int 
 	send_record(g, &r);
 }
 
+void agent_ended_by_rank(
+        struct rig *g, uint64_t job, uint64_t epoch, int wait_status, uint32_t rank)
+{
+	struct spool_record r = ended(g, job, TASK_NONE, epoch, wait_status);
+
+	r.has_rank = true;
+	r.rank = rank;
+	send_record(g, &r);
+}
+
 void agent_ended_by(
         struct rig *g, uint64_t job, uint64_t epoch, enum spool_cause cause, int wait_status)
 {

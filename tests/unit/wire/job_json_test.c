@@ -74,7 +74,7 @@ static void test_everything(void **state)
 {
 	CLEANUP_PARSED struct parsed p = parse(
 	        "{\"command\":[\"python\",\"train.py\",\"\"],\"gpu\":\"0.5:a100\",\"gpu_mem\":\"12G\",\"gpu_share\":\"30%\",\"gpu_cc\":\"8.6+\","
-	        "\"cpus\":2,\"mem\":\"8G\",\"time\":\"90m\",\"queue\":\"fast\",\"name\":\"train\",\"priority\":-3,\"hold\":true,\"tty\":false,"
+	        "\"cpus\":2,\"tasks\":4,\"label\":true,\"mem\":\"8G\",\"time\":\"90m\",\"queue\":\"fast\",\"name\":\"train\",\"priority\":-3,\"hold\":true,\"tty\":false,"
 	        "\"env\":{\"A\":\"1\"},\"environment\":{\"B\":\"2\"},\"user\":\"ada\",\"chdir\":\"/data\",\"output\":\"/o\",\"error\":\"/e\",\"array\":\"0-99%8\","
 	        "\"after\":[\"3\"],\"after_any\":[\"4\",\"5_2\"],\"after_ok\":[\"6_%a\"],\"retry\":3,\"retry_on\":\"75,sigkill,TERM\",\"no_retry\":false,\"idempotency_key\":\"k\",\"dry_run\":true}");
 	const struct request *r = &p.spec.request;
@@ -91,6 +91,7 @@ static void test_everything(void **state)
 	assert_true(r->cpus == 2 && r->mem_bytes == 8 * GIB && r->time_limit_ms == 5400000 &&
 	            r->priority == -3);
 	assert_true(p.spec.from_queue == 0 && r->by_queue == 0 && p.spec.dry_run);
+	assert_true(r->ranks == 4 && r->label && request_cpus(r) == 8);
 	assert_true(r->hold && !r->tty && !r->no_retry && r->retry_max == 3);
 	assert_true(code_set_has(&r->retry_on, 75) && code_set_has(&r->retry_on, 137) &&
 	            code_set_has(&r->retry_on, 143) && !code_set_has(&r->retry_on, 9));
@@ -122,7 +123,8 @@ static void test_the_least(void **state)
 	assert_int_equal(p.spec.from_queue, BY_QUEUE_ALL);
 	assert_int_equal(p.spec.request.by_queue, BY_QUEUE_ALL);
 	assert_false(p.spec.dry_run);
-	assert_false(gpu_ask_any(&p.spec.request.gpu));
+	assert_false(gpu_ask_any(&p.spec.request.gpu) || p.spec.request.ranks);
+	assert_int_equal(request_cpus(&(struct request){.cpus = 3}), 3);
 	assert_null(p.spec.request.queue);
 	assert_null(p.spec.env);
 }
@@ -148,6 +150,8 @@ static const struct {
         {"gpu_share", "1o", ""},
         {"gpu_cc", "o", ",\"gpu_mem\":1"},
         {"cpus", "10", ""},
+        {"tasks", "1", ""},
+        {"label", "t", ",\"tasks\":2"},
         {"mem", "10bBG", ""},
         {"time", "10bm", ""},
         {"queue", "xoGm/", ""},
@@ -266,6 +270,9 @@ static void test_what_contradicts(void **state)
 	refuse("\"gpu_cc\":\"8.0\"", "no GPU is asked for");
 	refuse("\"retry\":1,\"no_retry\":true", "contradict");
 	refuse("\"array\":\"0-9\",\"tty\":true", "no terminal");
+	refuse("\"tasks\":2,\"tty\":true", "a terminal is of one task");
+	refuse("\"tasks\":1,\"label\":true,\"tty\":true", "a terminal has none");
+	refuse("\"label\":true", "'tasks' must say how many");
 	CLEANUP_PARSED struct parsed p = with(
 	        "\"retry\":0,\"no_retry\":true,\"gpu\":\"0.5\",\"gpu_mem\":\"1G\",\"gpu_share\":\"10%\"");
 	assert_int_equal(p.rc, 0);
@@ -300,6 +307,8 @@ static void test_gpus(void **state)
 	refuse("\"gpu\":0", "'gpu' must be a whole number from 1 to 64");
 	refuse("\"gpu\":65", "from 1 to 64");
 	refuse("\"gpu\":1.5", "'gpu'");
+	refuse("\"tasks\":257", "from 1 to 256");
+	refuse("\"tasks\":\"2\"", "'tasks' must be a whole number");
 	refuse("\"gpu\":\"1.5\"", "'1.5' of a GPU");
 	refuse("\"gpu\":\"0\"", "'0' GPUs");
 	refuse("\"gpu\":\"1\\u00002\"", "without NUL");

@@ -214,28 +214,6 @@ static void test_an_attempt_field_by_field(void **state)
 	world_job_free(k);
 }
 
-static void test_codes_to_retry_on(void **state)
-{
-	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
-	struct request q = box_request();
-	struct job *j = world_job_new(), *k;
-	struct err err;
-
-	(void)state;
-	j->id.num = 1;
-	q.retry_max = 3;
-	code_set_add(&q.retry_on, 1);
-	code_set_add(&q.retry_on, 137);
-	code_set_add(&q.retry_on, 255);
-	j->req = request_pack(&q);
-	record_put_job(&b, j);
-	golden_made("row-retry-on", &b);
-	assert_int_equal(record_get_job(b.data, b.len, NULL, &k, &err), 0);
-	assert_memory_equal(&k->req->retry_on, &q.retry_on, sizeof(q.retry_on));
-	world_job_free(j);
-	world_job_free(k);
-}
-
 /* A task that was started before its array was edited; and what its array's queue gave. */
 static void test_own_request(void **state)
 {
@@ -268,33 +246,6 @@ static void test_own_request(void **state)
 	assert_int_equal(record_get_job(b.data, b.len, array, &k, &err), -ERR_CORRUPT);
 	world_job_free(t);
 	world_job_free(array);
-}
-
-static void test_twins(void **state)
-{
-	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
-	struct array_range range = {0, 9, 1};
-	struct dep dep = {DEP_AFTER_OK, {16, TASK_SAME}};
-	struct request q = box_request();
-	struct job *j = world_job_new(), *k;
-	struct err err;
-
-	(void)state;
-	j->id.num = 17;
-	q.ranges = &range;
-	q.n_ranges = q.n_deps = 1;
-	q.deps = &dep;
-	j->req = request_pack(&q);
-	j->is_array = true;
-	j->array = mem_zalloc(sizeof(*j->array));
-	j->array->n = j->array->cut = 10;
-	record_put_job(&b, j);
-	golden_made("row-twins", &b);
-	assert_int_equal(record_get_job(b.data, b.len, NULL, &k, &err), 0);
-	assert_true(k->req->n_deps == 1 && k->req->deps[0].on.num == 16 &&
-	            k->req->deps[0].on.task == TASK_SAME);
-	world_job_free(j);
-	world_job_free(k);
 }
 
 static void test_task_zero(void **state)
@@ -578,9 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_one_job_field_by_field),
 	        cmocka_unit_test(test_an_attempt_field_by_field),
-	        cmocka_unit_test(test_codes_to_retry_on),
 	        cmocka_unit_test(test_own_request),
-	        cmocka_unit_test(test_twins),
 	        cmocka_unit_test(test_task_zero),
 	        cmocka_unit_test(test_task_with_a_request_of_its_own),
 	        cmocka_unit_test(test_too_many_dependencies),
