@@ -70,6 +70,8 @@ static void cell_slices(const json_t *row, bool plain, struct buf *out)
 		output_cell_bytes(json_object_get(slice, "mem_bytes"), plain, out);
 		buf_add_byte(out, plain ? ':' : ' ');
 		output_cell_milli(json_object_get(slice, "share_milli"), plain, out);
+		if (!plain)
+			output_drift(slice, out);
 	}
 	if (out->len == 0 && !plain)
 		buf_add_byte(out, '-');

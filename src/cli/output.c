@@ -264,6 +264,17 @@ void output_cell_bytes(const json_t *value, bool plain, struct buf *out)
 		buf_add_str(out, num_format_size((uint64_t)json_integer_value(value), text));
 }
 
+void output_drift(const json_t *slice, struct buf *out)
+{
+	const json_t *used = json_object_get(slice, "used_bytes");
+	json_int_t more = json_integer_value(json_object_get(slice, "driver_bytes")) -
+	                  json_integer_value(used);
+	char size[24];
+
+	if (json_is_integer(used) && more > 0)
+		buf_addf(out, " (by the driver %s more)", num_format_size((uint64_t)more, size));
+}
+
 void output_cell_milli(const json_t *value, bool plain, struct buf *out)
 {
 	long long milli = json_integer_value(value);

@@ -49,6 +49,8 @@ void output_cell_bytes(
         const json_t *value, bool plain, struct buf *out); /* "8 GiB"; plain: 8589934592 */
 void output_cell_milli(
         const json_t *value, bool plain, struct buf *out); /* thousandths: "25 %"; plain: 250 */
+/* " (by the driver 1 GiB more)" of a slice, where the driver says more than is charged; nothing else. */
+void output_drift(const json_t *slice, struct buf *out);
 void output_cell_seconds(
         const json_t *value, bool plain, struct buf *out); /* "00:10:00"; plain: 600 */
 void output_cell_time(const json_t *value, bool plain,

@@ -70,17 +70,11 @@ static void print_reasons(const json_t *job)
 /* What the driver says beyond the ledger is what nobody is charged for. */
 static void add_use(struct buf *b, const json_t *slice)
 {
-	const json_t *used = json_object_get(slice, "used_bytes");
-	json_int_t more = json_integer_value(json_object_get(slice, "driver_bytes")) -
-	                  json_integer_value(used);
-	char size[24];
-
-	if (!json_is_integer(used))
+	if (!json_is_integer(json_object_get(slice, "used_bytes")))
 		return;
 	buf_add_str(b, ", uses ");
 	add_cell(b, slice, "used_bytes", output_cell_bytes);
-	if (more > 0)
-		buf_addf(b, " (by the driver %s more)", num_format_size((uint64_t)more, size));
+	output_drift(slice, b);
 }
 
 static void print_slices(const json_t *job)

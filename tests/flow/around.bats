@@ -33,6 +33,8 @@ is_well() { [ "$(job 1 '"\(.state) \(.reasons | length)"')" = "RUNNING 0" ]; }
   eventually eval "b show 2 | grep -q 'uses 0 B (by the driver 1 GiB more)'"
   run -0 eval "b gpus -o json | jq -c '[.devices[].slices[] | {job, used_bytes, driver_bytes}]'"
   has "$output" '{"job":"2","used_bytes":0,"driver_bytes":1073741824}'
+  has "$(b gpus)" "2:4 GiB 50 % (by the driver 1 GiB more)"
+  run ! grep -q "driver.*more" <<<"$(b gpus -o csv)"
   is_well
 }
 
