@@ -29,8 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SLICE_VARIABLE    "BERTH_SLICES"
-#define SLICE_DIR         "/run/berth/slices" /* of a job with a mount namespace of its own */
+#include "berth/slice_dir.h"
+
 #define SLICE_MAGIC       UINT64_C(0x45434c5348545242) /* "BRTHSLCE" */
 #define SLICE_ABI         1
 #define SLICE_MAX         64   /* grants of one attempt */

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "berth/slice_dir.h"
 #include "plat/log.h"
 #include "plat/proc.h"
 
@@ -306,8 +307,7 @@ static void on_spoilt(struct watchdog *w, struct known_attempt *a, struct spoken
 
 	seen->n_around++;
 	snprintf(text, sizeof(text),
-	        "it has spoilt what holds its slice (%.100s): programs must not write to the files in "
-	        "BERTH_SLICES",
+	        "it has spoilt what holds its slice (%.100s): programs must not write to the files in " SLICE_VARIABLE,
 	        why);
 	go_around(w, a, seen, text, now_ms);
 }

@@ -7,11 +7,12 @@
 #include <talloc.h>
 #include <unistd.h>
 
+#include "berth/slice_dir.h"
 #include "engine/env.h"
 #include "plat/fs.h"
 
 #define ENVIRON_MAX (2 * MIB)
-#define SLICES      "BERTH_SLICES=" /* is its attempt's, whatever is asked for */
+#define SLICES      SLICE_VARIABLE "=" /* is its attempt's, whatever is asked for */
 
 static size_t count(char *const *list)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "berth/slice_dir.h"
 #include "wire/codec.h"
 
 /*
@@ -498,7 +499,7 @@ bool launch_sets_variable(const char *entry, size_t key_len)
 	        "BERTH_GPU_SHARE_MILLI",
 	        "BERTH_KEEPER",
 	        "BERTH_FAKE_GPUS",
-	        "BERTH_SLICES",
+	        SLICE_VARIABLE,
 	        "CUDA_VISIBLE_DEVICES",
 	};
 
