@@ -95,9 +95,14 @@ static void on_edit(struct call *c, json_t *body)
 {
 	struct job_id id;
 	json_t **kept;
+	struct err err;
 
 	if (!call_job_id(c, &id))
 		return;
+	if (job_spec_check_edit(body, &err)) {
+		call_fail(c, &err);
+		return;
+	}
 	kept = talloc(c->ctx, json_t *);
 	*kept = json_incref(body);
 	talloc_set_destructor(kept, drop_body);

@@ -419,17 +419,29 @@ static int refuse_edit(const char *key, struct err *err)
 	                      "what can: priority, name, queue, gpu, fgpu, gpu_mem, gpu_share, gpu_cc, cpus, tasks, mem, time, retry, retry_on, no_retry");
 }
 
-static int take_back(struct job_parse *p, struct err *err)
+int job_spec_check_edit(json_t *json, struct err *err)
+{
+	const char *key;
+	json_t *value;
+
+	if (!json_is_object(json))
+		return err_set(err, ERR_INVALID, "a change is a JSON object");
+	json_object_foreach(json, key, value)
+	{
+		if (find_edit(key) < 0)
+			return refuse_edit(key, err);
+	}
+	return 0;
+}
+
+static void take_back(struct job_parse *p)
 {
 	struct request *r = &p->spec->request;
 	int i = find_edit(p->key);
 
-	if (i < 0)
-		return refuse_edit(p->key, err);
 	memset((char *)r + edits[i].at, 0, edits[i].size);
 	r->by_queue |= edits[i].by_queue;
 	p->spec->from_queue |= edits[i].by_queue;
-	return 0;
 }
 
 int job_spec_edit(json_t *json, void *ctx, const struct request *was, struct job_spec *ret_spec,
@@ -438,16 +450,14 @@ int job_spec_edit(json_t *json, void *ctx, const struct request *was, struct job
 	struct job_spec spec = {.request = *was};
 	struct job_parse p = {.ctx = ctx, .spec = &spec};
 	json_t *value;
-	int rc = 0;
+	int rc = job_spec_check_edit(json, err);
 
-	if (!json_is_object(json))
-		return err_set(err, ERR_INVALID, "a change is a JSON object");
+	if (rc)
+		return rc;
 	json_object_foreach(json, p.key, value)
 	{
-		if (json_is_null(value) || find_edit(p.key) < 0)
-			rc = take_back(&p, err);
-		if (rc)
-			return rc;
+		if (json_is_null(value))
+			take_back(&p);
 	}
 	json_object_foreach(json, p.key, value)
 	{

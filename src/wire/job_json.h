@@ -32,3 +32,5 @@ MUST_CHECK int job_spec_from_json(
  */
 MUST_CHECK int job_spec_edit(json_t *json, void *ctx, const struct request *was,
         struct job_spec *ret_spec, struct err *err);
+/* Whether these keys are such that a job can have changed; their values are not looked at. */
+MUST_CHECK int job_spec_check_edit(json_t *json, struct err *err);
