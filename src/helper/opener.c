@@ -14,6 +14,7 @@
 #include "plat/usock.h"
 
 #define FUSE_MAGIC 0x65735546
+#define CONN_FD    3
 
 static void answer(int conn, int fd, const struct err *why)
 {
@@ -34,6 +35,14 @@ void opener_accept(int conn)
 void opener_refuse(int conn, const struct err *why)
 {
 	answer(conn, -1, why);
+}
+
+bool opener_give(int conn, int fd, const char *word)
+{
+	char bytes[1 + OPENER_WORD];
+	int n = snprintf(bytes, sizeof(bytes), "%c%s", 0, word);
+
+	return n < (int)sizeof(bytes) && usock_send_fd(conn, fd, bytes, (size_t)n) == 0;
 }
 
 /* Of a file system in user space: whether it is an account's own, which could let its reader wait for ever. */
@@ -67,36 +76,58 @@ static int check_file(int fd, const struct launch *l, struct err *err)
 	return 0;
 }
 
-static int open_as(const struct launch *l, int *ret_fd, struct err *err)
+int opener_become(const struct launch *l, struct err *err)
 {
 	if (setgroups(l->n_groups, l->groups) < 0 || setresgid(l->gid, l->gid, l->gid) < 0 ||
 	        setresuid(l->uid, l->uid, l->uid) < 0)
 		return err_sys(err, errno, "becoming account %u", (unsigned)l->uid);
+	return 0;
+}
+
+static int open_as(const struct launch *l, int *ret_fd, struct err *err)
+{
+	int rc = opener_become(l, err);
+
+	if (rc < 0)
+		return rc;
 	*ret_fd = open(l->out_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (*ret_fd < 0)
 		return err_sys(err, errno, "opening the output");
 	return check_file(*ret_fd, l, err);
 }
 
-static NORETURN void run(int conn, const struct launch *l)
+static void open_file(int conn, const struct launch *l, const void *data)
 {
 	struct err err;
-	sigset_t none;
 	int fd = -1;
 
-	/* No descriptor of root's must be there when the rights are gone. */
-	dup2(conn, 3);
-	close_range(4, ~0u, 0);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (open_as(l, &fd, &err) < 0)
-		answer(3, -1, &err);
+		answer(conn, -1, &err);
 	else
-		answer(3, fd, NULL);
-	_exit(0);
+		answer(conn, fd, NULL);
 }
 
 void opener_begin(struct openers *o, int conn, const struct launch *l)
+{
+	opener_fork(o, conn, l, open_file, NULL);
+}
+
+/* No descriptor of root's must be there when the rights are gone. */
+static int keep_only(int conn)
+{
+	sigset_t none;
+
+	if (conn != CONN_FD)
+		dup2(conn, CONN_FD);
+	fcntl(CONN_FD, F_SETFD, FD_CLOEXEC);
+	close_range(CONN_FD + 1, ~0u, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	return CONN_FD;
+}
+
+void opener_fork(struct openers *o, int conn, const struct launch *l,
+        void (*do_it)(int conn, const struct launch *l, const void *data), const void *data)
 {
 	struct err err;
 	size_t same = 0;
@@ -106,13 +137,15 @@ void opener_begin(struct openers *o, int conn, const struct launch *l)
 		same += o->v[i].uid == l->uid;
 	if (o->n == OPENER_CHILDREN || same >= OPENER_PER_ACCOUNT) {
 		(void)!err_set(&err, ERR_TIMEOUT,
-		        "the file system of the output does not answer; earlier readers wait for it");
+		        "earlier ones of this account are waited for, which do not answer");
 		opener_refuse(conn, &err);
 		return;
 	}
 	pid = fork();
-	if (pid == 0)
-		run(conn, l);
+	if (pid == 0) {
+		do_it(keep_only(conn), l, data);
+		_exit(0);
+	}
 	if (pid > 0) {
 		o->v[o->n].pid = pid;
 		o->v[o->n++].uid = l->uid;

@@ -1,5 +1,6 @@
 #include "helper/policy.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,7 +23,10 @@
 
 void policy_init(struct policy *p, const char *data)
 {
-	*p = (struct policy){.data = data, .min_uid = 1000, .accounts = accounts_new()};
+	*p = (struct policy){.data = data,
+	        .min_uid = 1000,
+	        .devices = "/proc/driver/nvidia/gpus",
+	        .accounts = accounts_new()};
 }
 
 static void drop_users(struct policy *p)
@@ -269,6 +273,15 @@ static bool is_named(const struct policy *p, const char *user)
 	return false;
 }
 
+static void fill_account(struct launch *l, const struct account *a)
+{
+	l->has_account = true;
+	l->uid = a->uid;
+	l->gid = a->gid;
+	l->groups = (uint32_t *)(uintptr_t)a->groups;
+	l->n_groups = a->n_groups;
+}
+
 static int check_account(struct policy *p, struct launch *l, uint64_t now_ms, struct err *err)
 {
 	char shown[TEXT_SHOW_SIZE];
@@ -295,11 +308,7 @@ static int check_account(struct policy *p, struct launch *l, uint64_t now_ms, st
 	if (a->uid != 0 && p->n_users && !is_named(p, l->user))
 		return err_set(err, ERR_FORBIDDEN, "account '%s' may not run jobs here",
 		        text_show(l->user, shown));
-	l->has_account = true;
-	l->uid = a->uid;
-	l->gid = a->gid;
-	l->groups = (uint32_t *)(uintptr_t)a->groups;
-	l->n_groups = a->n_groups;
+	fill_account(l, a);
 	return 0;
 }
 
@@ -309,6 +318,87 @@ static int check_open(struct policy *p, struct launch *l, uint64_t now_ms, struc
 	if (!l->out_path || *l->out_path != '/')
 		return err_set(err, ERR_INVALID, "no file was named");
 	return check_account(p, l, now_ms, err);
+}
+
+/* GPU-8-4-4-4-12 hexadecimal digits, as the driver writes them: an instance, or a list, is none. */
+static bool is_uuid(const char *text)
+{
+	static const char form[] = "GPU-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	size_t i = 0;
+
+	for (; form[i] && text[i]; i++)
+		if (form[i] == 'x' ? !strchr("0123456789abcdef", text[i]) : form[i] != text[i])
+			return false;
+	return form[i] == text[i];
+}
+
+/* What the driver says of one that it has. */
+static bool is_of_device(const char *path, const char *uuid)
+{
+	static const char key[] = "GPU UUID:";
+	CLEANUP_BUF struct buf b = BUF_INIT(FILE_MAX);
+	struct err err;
+	const char *at;
+
+	if (fs_read(path, &b, &err) < 0)
+		return false;
+	at = strstr(buf_str(&b), key);
+	if (!at)
+		return false;
+	at += strlen(key);
+	at += strspn(at, " \t");
+	return strncmp(at, uuid, strlen(uuid)) == 0 && strchr("\r\n", at[strlen(uuid)]);
+}
+
+static bool has_device(const struct policy *p, const char *uuid)
+{
+	DIR *dir = opendir(p->devices);
+	bool is_found = false;
+	char path[FILENAME_MAX];
+	struct dirent *e;
+
+	while (dir && !is_found && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s/%s/information", p->devices, e->d_name);
+		is_found = *e->d_name != '.' && is_of_device(path, uuid);
+	}
+	if (dir)
+		closedir(dir);
+	return is_found;
+}
+
+static int find_account(struct policy *p, struct launch *l, uint64_t now_ms, struct err *err)
+{
+	const struct account *a;
+	int rc;
+
+	if (!l->user)
+		return err_set(err, ERR_FORBIDDEN, "no account was given");
+	rc = accounts_find(p->accounts, l->user, now_ms, &a, err);
+	if (rc == 0)
+		fill_account(l, a);
+	return rc;
+}
+
+/*
+ * A daemon is started as whoever may run jobs; what is looked for or ended is only what that account could end itself.
+ * Never as root: its directory stands in the server's, which could lead it anywhere.
+ */
+static int check_mps(struct policy *p, struct launch *l, uint64_t now_ms, struct err *err)
+{
+	char shown[TEXT_SHOW_SIZE];
+	int rc;
+
+	if (!l->device || !is_uuid(l->device))
+		return err_set(err, ERR_INVALID, "'%s' is no UUID of a device",
+		        text_show(l->device ? l->device : "", shown));
+	if (l->place >= LAUNCH_PLACES)
+		return err_set(err, ERR_INVALID, "there is no device %u", l->place);
+	if (l->kind == LAUNCH_MPS_START && !l->simulated && !has_device(p, l->device))
+		return err_set(err, ERR_NOT_FOUND, "the driver has no device %s", l->device);
+	rc = l->kind == LAUNCH_MPS_START ? check_account(p, l, now_ms, err)
+	                                 : find_account(p, l, now_ms, err);
+	return rc == 0 && l->uid == 0 ? err_set(err, ERR_FORBIDDEN, "no MPS daemon runs as root")
+	                              : rc;
 }
 
 int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err *err)
@@ -328,6 +418,8 @@ int policy_check(struct policy *p, struct launch *l, uint64_t now_ms, struct err
 		return 0;
 	if (l->kind == LAUNCH_OPEN)
 		return check_open(p, l, now_ms, err);
+	if (l->kind >= LAUNCH_MPS_START)
+		return check_mps(p, l, now_ms, err);
 	if (l->kind != LAUNCH_ROTATE && (l->epoch == 0 || l->epoch > SPOOL_EPOCH_MAX))
 		return err_set(err, ERR_INVALID, "there is no epoch %ju", (uintmax_t)l->epoch);
 	rc = check_places(p, l, err);

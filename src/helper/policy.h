@@ -24,6 +24,7 @@ struct policy {
 	char *users[POLICY_USERS];
 	size_t n_users;
 	char *cgroup_parent; /* NULL: none */
+	const char *devices; /* where the kernel's driver lists its own */
 	struct accounts *accounts;
 };
 

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "helper/door.h"
 #include "helper/grants.h"
+#include "helper/mps.h"
 #include "helper/opener.h"
 #include "plat/clock.h"
 #include "plat/log.h"
@@ -33,6 +34,7 @@ enum {
 	UNSENT_ENOUGH = 16 << 20, /* from here on the agent is not read */
 	RETRY_MIN_MS = 2,
 	RETRY_MAX_MS = 1000,
+	CHILDREN_MS = 3000, /* for those that are at work when we end */
 };
 
 struct conn {
@@ -166,12 +168,16 @@ static bool make_refusal(const struct policy *p, struct launch *l, const struct 
 	return l->kind == LAUNCH_START || refusal.console_path;
 }
 
-static void open_for(struct relay *r, int conn, struct launch *l)
+/* By a child, with the rights of an account. */
+static void answer_as_account(struct relay *r, int conn, struct launch *l)
 {
 	struct err err;
 
 	if (policy_check(r->o->policy, l, clock_mono_ms(), &err) == 0) {
-		opener_begin(&r->openers, conn, l);
+		if (l->kind == LAUNCH_OPEN)
+			opener_begin(&r->openers, conn, l);
+		else
+			mps_begin(&r->openers, conn, r->o->policy, l);
 		return;
 	}
 	log_warn("helper.refused", "job=%ju kind=%d user=\"%.64s\" why=\"%s\"", (uintmax_t)l->job,
@@ -233,11 +239,11 @@ static int take_messages(struct relay *r, struct conn *c, struct err *err)
 		rc = launch_decode(in->data + used + 4, len, &l, err);
 		if (rc < 0)
 			return rc;
-		if (l.kind == LAUNCH_OPEN || l.kind == LAUNCH_DOOR) {
-			if (l.kind == LAUNCH_OPEN)
-				open_for(r, c->fd, &l);
-			else
+		if (l.kind >= LAUNCH_OPEN) {
+			if (l.kind == LAUNCH_DOOR)
 				answer_door(r, c->fd, l.gid);
+			else
+				answer_as_account(r, c->fd, &l);
 			launch_done(&l);
 			return 1;
 		}
@@ -288,21 +294,38 @@ static void accept_one(struct relay *r)
 	        (struct conn){.fd = fd, .in = BUF_INIT(LAUNCH_MAX + 4 + READ_BYTES)};
 }
 
-static void on_signals(struct relay *r)
+static void reap(struct relay *r)
 {
-	struct signalfd_siginfo infos[8];
-	ssize_t n = read(r->o->signal_fd, infos, sizeof(infos));
 	int status;
 	pid_t pid;
 
-	for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(*infos); i++)
-		r->is_over |= infos[i].ssi_signo == SIGTERM;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (opener_reap(&r->openers, pid) || pid != r->parent)
 			continue;
 		log_warn("helper.parent_end", "pid=%d status=0x%x", (int)pid, (unsigned)status);
 		r->parent = 0;
 	}
+}
+
+static void on_signals(struct relay *r)
+{
+	struct signalfd_siginfo infos[8];
+	ssize_t n = read(r->o->signal_fd, infos, sizeof(infos));
+
+	for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(*infos); i++)
+		r->is_over |= infos[i].ssi_signo == SIGTERM;
+	reap(r);
+}
+
+/* What the agent asked for last, to end a daemon, is done before Berth is down. */
+static void wait_for_children(struct relay *r)
+{
+	struct pollfd p = {.fd = r->o->signal_fd, .events = POLLIN};
+	uint64_t until_ms = clock_mono_ms() + CHILDREN_MS, now_ms;
+
+	while (r->openers.n && (now_ms = clock_mono_ms()) < until_ms)
+		if (poll(&p, 1, (int)(until_ms - now_ms)) > 0)
+			on_signals(r);
 }
 
 /* The parent says nothing: what can be read is its end. */
@@ -381,6 +404,7 @@ void relay_run(const struct relay_options *o)
 	end_parent(&r);
 	while (r.n_conns)
 		close_conn(&r, r.n_conns - 1);
+	wait_for_children(&r);
 	if (r.parent_fd >= 0)
 		close(r.parent_fd);
 	buf_done(&r.unsent);

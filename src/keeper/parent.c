@@ -261,6 +261,9 @@ static void carry_out(struct parent *p, struct launch *l)
 	case LAUNCH_FORGET:
 	case LAUNCH_OPEN:
 	case LAUNCH_DOOR:
+	case LAUNCH_MPS_START:
+	case LAUNCH_MPS_FIND:
+	case LAUNCH_MPS_END:
 		break;
 	}
 }

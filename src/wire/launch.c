@@ -62,6 +62,8 @@ enum {
 	TAG_GPU_LIMITS,
 	TAG_RANKS,
 	TAG_LABEL,
+	TAG_DEVICE,
+	TAG_PLACE,
 };
 
 /* What the second walk hands out from. */
@@ -125,6 +127,8 @@ static void put_limits(struct buf *b, const struct launch *l)
 	codec_put_u64(b, TAG_SIMULATED, l->simulated);
 	codec_put_u64(b, TAG_BY_MPS, l->by_mps);
 	codec_put_str(b, TAG_GPU_LIMITS, l->gpu_limits);
+	codec_put_str(b, TAG_DEVICE, l->device);
+	codec_put_u64(b, TAG_PLACE, l->place);
 }
 
 static void put_account(struct buf *b, const struct launch *l)
@@ -181,7 +185,7 @@ static bool is_text(const struct codec_field *f)
 	       f->tag == TAG_OUT_PATH || f->tag == TAG_ERR_PATH || f->tag == TAG_INDEX_PATH ||
 	       f->tag == TAG_CONSOLE_PATH || f->tag == TAG_PATH || f->tag == TAG_REFUSAL ||
 	       f->tag == TAG_GRANT || f->tag == TAG_GROUP_PARENT || f->tag == TAG_SLICES ||
-	       f->tag == TAG_GPU_LIMITS;
+	       f->tag == TAG_GPU_LIMITS || f->tag == TAG_DEVICE;
 }
 
 static int measure(const void *data, size_t len, struct arena *a, struct err *err)
@@ -276,6 +280,9 @@ static void take_string(struct launch *l, struct arena *a, const struct codec_fi
 	case TAG_GPU_LIMITS:
 		l->gpu_limits = s;
 		break;
+	case TAG_DEVICE:
+		l->device = s;
+		break;
 	default:
 		break;
 	}
@@ -325,6 +332,9 @@ static void take_limit(struct launch *l, const struct codec_field *f)
 		break;
 	case TAG_BY_MPS:
 		l->by_mps = f->u;
+		break;
+	case TAG_PLACE:
+		l->place = codec_u32(f);
 		break;
 	default:
 		break;
@@ -443,7 +453,7 @@ int launch_decode(const void *data, size_t len, struct launch *ret_launch, struc
 		take_setting(&l, &f);
 		take_limit(&l, &f);
 	}
-	if (l.kind < LAUNCH_START || l.kind > LAUNCH_DOOR) {
+	if (l.kind < LAUNCH_START || l.kind > LAUNCH_MPS_END) {
 		launch_done(&l);
 		return err_set(err, ERR_VERSION, "launch message of kind %u is not known here",
 		        (unsigned)l.kind);

@@ -4,7 +4,7 @@
  * Unix socket: uint32 length in network order, then a codec run of at most LAUNCH_MAX bytes.
  * The decoded struct owns one block of memory, freed by launch_done. libc only; any thread.
  *
- * Only OPEN is answered. There is no answer to a start: what became of it is read from the spool (wire/spool.h), also when it failed.
+ * Only OPEN, DOOR and MPS are answered. There is no answer to a start: what became of it is read from the spool (wire/spool.h), also when it failed.
  * Messages on one connection are carried out in order. A repeated start of an epoch that lives is ignored.
  *
  * When a connection breaks (the keepers' parent, or the helper, was killed), what was sent on it last may be lost. The
@@ -41,6 +41,7 @@ enum launch_kind {
 	LAUNCH_ROTATE,
 	/* The job is forgotten, and with it what root granted it. For the helper; goes no further. */
 	LAUNCH_FORGET,
+	/* From here on all are answered. */
 	/*
 	 * Open `out_path`, an output file of `job`, for reading, with the rights of `user`. For the helper, on a connection of its
 	 * own, where it is answered: one byte 0 with the descriptor, or one of enum err_kind and the text of the error; then it ends.
@@ -48,7 +49,18 @@ enum launch_kind {
 	LAUNCH_OPEN,
 	/* From the server to the helper: its socket gets the group `gid`. A connection of its own, answered in the same way. */
 	LAUNCH_DOOR,
+	/*
+	 * The MPS daemon of `user` on `device`, with its directories below run/mps/`place` of Berth's own: it is started, if it does not run; it
+	 * is looked for; it is ended, with `force` without a word. For the helper, on connections of their own, answered in the same way: the
+	 * descriptor is of its process (pidfd), and behind the byte 0 stands its directory. Of an end, and where nothing was found
+	 * (NOT_FOUND), there is neither.
+	 */
+	LAUNCH_MPS_START,
+	LAUNCH_MPS_FIND,
+	LAUNCH_MPS_END,
 };
+
+#define LAUNCH_PLACES 64 /* devices of a node */
 
 struct launch {
 	enum launch_kind kind;
@@ -111,9 +123,11 @@ struct launch {
 	const char *slices;
 	/* The most of the memory of devices, as cgroup_dmem_set takes it; NULL: none. */
 	const char *gpu_limits;
-	bool by_mps;    /* an MPS daemon of the agent's holds its compute: for STARTED */
-	bool simulated; /* its devices: it finds the fake driver in place of the machine's */
-	bool force;     /* of a stop */
+	bool by_mps;        /* an MPS daemon of the agent's holds its compute: for STARTED */
+	bool simulated;     /* its devices: it finds the fake driver in place of the machine's */
+	const char *device; /* of an MPS daemon: UUID */
+	uint32_t place;     /* the same: number of the device, less than LAUNCH_PLACES */
+	bool force;         /* of a stop */
 	uint32_t
 	        stop_cause; /* of a stop or sweep: enum spool_cause for ENDED, if it had to be ended */
 	/* Of a rotate: the new spool file. Of an exec, stop or sweep: the one its attempt was started with; NULL: the one in use. */

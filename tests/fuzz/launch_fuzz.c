@@ -93,12 +93,17 @@ static void check_allowed(const struct policy *p, const struct launch *l)
 	bool has_command = l->kind == LAUNCH_START || l->kind == LAUNCH_EXEC;
 
 	FUZZ_MUST(!l->refusal);
-	if (has_command || l->kind == LAUNCH_OPEN) {
+	if (has_command || l->kind == LAUNCH_OPEN || l->kind == LAUNCH_MPS_START) {
 		FUZZ_MUST(l->has_account);
 		FUZZ_MUST(l->uid == 0 ? p->allow_root : l->uid >= p->min_uid);
 		FUZZ_MUST(l->uid != p->server_uid);
 	}
-	if (l->kind == LAUNCH_FORGET || l->kind == LAUNCH_OPEN || l->kind == LAUNCH_DOOR)
+	if (l->kind >= LAUNCH_MPS_START) {
+		FUZZ_MUST(l->has_account && l->uid != 0 && l->place < LAUNCH_PLACES);
+		FUZZ_MUST(strncmp(l->device, "GPU-", 4) == 0 && strlen(l->device) == 40);
+		FUZZ_MUST(!strpbrk(l->device, "/., \n"));
+	}
+	if (l->kind == LAUNCH_FORGET || l->kind >= LAUNCH_OPEN)
 		return;
 	FUZZ_MUST(l->kind == LAUNCH_ROTATE || (l->epoch && l->epoch <= SPOOL_EPOCH_MAX));
 	FUZZ_MUST(!l->path || stays_below(l->path, DATA "/spool"));

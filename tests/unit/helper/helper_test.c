@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "../keeper/rig.h"
+#include "plat/background.h"
 #include "plat/clock.h"
+#include "plat/fs.h"
 #include "plat/proc.h"
 #include "plat/usock.h"
 
@@ -209,6 +211,122 @@ static void test_output_is_opened_as_the_account(void **state)
 	assert_int_equal(run(1, "54321", "true")->wait_status, 0);
 }
 
+#define UUID "GPU-12345678-1234-abcd-1234-123456789abc"
+
+/* As the agent asks; 0 and its place, or the kind of the error and its text. *ret_fd: of its process. */
+static int ask_mps(enum launch_kind kind, const char *user, int *ret_fd, char out[512])
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(LAUNCH_MAX);
+	struct launch l = {
+	        .kind = kind, .user = user, .device = UUID, .place = 3, .simulated = true};
+	int sock = rig_connect(rig_path(&r, "run/helper.sock"));
+	char answer[513] = "";
+
+	launch_encode(&l, &b);
+	assert_int_equal(write(sock, b.data, b.len), b.len);
+	assert_true(usock_recv_fd(sock, ret_fd, answer, sizeof(answer) - 1) > 0);
+	close(sock);
+	snprintf(out, 512, "%s", answer + 1);
+	return answer[0];
+}
+
+static void copy_fake(void)
+{
+	char from[512], to[256];
+	CLEANUP_BUF struct buf b = BUF_INIT(64 * MIB);
+	struct err err;
+	int fd;
+
+	snprintf(from, sizeof(from), "%s/fake/nvidia-cuda-mps-control", getenv("BERTH_BUILD"));
+	snprintf(to, sizeof(to), "%s", rig_path(&r, "fake/nvidia-cuda-mps-control"));
+	assert_int_equal(mkdir(rig_path(&r, "fake"), 0755), 0);
+	assert_int_equal(fs_read(from, &b, &err), 0);
+	fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	assert_int_equal(fs_write_all(fd, b.data, b.len, &err), 0);
+	close(fd);
+}
+
+static void make_place(uid_t owner)
+{
+	const char *const dirs[] = {"run/mps", "run/mps/3"};
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		assert_int_equal(mkdir(rig_path(&r, dirs[i]), 0711), 0);
+		assert_int_equal(chown(rig_path(&r, dirs[i]), owner, owner), 0);
+	}
+}
+
+static void check_not_there(const char *user)
+{
+	char text[512];
+	int fd;
+
+	assert_int_equal(ask_mps(LAUNCH_MPS_FIND, user, &fd, text), ERR_NOT_FOUND);
+	assert_int_equal(fd, -1);
+}
+
+static void test_mps_daemon_of_an_account(void **state)
+{
+	char text[512], again[512];
+	struct stat st;
+	int fd, other;
+
+	ONLY_ROOT();
+	copy_fake();
+	make_place(NOBODY_UID);
+	check_not_there("54321");
+	assert_int_equal(ask_mps(LAUNCH_MPS_START, "54321", &fd, text), 0);
+	assert_string_equal(text, rig_path(&r, "run/mps/3/54321"));
+	assert_int_equal(stat(rig_path(&r, "run/mps/3/54321/pipe"), &st), 0);
+	assert_int_equal(st.st_uid, 54321);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	/* There is one only, and it outlives the helper. */
+	rig_kill_parent(&r, SIGKILL);
+	rig_start_parent(&r);
+	assert_int_equal(ask_mps(LAUNCH_MPS_START, "54321", &other, again), 0);
+	assert_string_equal(text, again);
+	close(other);
+	assert_int_equal(ask_mps(LAUNCH_MPS_FIND, "54321", &other, again), 0);
+	close(other);
+	/* It is nobody else's to find, and nobody else's to end. */
+	check_not_there("54322");
+	assert_int_equal(ask_mps(LAUNCH_MPS_END, "54322", &other, again), 0);
+	assert_false(background_is_gone_within(fd, 0));
+	assert_int_equal(ask_mps(LAUNCH_MPS_END, "54321", &other, again), 0);
+	assert_int_equal(other, -1);
+	assert_true(background_is_gone_within(fd, RIG_WAIT_MS));
+	close(fd);
+	check_not_there("54321");
+}
+
+/* What a stolen agent could prepare there, or ask for. */
+static void test_mps_refusals(void **state)
+{
+	char text[512];
+	int fd;
+
+	ONLY_ROOT();
+	copy_fake();
+	make_place(NOBODY_UID);
+	assert_int_equal(ask_mps(LAUNCH_MPS_START, "root", &fd, text), ERR_FORBIDDEN);
+	assert_int_equal(ask_mps(LAUNCH_MPS_END, "root", &fd, text), ERR_FORBIDDEN);
+	assert_int_equal(ask_mps(LAUNCH_MPS_START, "daemon", &fd, text), ERR_FORBIDDEN);
+	assert_int_equal(ask_mps(LAUNCH_MPS_START, NULL, &fd, text), ERR_FORBIDDEN);
+	/* A directory that is not the server's is not given away, whatever leads to it. */
+	assert_int_equal(mkdir(rig_path(&r, "roots"), 0755), 0);
+	assert_int_equal(mkdir(rig_path(&r, "roots/54321"), 0755), 0);
+	assert_int_equal(rmdir(rig_path(&r, "run/mps/3")), 0);
+	assert_int_equal(symlink(rig_path(&r, "roots"), rig_path(&r, "run/mps/3")), 0);
+	assert_int_equal(ask_mps(LAUNCH_MPS_START, "54321", &fd, text), ERR_FORBIDDEN);
+	assert_non_null(strstr(text, "of another account"));
+	assert_int_equal(unlink(rig_path(&r, "run/mps/3")), 0);
+	assert_int_equal(mkdir(rig_path(&r, "run/mps/3"), 0755), 0);
+	assert_int_equal(symlink(rig_path(&r, "roots/54321"), rig_path(&r, "run/mps/3/54321")), 0);
+	assert_true(ask_mps(LAUNCH_MPS_START, "54321", &fd, text) > 0);
+	assert_int_equal(fd, -1);
+	assert_int_equal(run(1, "54321", "true")->wait_status, 0);
+}
+
 static pid_t parent_pid(void)
 {
 	struct proc_list below = {0};
@@ -325,6 +443,8 @@ int main(void)
 	        TEST(test_allowed_root),
 	        TEST(test_strangers),
 	        TEST(test_output_is_opened_as_the_account),
+	        TEST(test_mps_daemon_of_an_account),
+	        TEST(test_mps_refusals),
 	        TEST(test_killed_parent_is_started_again),
 	        TEST(test_killed_helper),
 	        TEST(test_nonsense),

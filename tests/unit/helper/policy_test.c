@@ -324,6 +324,90 @@ static void test_other_kinds(void **state)
 	check_refused(&l, "no command");
 }
 
+#define UUID "GPU-12345678-1234-abcd-1234-123456789abc"
+
+static struct launch good_mps(enum launch_kind kind)
+{
+	return (struct launch){
+	        .kind = kind, .user = "54321", .device = UUID, .place = 63, .simulated = true};
+}
+
+/* A daemon as whoever may run jobs, of a device; nothing else of it is the agent's to say. */
+static void test_mps(void **state)
+{
+	static const char *const no_uuids[] = {"", "0", "GPU-", UUID "0", UUID "," UUID, "all",
+	        "GPU-12345678-1234-abcd-1234-123456789ab",
+	        "MIG-12345678-1234-abcd-1234-123456789abc",
+	        "GPU-12345678-1234-ABCD-1234-123456789abc", "GPU-12345678/../..-1234-123456789abc",
+	        "GPU-12345678-1234-abcd-1234-123456789ab\n"};
+	struct launch l = good_mps(LAUNCH_MPS_START);
+
+	check_allowed(&l, 54321);
+	for (size_t i = 0; i < ARRAY_LEN(no_uuids); i++) {
+		l = good_mps(LAUNCH_MPS_START);
+		l.device = no_uuids[i];
+		check_refused(&l, "no UUID");
+	}
+	l = good_mps(LAUNCH_MPS_START);
+	l.device = NULL;
+	check_refused(&l, "no UUID");
+	l = good_mps(LAUNCH_MPS_START);
+	l.place = 64;
+	check_refused(&l, "no device 64");
+	l = good_mps(LAUNCH_MPS_START);
+	l.user = NULL;
+	check_refused(&l, "no account");
+	l.user = "4000";
+	check_refused(&l, "Berth's own");
+	l.user = "daemon";
+	check_refused(&l, "'daemon' has number 1");
+	l.user = "no-such-account-here";
+	check_refused(&l, "no account 'no-such-account-here'");
+	l.user = "root";
+	check_refused(&l, "root");
+	p.allow_root = true;
+	check_refused(&l, "no MPS daemon runs as root");
+	/* What an account has already it may end, also when it may run nothing any more. */
+	p.min_uid = 60000;
+	for (int kind = LAUNCH_MPS_FIND; kind <= LAUNCH_MPS_END; kind++) {
+		l = good_mps((enum launch_kind)kind);
+		check_allowed(&l, 54321);
+		l.user = "0";
+		check_refused(&l, "no MPS daemon runs as root");
+		l.user = NULL;
+		check_refused(&l, "no account");
+		l = good_mps((enum launch_kind)kind);
+		l.device = "../../etc";
+		check_refused(&l, "no UUID");
+	}
+}
+
+/* One that is not simulated is one that the driver has. */
+static void test_mps_of_devices_of_the_driver(void **state)
+{
+	char dir[] = "/tmp/berth-policy-XXXXXX", at[64], file[96];
+	struct launch l = good_mps(LAUNCH_MPS_START);
+	FILE *f;
+
+	l.simulated = false;
+	assert_non_null(mkdtemp(dir));
+	p.devices = dir;
+	check_refused(&l, "the driver has no device " UUID);
+	snprintf(at, sizeof(at), "%s/0000:3b:00.0", dir);
+	snprintf(file, sizeof(file), "%s/information", at);
+	assert_int_equal(mkdir(at, 0755), 0);
+	check_refused(&l, "the driver has no device");
+	f = fopen(file, "w");
+	fputs("Model: \t\t Test\nIRQ:   \t\t 26\nGPU UUID: \t " UUID "\nBus Type: \t PCIe\n", f);
+	fclose(f);
+	check_allowed(&l, 54321);
+	l.device = "GPU-12345678-1234-abcd-1234-123456789abd";
+	check_refused(&l, "the driver has no device");
+	unlink(file);
+	rmdir(at);
+	rmdir(dir);
+}
+
 static char path[64];
 
 static void write_file(const char *text, mode_t mode)
@@ -431,6 +515,8 @@ int main(void)
 	        TEST(test_places),
 	        TEST(test_commands),
 	        TEST(test_other_kinds),
+	        TEST(test_mps),
+	        TEST(test_mps_of_devices_of_the_driver),
 	        TEST(test_file),
 	        TEST(test_accounts_are_remembered),
 	};

@@ -66,6 +66,8 @@ static struct launch full(void)
 	l.caps[LAUNCH_CAPS / 64 - 1] = 1ull << 63;
 	l.group_parent = "/jobs";
 	l.gpu_limits = "nvidia/0000:3b:00.0/vidmem 1024\n";
+	l.device = "GPU-1";
+	l.place = 63;
 	l.by_mps = true;
 	l.ranks = 1;
 	l.label = true;
@@ -114,6 +116,8 @@ static void check_same(const struct launch *got, const struct launch *want)
 	assert_true(g.io_weight == w.io_weight && g.hold_devices == w.hold_devices);
 	assert_string_equal(g.group_parent, w.group_parent);
 	assert_string_equal(g.gpu_limits, w.gpu_limits);
+	assert_string_equal(g.device, w.device);
+	assert_int_equal(g.place, w.place);
 	assert_true(g.by_mps);
 	assert_true(g.ranks == 1 && g.label);
 	assert_int_equal(g.kind, w.kind);
@@ -214,8 +218,8 @@ static void test_refused(void **state)
 {
 	CLEANUP_BUF struct buf b = BUF_INIT(LAUNCH_MAX);
 
-	codec_put_u64(&b, 1, LAUNCH_DOOR + 1);
-	check_refused(&b, ERR_VERSION, "kind 9");
+	codec_put_u64(&b, 1, LAUNCH_MPS_END + 1);
+	check_refused(&b, ERR_VERSION, "kind 12");
 	buf_reset(&b);
 	codec_put_u64(&b, 2, 1);
 	check_refused(&b, ERR_VERSION, "kind 0");
