@@ -90,7 +90,8 @@ static void on_scan(void *data, const struct inventory_scan *s)
 {
 	struct agent *a = data;
 
-	if (!a->is_swept && a->again_until_ms && clock_mono_ms() >= a->again_until_ms) {
+	if (!a->is_swept && a->again_until_ms && clock_mono_ms() >= a->again_until_ms &&
+	        (!a->mps || mps_is_settled(a->mps))) {
 		a->is_swept = true;
 		slicing_sweep(a->slicing);
 	}
@@ -123,6 +124,20 @@ static void on_mps_death(void *data, const char *uuid)
 	struct agent *a = data;
 
 	slicing_on_mps_death(a->slicing, uuid);
+}
+
+static void on_mps_outcome(void *data, const char *uuid, const char *account, const struct err *why)
+{
+	struct agent *a = data;
+
+	slicing_on_mps_outcome(a->slicing, uuid, account, why);
+}
+
+static void on_ready(void *data)
+{
+	struct agent *a = data;
+
+	waiting_retry(a->waiting);
 }
 
 static const char *slices_of(void *data, uint64_t epoch)
@@ -261,29 +276,25 @@ static bool has_part(const char *name)
 	return is_there;
 }
 
-/* A daemon serves one account at a time: ours. */
+/* Of our own account, or by the helper, which looks for the program itself. */
 static int make_mps(struct agent *a, const char **ret_no_mps, struct err *err)
 {
 	char *fake = a->fake_gpus ? beside_program("fake/" MPS_PROGRAM) : NULL, path[MPS_PATH];
+	bool is_there = fake ? access(fake, X_OK) == 0 : mps_find_program(path);
 	struct mps_options o = {
 	        .loop = a->loop,
 	        .data_dir = a->o.data_dir,
+	        .program = fake ? fake : path,
+	        .helper = a->o.launcher,
+	        .is_root = geteuid() == 0,
 	        .fake_gpus = a->fake_gpus,
 	        .on_death = on_mps_death,
+	        .on_outcome = on_mps_outcome,
 	        .data = a,
 	};
-	int rc = 0;
+	int rc = is_there ? mps_new(&o, &a->mps, err) : 0;
 
-	*ret_no_mps = NULL;
-	if (fake ? access(fake, X_OK) == 0 : mps_find_program(path))
-		o.program = fake ? fake : path;
-	else
-		*ret_no_mps = "there is no " MPS_PROGRAM " in its PATH";
-	if (a->o.launcher)
-		*ret_no_mps =
-		        "jobs run under accounts of their own, and Berth's MPS daemons serve its own account only";
-	if (!*ret_no_mps)
-		rc = mps_new(&o, &a->mps, err);
+	*ret_no_mps = is_there ? NULL : "there is no " MPS_PROGRAM " in its PATH";
 	free(fake);
 	return rc;
 }
@@ -297,6 +308,7 @@ static int make_slicing(struct agent *a, struct err *err)
 	        .is_one_account = !a->o.launcher,
 	        .parts.has_interposer = has_part("shim/libcuda.so.1"),
 	        .devices = devices_of,
+	        .on_ready = on_ready,
 	        .data = a,
 	};
 
@@ -305,6 +317,7 @@ static int make_slicing(struct agent *a, struct err *err)
 	o.parts.has_driver = a->fake_gpus ? has_part("fake/libcuda.so.1")
 	                                  : library_find("libcuda.so.1", "", path);
 	o.mps = a->mps;
+	a->waiting = waiting_new(agent_on_start, a);
 	return rc < 0 ? rc : slicing_new(&o, &a->slicing, err);
 }
 
@@ -537,6 +550,7 @@ bool agent_free(struct agent *a)
 	attempts_free(a->attempts);
 	engine_close(a->engine);
 	blobs_free(a->blobs);
+	waiting_free(a->waiting);
 	buf_done(&a->outbox.buf);
 	/* Until here: the supervisor's SIGTERM often comes while we are leaving already. */
 	loop_signal_free(a->sigterm);

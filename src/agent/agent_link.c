@@ -57,8 +57,9 @@ static void on_welcome(struct agent *a, const struct link_welcome *m)
 	watchdog_say_again(a->watchdog);
 }
 
-static void on_start(struct agent *a, const struct link_start *m)
+void agent_on_start(void *data, const struct link_start *m)
 {
+	struct agent *a = data;
 	const struct agent_blob *blob = m->env_blob ? blobs_find(a->blobs, m->env_blob) : NULL;
 	bool is_early = !a->again_until_ms || clock_mono_ms() < a->again_until_ms;
 
@@ -69,6 +70,11 @@ static void on_start(struct agent *a, const struct link_start *m)
 	/* What an earlier agent had sent may just have begun. */
 	if (is_early)
 		attempts_look(a->attempts, m->epoch);
+	if (!a->is_shutdown && !attempts_find(a->attempts, m->epoch) &&
+	        !slicing_prepare(a->slicing, m)) {
+		waiting_put(a->waiting, m);
+		return;
+	}
 	attempts_start(a->attempts, m, blob ? blob->data : NULL, blob ? blob->len : 0, is_early);
 }
 
@@ -87,6 +93,7 @@ static void on_shutdown(struct agent *a)
 		        "agent.shutdown", "living=%u", attempts_count(a->attempts, ATTEMPT_LIVING));
 	a->is_shutdown = true;
 	attempts_shutdown(a->attempts);
+	waiting_retry(a->waiting);
 }
 
 static void on_remove(struct agent *a, const struct link_remove *m)
@@ -110,7 +117,7 @@ static void on_message(void *data, const struct link_message *m)
 		blobs_put(a->blobs, m->blob.num, m->blob.data, m->blob.len);
 		break;
 	case LINK_START:
-		on_start(a, &m->start);
+		agent_on_start(a, &m->start);
 		break;
 	case LINK_STOP:
 		attempts_stop(a->attempts, &m->stop);
@@ -153,6 +160,7 @@ static void on_link_closed(void *data)
 
 	loop_timer_stop(a->beat);
 	blobs_clear(a->blobs);
+	waiting_clear(a->waiting);
 	outputs_close_all(a->outputs);
 	consoles_close_all(a->consoles);
 }

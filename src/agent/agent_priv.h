@@ -14,6 +14,7 @@
 #include "agent/release.h"
 #include "agent/slicing.h"
 #include "agent/uplink.h"
+#include "agent/waiting.h"
 #include "agent/watchdog.h"
 
 #define AGENT_BEAT_MS 3000 /* until the server says */
@@ -36,6 +37,7 @@ struct agent {
 	struct releases *releases;
 	struct mps *mps; /* NULL: not to be had here */
 	struct slicing *slicing;
+	struct waiting *waiting; /* for their slices to be ready */
 	struct watchdog *watchdog;
 	struct inventory *inventory;
 	struct blobs *blobs;
@@ -54,7 +56,8 @@ struct agent {
 void agent_connect(struct agent *a);
 void agent_leave(
         struct agent *a); /* agent_run returns when the link is closed in good order, or soon */
-/* Callbacks of loop and timers, with the agent as data. */
+/* Callbacks, with the agent as data. */
+void agent_on_start(void *agent, const struct link_start *m);
 void agent_on_beat(void *agent);
 void agent_on_ending(void *agent);
 void agent_on_turn_end(void *agent);

@@ -18,7 +18,9 @@ struct chosen {
 	char uuid[96];
 	enum held_by by;
 	const char *why;
-	const char *no_mps; /* since the configuration came; NULL: not tried, or it works */
+	/* Since the configuration came its daemon did not come up for this account; "": for any. */
+	bool is_without_mps;
+	char mps_account[128];
 };
 
 struct slicing {
@@ -161,7 +163,21 @@ static void say_mechanism(const struct device_info *d, enum held_by by, const ch
 	        why);
 }
 
-enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)
+/* Why MPS cannot serve this account there; NULL: it can. user NULL: any one. */
+static const char *why_no_mps(const struct slicing *s, const struct chosen *c, const char *user)
+{
+	if (s->o.parts.no_mps)
+		return s->o.parts.no_mps;
+	if (user && !mps_serves(s->o.mps, user))
+		return "Berth runs no MPS daemon for the account of its first job";
+	return c && c->is_without_mps &&
+	                       (!user || !*c->mps_account || strcmp(c->mps_account, user) == 0)
+	               ? "its MPS daemon did not come up (mps.start in the agent's log)"
+	               : NULL;
+}
+
+/* For a job of this account; NULL: of any. */
+static enum held_by choose(struct slicing *s, const struct device_info *d, const char *user)
 {
 	struct mechanism_parts parts = s->o.parts;
 	struct chosen *c = chosen_of(s, d->uuid);
@@ -171,8 +187,7 @@ enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)
 
 	learn_refusals(s);
 	parts.no_kernel = why_no_kernel(s, d, region);
-	if (c && c->no_mps)
-		parts.no_mps = c->no_mps;
+	parts.no_mps = why_no_mps(s, c, user);
 	if (!find_in_use(s, d, &by))
 		by = mechanism_choose(d, wish_of(s, d->model), &parts, &why);
 	if (c && (!c->why || c->by != by))
@@ -182,6 +197,11 @@ enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)
 		c->why = why;
 	}
 	return by;
+}
+
+enum held_by slicing_held_by(struct slicing *s, const struct device_info *d)
+{
+	return choose(s, d, NULL);
 }
 
 static void drop_wishes(struct slicing *s)
@@ -205,7 +225,7 @@ void slicing_set_wish(struct slicing *s, enum link_mechanism all, const struct l
 
 	drop_wishes(s);
 	for (uint32_t i = 0; i < s->n_chosen; i++)
-		s->chosen[i].no_mps = NULL;
+		s->chosen[i].is_without_mps = false;
 	s->is_refused = false;
 	s->cap_compute = cap_compute;
 	s->all = wishes[all];
@@ -230,15 +250,40 @@ static const struct device_info *find_device(const struct slicing *s, const char
 }
 
 /* NONE, too, of what needs no ledger: a whole device, or an instance of one. */
-static enum held_by to_be_held_by(struct slicing *s, const struct slice_record *r)
+static enum held_by to_be_held_by(struct slicing *s, const struct slice_record *r, const char *user)
 {
 	const struct device_info *d = find_device(s, r->device);
 	enum held_by by;
 
 	if (!d || (r->share_milli == 1000 && r->mem_bytes >= d->mem_bytes))
 		return HELD_BY_NONE;
-	by = slicing_held_by(s, d);
+	by = choose(s, d, user);
 	return by == HELD_BY_MIG ? HELD_BY_NONE : by;
+}
+
+/* The account that it runs as. An old server leaves out who has submitted it himself. */
+static const char *user_of(const struct link_start *m, char number[16])
+{
+	if (m->user)
+		return m->user;
+	snprintf(number, 16, "%u", m->uid);
+	return number;
+}
+
+static struct mps_client client_of(const struct link_start *m, uint32_t place, const char *user)
+{
+	return (struct mps_client){.uuid = m->slices[place].device, .user = user};
+}
+
+/* Its keeper may have been told so by an agent that is no more. */
+static enum held_by hold_of(
+        struct slicing *s, const struct link_start *m, uint32_t place, const char *user)
+{
+	enum held_by by = to_be_held_by(s, &m->slices[place], user);
+
+	return by != HELD_BY_NONE && place < slices_count(s->ledgers, m->epoch)
+	               ? ledger_held_by(s, m->epoch, place)
+	               : by;
 }
 
 static struct slices_grant grant_of(
@@ -280,41 +325,78 @@ static int make_ledgers(struct slicing *s, const struct link_start *m,
 	return rc;
 }
 
-/*
- * Its MPS daemon runs; else it is held by something else, where it is the first one on the device. Then the daemon is not
- * tried again before the configuration comes anew.
- */
-static int need_mps(
-        struct slicing *s, const struct slice_record *r, enum held_by *by, struct err *err)
-{
-	struct chosen *c = chosen_of(s, r->device);
-	int rc;
+/* MPS */
 
-	if (*by != HELD_BY_MPS)
-		return 0;
-	rc = mps_need(s->o.mps, r->device, &s->place, err);
+static void give_mps_up(
+        struct slicing *s, const char *uuid, const char *account, const struct err *why)
+{
+	struct chosen *c = chosen_of(s, uuid);
+
+	log_error("mps.start", "device=%s account=\"%s\" error=\"%s\"", uuid, account, why->text);
+	if (!c)
+		return;
+	c->is_without_mps = true;
+	snprintf(c->mps_account, sizeof(c->mps_account), "%s", account);
+}
+
+/* One that was left over from another account's jobs makes room. */
+static bool is_mps_ready(struct slicing *s, const struct mps_client *c)
+{
+	const struct device_info *d = find_device(s, c->uuid);
+	enum held_by by;
+	struct err err;
+	int rc = mps_need(s->o.mps, c, &err);
+
+	if (rc == -(int)ERR_CONFLICT && d && !find_in_use(s, d, &by)) {
+		mps_end(s->o.mps, c->uuid);
+		return false;
+	}
+	if (rc < 0 && rc != -(int)ERR_CONFLICT && rc != -(int)ERR_FORBIDDEN)
+		give_mps_up(s, c->uuid, c->user, &err);
+	return rc <= 0;
+}
+
+bool slicing_prepare(struct slicing *s, const struct link_start *m)
+{
+	char number[16];
+	const char *user = user_of(m, number);
+
+	for (uint32_t i = 0; i < m->n_slices; i++) {
+		struct mps_client c = client_of(m, i, user);
+
+		if (hold_of(s, m, i, user) == HELD_BY_MPS &&
+		        !why_no_mps(s, chosen_of(s, c.uuid), user) && !is_mps_ready(s, &c))
+			return false;
+	}
+	return true;
+}
+
+/* Its MPS daemon runs; else it is held by something else, where it is the first one on the device. */
+static int find_mps(struct slicing *s, const struct link_start *m, uint32_t place, const char *user,
+        enum held_by *by, struct err *err)
+{
+	struct mps_client c = client_of(m, place, user);
+	int rc = *by == HELD_BY_MPS ? mps_find(s->o.mps, &c, &s->place, err) : 0;
+
 	if (rc == 0)
 		return 0;
-	log_error("mps.start", "device=%s error=\"%s\"", r->device, err->text);
-	if (!c)
-		return rc;
-	c->no_mps = "its MPS daemon did not come up (mps.start in the agent's log)";
-	*by = to_be_held_by(s, r);
-	return *by == HELD_BY_MPS ? err_wrap(err, "the MPS daemon of its device") : 0;
+	if (rc == -(int)ERR_UNAVAILABLE) {
+		give_mps_up(s, c.uuid, user, err);
+		*by = to_be_held_by(s, &m->slices[place], user);
+	}
+	return *by == HELD_BY_MPS ? err_wrap(err, "device %s", c.uuid) : 0;
 }
 
 static int choose_holds(struct slicing *s, const struct link_start *m, enum held_by *by,
         struct slices_grant *grants, struct err *err)
 {
-	uint32_t n_made = slices_count(s->ledgers, m->epoch);
+	char number[16];
+	const char *user = user_of(m, number);
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < m->n_slices; i++) {
-		by[i] = to_be_held_by(s, &m->slices[i]);
-		/* Its keeper may have been told so by an agent that is no more. */
-		if (i < n_made && by[i] != HELD_BY_NONE)
-			by[i] = ledger_held_by(s, m->epoch, i);
-		rc = need_mps(s, &m->slices[i], &by[i], err);
+		by[i] = hold_of(s, m, i, user);
+		rc = find_mps(s, m, i, user, &by[i], err);
 		grants[i] = grant_of(s, &m->slices[i], by[i]);
 	}
 	return rc;
@@ -394,6 +476,14 @@ void slicing_on_mps_death(struct slicing *s, const char *uuid)
 	for (; a; a = TAILQ_NEXT(a, link))
 		if (is_by_mps(s, a, uuid))
 			attempts_note(s->o.attempts, a, SPOOL_MPS_DIED, text);
+}
+
+void slicing_on_mps_outcome(
+        struct slicing *s, const char *uuid, const char *account, const struct err *why)
+{
+	if (why)
+		give_mps_up(s, uuid, account, why);
+	s->o.on_ready(s->o.data);
 }
 
 static bool is_known(void *data, uint64_t epoch)

@@ -7,7 +7,8 @@
  * has changed, until nothing of that is left. A ledger goes when the end of its attempt was read; what a killed agent left goes a
  * while after the server has said what is to run here, because a start may be on its way to a keeper with its ledger.
  * Compute is held among the attempts on a device, which take turns by a page of it (gpu/pages.h); or by the MPS daemon of the
- * device, which runs from its first such attempt to the end of its last one.
+ * device, which runs from its first such attempt to the end of its last one, for one account: the server places no other's there.
+ * A daemon takes its time to come up, which no loop waits for: an attempt that needs one is asked about again then.
  */
 #pragma once
 
@@ -35,6 +36,7 @@ struct slicing_options {
 	bool is_one_account; /* all jobs are of the agent's own account */
 	/* The list of the inventory, as it is now. */
 	const struct device_info *(*devices)(void *data, uint32_t *ret_n);
+	void (*on_ready)(void *data); /* what was not ready may be now */
 	void *data;
 };
 
@@ -55,6 +57,9 @@ struct slicing_hold {
 	const char *gpu_limits;      /* for the kernel, as engine_request has them; NULL: none */
 };
 
+/* Begins what must be there before the attempt begins; false: not yet, on_ready tells when to ask again. */
+MUST_CHECK bool slicing_prepare(struct slicing *s, const struct link_start *m);
+/* After that. */
 MUST_CHECK int slicing_begin(struct slicing *s, const struct link_start *m,
         struct slicing_hold *ret_hold, struct err *err);
 void slicing_end(struct slicing *s, uint64_t epoch);
@@ -62,6 +67,8 @@ void slicing_end(struct slicing *s, uint64_t epoch);
 void slicing_sweep(struct slicing *s);
 /* The MPS daemon of a device has died: its attempts are told. */
 void slicing_on_mps_death(struct slicing *s, const char *uuid);
+void slicing_on_mps_outcome(
+        struct slicing *s, const char *uuid, const char *account, const struct err *why);
 
 /* Queries */
 /* What holds a fraction of this device that begins now. */
