@@ -75,7 +75,8 @@ static bool shrink_to_a_device(const struct room_view *v, const struct place_roo
 		struct gpu_ask less;
 		struct slice s;
 		double left;
-		if (d->kind == PLACE_NONE || !device_matches(ask, &v->node->devices[i]) ||
+		if (d->kind == PLACE_NONE || need_is_shut_out(&c->need, d) ||
+		        !device_matches(ask, &v->node->devices[i]) ||
 		        !shrink_part(ask, &v->node->devices[i], d, &less) ||
 		        !slice_resolve(&less, &v->node->devices[i], &s) ||
 		        s.share_milli > d->free_milli || s.mem_bytes > d->free_bytes)

@@ -125,7 +125,7 @@ static float score(
 	for (uint32_t i = 0; i < n->room.n_devices; i++) {
 		const struct slice *s = type_share(p, t, n->devices[i].kind);
 		float r;
-		if (!device_takes(&n->devices[i], s))
+		if (!device_takes(&n->devices[i], t, s))
 			continue;
 		a.devices = (uint64_t)1 << i;
 		a.milli = s->share_milli;

@@ -257,7 +257,7 @@ static double cost_of_fraction(struct place *p, struct place_node *n, struct pla
 		bool is_known = false;
 		uint32_t gap, left;
 		double c;
-		if (!device_takes(d, s))
+		if (!device_takes(d, t, s))
 			continue;
 		for (uint32_t k = 0; k < n_tried && !is_known; k++)
 			is_known = memcmp(&n->devices[tried[k]], d, sizeof(*d)) == 0;

@@ -124,6 +124,8 @@ static void give_back(struct moment *m, const struct node *n, const struct relea
 		d->free_milli = MIN(d->free_milli + of->slices[i].share_milli, 1000);
 		d->free_bytes = MIN(d->free_bytes + of->slices[i].mem_bytes, most);
 		d->is_whole = d->free_milli == 1000 && d->free_bytes == info->mem_bytes;
+		if (d->free_milli == 1000)
+			d->owner = NULL;
 	}
 }
 
@@ -137,11 +139,14 @@ static bool take_away(struct moment *m, const struct release *of)
 	for (uint32_t i = 0; i < of->n_slices; i++) {
 		struct place_device *d = &m->devices[of->slices[i].device];
 		if (d->free_milli < of->slices[i].share_milli ||
-		        d->free_bytes < of->slices[i].mem_bytes)
+		        d->free_bytes < of->slices[i].mem_bytes ||
+		        (d->owner && d->owner != of->user))
 			return false;
 		d->free_milli -= of->slices[i].share_milli;
 		d->free_bytes -= of->slices[i].mem_bytes;
 		d->is_whole = false;
+		if (d->is_single)
+			d->owner = of->user;
 	}
 	return true;
 }
@@ -206,6 +211,11 @@ static void shrink(struct moment *m, const struct place_room *to)
 		d->free_milli = MIN(d->free_milli, to->devices[i].free_milli);
 		d->free_bytes = MIN(d->free_bytes, to->devices[i].free_bytes);
 		d->is_whole = d->is_whole && to->devices[i].is_whole;
+		/* Of one account now, of another one then: of nobody who would be there both times. */
+		if (d->owner && to->devices[i].owner && d->owner != to->devices[i].owner)
+			d->free_milli = 0;
+		if (!d->owner)
+			d->owner = to->devices[i].owner;
 	}
 }
 
@@ -228,7 +238,8 @@ static void keep(struct room *r, uint32_t slot, const struct need *need, int64_t
 	        .cpu_milli = need->cpus * 1000,
 	        .mem_bytes = need->mem_bytes,
 	        .slices = slices,
-	        .n_slices = where->n_devices};
+	        .n_slices = where->n_devices,
+	        .user = room__user(r, need)};
 
 	for (uint32_t i = 0; i < where->n_devices; i++) {
 		uint32_t k = where->devices[i];

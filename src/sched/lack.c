@@ -25,6 +25,7 @@ static bool lack_of_fraction(const struct node *n, const struct place_room *free
         const struct need *need, char *out, size_t size)
 {
 	const struct place_device *best = NULL;
+	const char *owner = NULL; /* of one that MPS holds for another account */
 	struct slice want = {0}, s;
 	bool has_share = false;
 	char a[24], b[24];
@@ -33,6 +34,10 @@ static bool lack_of_fraction(const struct node *n, const struct place_room *free
 		const struct place_device *d = &free->devices[i];
 		if (d->kind == PLACE_NONE || !slice_resolve(need->gpu, &n->devices[i], &s))
 			continue;
+		if (need_is_shut_out(need, d)) {
+			owner = d->owner;
+			continue;
+		}
 		if (s.share_milli <= d->free_milli && s.mem_bytes <= d->free_bytes)
 			return false;
 		has_share = has_share || s.share_milli <= d->free_milli;
@@ -41,7 +46,11 @@ static bool lack_of_fraction(const struct node *n, const struct place_room *free
 			want = s;
 		}
 	}
-	if (!best)
+	if (!best && owner)
+		snprintf(out, size,
+		        "MPS serves one account on a device at a time; on %s now jobs of %s",
+		        n->name, owner);
+	else if (!best)
 		snprintf(out, size, "no usable device on %s", n->name);
 	else if (want.mem_bytes > best->free_bytes)
 		snprintf(out, size, "needs %s on one device; %s has at most %s free on one",
@@ -122,7 +131,8 @@ bool node_is_fragmented(const struct node *n, const struct place_room *free,
 		return false;
 	for (uint32_t i = 0; i < free->n_devices; i++) {
 		const struct place_device *d = &free->devices[i];
-		if (d->kind == PLACE_NONE || !slice_resolve(need->gpu, &n->devices[i], &s))
+		if (d->kind == PLACE_NONE || need_is_shut_out(need, d) ||
+		        !slice_resolve(need->gpu, &n->devices[i], &s))
 			continue;
 		if (s.share_milli <= d->free_milli && s.mem_bytes <= d->free_bytes)
 			return false;

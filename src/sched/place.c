@@ -49,6 +49,8 @@ static void free_type(struct place_type *t)
 
 void place_free(struct place *p)
 {
+	struct place_account *account, *next;
+
 	if (!p)
 		return;
 	HASH_CLEAR(hh, p->types_by_key);
@@ -58,6 +60,11 @@ void place_free(struct place *p)
 		free(p->nodes[i]);
 	place__free_gaps(p->gaps);
 	place__free_fgd(p->fgd);
+	HASH_ITER (hh, p->accounts, account, next) {
+		HASH_DEL(p->accounts, account);
+		free(account->name);
+		free(account);
+	}
 	free(p->nodes);
 	free(p->kinds);
 	free(p->types);
@@ -118,7 +125,8 @@ uint32_t place_add_node(struct place *p)
 static bool is_same_device(const struct place_device *a, const struct place_device *b)
 {
 	return a->kind == b->kind && a->free_milli == b->free_milli &&
-	       a->free_bytes == b->free_bytes && a->is_whole == b->is_whole;
+	       a->free_bytes == b->free_bytes && a->is_whole == b->is_whole &&
+	       a->is_single == b->is_single && a->owner == b->owner;
 }
 
 static bool is_same_room(const struct place_room *a, const struct place_room *b)
@@ -156,6 +164,8 @@ void place_take(struct place *p, uint32_t type, const struct place_found *at)
 		d->free_milli -= s->share_milli;
 		d->free_bytes -= s->mem_bytes;
 		d->is_whole = false;
+		if (d->is_single && !t->gpu.count)
+			d->owner = t->ask.user;
 	}
 	note_change(p, n, at->node);
 }
@@ -174,6 +184,8 @@ void place_give(struct place *p, uint32_t type, const struct place_found *at)
 		d->free_bytes += s->mem_bytes;
 		d->is_whole = d->free_milli == 1000 &&
 		              d->free_bytes == p->kinds[d->kind].like.info.mem_bytes;
+		if (d->free_milli == 1000)
+			d->owner = NULL;
 	}
 	note_change(p, n, at->node);
 }

@@ -17,7 +17,10 @@ struct place_device {
 	uint32_t kind; /* place_kind(); PLACE_NONE: nothing goes there */
 	uint32_t free_milli;
 	uint64_t free_bytes;
-	bool is_whole; /* nothing is on it, and nothing withheld from it */
+	bool is_whole;  /* nothing is on it, and nothing withheld from it */
+	bool is_single; /* its fractions are of one account at a time: MPS serves no two */
+	const char
+	        *owner; /* of one that is: of place_user(), who has fractions there; NULL: nobody */
 };
 struct place_room {
 	bool is_open; /* takes jobs */
@@ -32,6 +35,7 @@ struct place_ask {
 	const struct gpu_ask *gpu;
 	uint32_t cpu_milli;
 	uint64_t mem_bytes;
+	const char *user; /* of place_user(), where there are devices of one account; else NULL */
 };
 
 struct place_found {
@@ -48,6 +52,8 @@ const char *place_policies(uint32_t i);
 
 /* Commands. A node's number counts up from 0; equal devices and equal asks have one number each, for good. */
 uint32_t place_kind(struct place *p, const struct device *d);
+/* An account by its name: one pointer for each, for good. */
+const char *place_user(struct place *p, const char *name);
 uint32_t place_type(struct place *p, const struct place_ask *ask);
 uint32_t place_add_node(struct place *p);
 /* The node is now so. What is as it was costs nothing more than the comparison. */

@@ -66,6 +66,11 @@ struct place_params {
 	bool by_sale;     /* need follows what gaps will sell, not what is free */
 };
 
+struct place_account {
+	char *name;
+	UT_hash_handle hh;
+};
+
 struct place {
 	const struct place_policy *policy;
 	struct place_node **nodes;
@@ -74,6 +79,7 @@ struct place {
 	uint32_t n_kinds, cap_kinds;
 	struct place_type **types;
 	struct place_type *types_by_key;
+	struct place_account *accounts;
 	uint32_t n_types, cap_types;
 	uint32_t *log; /* nodes in the order in which they changed; the last cap_log of `changes` */
 	uint32_t cap_log;
@@ -103,10 +109,12 @@ uint32_t device_gap(const struct place *p, const struct place_device *d, const s
 /* What the type would hold of the device, one that is given whole only, and have no use for; in thousandths. */
 uint32_t device_surplus(
         const struct place *p, const struct place_device *d, const struct place_type *t);
-/* A device that takes one slice of a fraction. */
-static inline bool device_takes(const struct place_device *d, const struct slice *s)
+/* A device that takes one slice of a fraction, which type_share() gave. */
+static inline bool device_takes(
+        const struct place_device *d, const struct place_type *t, const struct slice *s)
 {
-	return s && s->share_milli <= d->free_milli && s->mem_bytes <= d->free_bytes;
+	return s && s->share_milli <= d->free_milli && s->mem_bytes <= d->free_bytes &&
+	       (!d->owner || d->owner == t->ask.user);
 }
 /* Whether the node has CPUs and memory, and devices enough. */
 bool node_takes(struct place *p, const struct place_node *n, struct place_type *t);

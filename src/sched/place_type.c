@@ -26,12 +26,25 @@ uint32_t place_kind(struct place *p, const struct device *d)
 	return p->n_kinds++;
 }
 
+const char *place_user(struct place *p, const char *name)
+{
+	struct place_account *a;
+
+	HASH_FIND_STR(p->accounts, name, a);
+	if (a)
+		return a->name;
+	a = mem_zalloc(sizeof(*a));
+	a->name = mem_strdup(name);
+	HASH_ADD_KEYPTR(hh, p->accounts, a->name, strlen(name), a);
+	return a->name;
+}
+
 /* As many bytes as are filled; what is alike has the same. */
 static size_t make_key(const struct place_ask *ask, char *out, size_t size)
 {
 	const struct gpu_ask *g = ask->gpu;
 	const uint64_t numbers[] = {ask->cpu_milli, ask->mem_bytes, g->count, g->milli,
-	        g->fgpu_milli, g->mem_bytes, g->share_milli, g->cc_min};
+	        g->fgpu_milli, g->mem_bytes, g->share_milli, g->cc_min, (uintptr_t)ask->user};
 	size_t n = g->model ? strlen(g->model) : 0;
 
 	BUG_IF(sizeof(numbers) + n > size);
@@ -133,7 +146,7 @@ bool node_takes(struct place *p, const struct place_node *n, struct place_type *
 	if (!gpu_ask_any(&t->gpu))
 		return true;
 	for (uint32_t i = 0; i < n->room.n_devices; i++)
-		if (device_takes(&n->devices[i], type_share(p, t, n->devices[i].kind)))
+		if (device_takes(&n->devices[i], t, type_share(p, t, n->devices[i].kind)))
 			return true;
 	return false;
 }

@@ -142,6 +142,8 @@ bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t 
 	while (plan->n < max && (c = RB_MIN(cursors, &set)) != NULL) {
 		const struct sched_shape *shape = &c->class->shape;
 		struct need need = need_of_shape(shape);
+
+		need.user = c->job->req->user;
 		is_at_guest = g && c->job == &g->job;
 		if (is_at_guest) {
 			g->is_limited = !limits_allow(given, shape);

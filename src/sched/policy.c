@@ -19,7 +19,7 @@ static uint32_t choose_device(struct place *p, const struct place_node *n, struc
 		const struct place_device *d = &n->devices[i];
 		const struct slice *s = type_share(p, t, d->kind);
 		uint32_t unused;
-		if (!device_takes(d, s))
+		if (!device_takes(d, t, s))
 			continue;
 		unused = device_gap(p, d, s) + device_surplus(p, d, t);
 		if (*ret_device != PLACE_NONE && (is_most ? unused <= best : unused >= best))

@@ -39,8 +39,21 @@ void room_free(struct room *r)
 	free(r);
 }
 
-static struct place_device device_now(struct room *r, const struct device *d)
+/* Whose fractions are on it, where MPS holds them; NULL: nobody's. */
+static const char *owner_of(struct room *r, const struct node *n, uint32_t i)
 {
+	const struct job *j;
+
+	LIST_FOREACH (j, &n->jobs, on_node)
+		for (uint32_t k = 0; k < j->n_slices; k++)
+			if (j->slices[k].device == i && !j->req->gpu.count && j->req->user)
+				return place_user(r->place, j->req->user);
+	return NULL;
+}
+
+static struct place_device device_now(struct room *r, const struct node *n, uint32_t i)
+{
+	const struct device *d = &n->devices[i];
 	struct place_device v = {.kind = PLACE_NONE};
 
 	if (!device_is_usable(d))
@@ -50,6 +63,9 @@ static struct place_device device_now(struct room *r, const struct device *d)
 	v.free_bytes = device_free_bytes(d);
 	v.is_whole =
 	        d->info.mem_bytes && !d->used_bytes && !d->used_milli && !d->info.withheld_bytes;
+	v.is_single = d->info.held_by == HELD_BY_MPS;
+	v.owner = v.is_single && d->n_slices ? owner_of(r, n, i) : NULL;
+	r->has_single |= v.is_single;
 	return v;
 }
 
@@ -66,7 +82,7 @@ static void look_at(struct room *r, uint32_t i)
 	        .devices = devices};
 
 	for (uint32_t k = 0; k < n->n_devices; k++)
-		devices[k] = device_now(r, &n->devices[k]);
+		devices[k] = device_now(r, n, k);
 	place_set_node(r->place, r->slots[i].seat, &now);
 	r->slots[i].changed = n->changed;
 	r->slots[i].cpus_used = n->cpus_used;
@@ -151,9 +167,16 @@ void room_sync(struct room *r, const struct world *w, int64_t now_ms)
 			look_at(r, i);
 }
 
+const char *room__user(struct room *r, const struct need *need)
+{
+	return r->has_single && need->user && !need->gpu->count && gpu_ask_any(need->gpu)
+	               ? place_user(r->place, need->user)
+	               : NULL;
+}
+
 uint32_t room__type(struct room *r, const struct need *need)
 {
-	struct place_ask ask = {need->gpu, need->cpus * 1000, need->mem_bytes};
+	struct place_ask ask = {need->gpu, need->cpus * 1000, need->mem_bytes, room__user(r, need)};
 
 	return place_type(r->place, &ask);
 }

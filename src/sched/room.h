@@ -9,6 +9,8 @@
 #include "sched/place.h"
 #include "core/event.h"
 
+#include <string.h>
+
 #define ROOM_NEVER INT64_MAX /* as an end: nothing says when */
 
 /* What is asked of one node, and how long it may take there. */
@@ -18,6 +20,7 @@ struct need {
 	uint32_t ranks; /* tasks, 0: not said; only for words */
 	uint64_t mem_bytes;
 	uint64_t time_limit_ms; /* 0: none */
+	const char *user;       /* account that it runs as; NULL: any */
 };
 static inline struct need need_of(const struct request *r)
 {
@@ -25,7 +28,13 @@ static inline struct need need_of(const struct request *r)
 	        .cpus = request_cpus(r),
 	        .ranks = r->ranks,
 	        .mem_bytes = r->mem_bytes,
-	        .time_limit_ms = r->time_limit_ms};
+	        .time_limit_ms = r->time_limit_ms,
+	        .user = r->user};
+}
+/* Fractions of the device are another account's, and can be nobody's beside him. */
+static inline bool need_is_shut_out(const struct need *need, const struct place_device *d)
+{
+	return d->owner && (!need->user || strcmp(d->owner, need->user) != 0);
 }
 
 struct room;

@@ -11,7 +11,8 @@ struct release {
 	uint64_t mem_bytes;
 	const struct slice *slices;
 	uint32_t n_slices;
-	uint32_t number; /* of equals, who goes first */
+	const char *user; /* of place_user(), of what is kept free; or NULL */
+	uint32_t number;  /* of equals, who goes first */
 };
 
 /* Placed by this plan, or kept free by it. */
@@ -56,12 +57,15 @@ struct room {
 	uint32_t n_taken, cap_taken;
 	struct slice *slices; /* of what is taken */
 	uint32_t n_slices, cap_slices;
+	bool has_single; /* there are, or were, devices of one account at a time */
 	uint32_t latest; /* slot that was found last */
 	uint32_t n_kept;
 	struct release *releases; /* scratch of future.c */
 	uint32_t cap_releases;
 };
 
+/* As types and devices have it: NULL, where it makes no difference. */
+const char *room__user(struct room *r, const struct need *need);
 uint32_t room__type(struct room *r, const struct need *need);
 /* Notes it in the list that starts at *head: slot.taken or slot.promised. */
 void room__note(struct room *r, uint32_t *head, struct release what);

@@ -301,6 +301,63 @@ static void test_taking_makes_room_smaller(void **state)
 	box_done(&b);
 }
 
+/* Where MPS holds fractions, a device is one account's at a time: now, within a plan, and where a place is kept. */
+static void test_one_account_where_mps_holds(void **state)
+{
+	struct gpu_ask ask = {.milli = 250}, one = {.count = 1};
+	struct need ada = {.gpu = &ask, .user = "ada"}, grace = {.gpu = &ask, .user = "grace"},
+	            whole = {.gpu = &one, .user = "grace"};
+	struct request r = box_request();
+	struct room *room = room_new("pack");
+	struct reservation kept;
+	struct room_view v;
+	struct placement p;
+	struct job *j;
+	struct node *n;
+	struct box b;
+	char text[200];
+
+	(void)state;
+	box_init(&b);
+	n = box_node(&b, "n1", 8, 2, 8 * GIB);
+	r.gpu = ask;
+	r.user = (char *)(uintptr_t) "ada";
+	j = box_submit(&b, r);
+	box_start_on(&b, j, 2 * GIB, 250);
+	room_sync(room, b.w, 0);
+	assert_true(room_fit(room, &grace, &p) && p.slices[0].device == 0);
+	n->devices[0].info.held_by = n->devices[1].info.held_by = HELD_BY_MPS;
+	n->changed = ++b.w->node_changes;
+	room_sync(room, b.w, 0);
+	assert_true(room_fit(room, &ada, &p) && p.slices[0].device == 0);
+	assert_true(room_fit(room, &whole, &p) && p.slices[0].device == 1);
+	for (int i = 0; i < 4; i++) {
+		assert_true(room_fit(room, &grace, &p) && p.slices[0].device == 1);
+		room_take(room, &grace, &p);
+	}
+	assert_false(room_fit(room, &grace, &p));
+	assert_true(room_fit(room, &ada, &p) && p.slices[0].device == 0);
+	/* A plan later that is as it was. */
+	room_sync(room, b.w, 0);
+	assert_true(room_fit(room, &ada, &p) && p.slices[0].device == 0);
+	n->devices[1].info.health = DEVICE_LOST;
+	n->changed = ++b.w->node_changes;
+	room_sync(room, b.w, 0);
+	assert_false(room_fit(room, &grace, &p));
+	assert_true(room_look(room, 0, &v) && node_lack(n, v.now, &grace, text, sizeof(text)));
+	assert_string_equal(
+	        text, "MPS serves one account on a device at a time; on n1 now jobs of ada");
+	assert_false(node_is_fragmented(n, v.now, &grace, text, sizeof(text)));
+	/* Kept for grace, it is ada's no more. */
+	assert_true(room_reserve(room, &grace, false, &kept));
+	assert_false(room_fit(room, &ada, &p));
+	box_end(&b, j, REASON_CANCELLED);
+	room_sync(room, b.w, 0);
+	assert_true(room_fit(room, &grace, &p) && p.slices[0].device == 0);
+	room_free(room);
+	box_done(&b);
+}
+
 static void could(struct node *n, struct gpu_ask ask, uint32_t cpus, uint64_t mem, bool expected)
 {
 	struct need need = {.gpu = &ask, .cpus = cpus, .mem_bytes = mem};
@@ -346,6 +403,7 @@ int main(void)
 	        cmocka_unit_test(test_cpus_near_the_device),
 	        cmocka_unit_test(test_without_a_gpu),
 	        cmocka_unit_test(test_taking_makes_room_smaller),
+	        cmocka_unit_test(test_one_account_where_mps_holds),
 	        cmocka_unit_test(test_what_a_node_could_take_if_it_were_empty),
 	};
 
