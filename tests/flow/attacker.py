@@ -20,10 +20,13 @@ import struct
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
-KINDS = {"start": 1, "exec": 2, "stop": 3, "sweep": 4, "rotate": 5, "forget": 6, "open": 7, "door": 8}
+KINDS = {"start": 1, "exec": 2, "stop": 3, "sweep": 4, "rotate": 5, "forget": 6, "open": 7, "door": 8,
+         "mps_start": 9, "mps_find": 10, "mps_end": 11}
 TAGS = {name: n + 1 for n, name in enumerate(
     "kind job task attempt epoch console_id user argv env cwd make_cwd out_path err_path index_path out_internal output_max tty "
-    "console console_path rows cols grace_ms time_limit_ms cpus force stop_cause path again has_account uid gid group refusal grant"
+    "console console_path rows cols grace_ms time_limit_ms cpus force stop_cause path again has_account uid gid group refusal grant "
+    "mem max_processes cpu_weight cpu_max io_weight hold_devices minors group_parent slices simulated by_mps caps_major caps gpu_limits ranks label "
+    "device place"
     .split())}
 
 
@@ -166,6 +169,13 @@ def surplus(path):
         pass
 
 
+def read_some(fd):
+    try:
+        return os.read(fd, 100).decode(errors="replace").strip()
+    except OSError as e:  # of a process
+        return f"errno {e.errno}"
+
+
 def ask(path):
     for line in sys.stdin:
         s = connect(path)
@@ -174,7 +184,7 @@ def ask(path):
         data, fds, _, _ = socket.recv_fds(s, 2000, 4)
         got = data[1:].decode(errors="replace")
         for fd in fds:
-            got += f" {len(fds)} fd: " + os.read(fd, 100).decode(errors="replace").strip()
+            got += f" {len(fds)} fd: " + read_some(fd)
             attempt("write", lambda: os.write(fd, b"x"))
         print(f"{words.get('out_path', words.get('kind'))}: {data[0]}{' ' + got if got else ''}")
         s.close()

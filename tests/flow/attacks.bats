@@ -423,6 +423,54 @@ helper_is_well() { [ "$(part helper)" = "$1" ] && u nobody run --chdir / -- true
   helper_is_well "$pid"
 }
 
+@test "a stolen agent: an MPS daemon is root's program, with root's words, as an account that may run jobs" {
+  up
+  pid=$(part helper)
+  uuid=$(curl -s --unix-socket "$D/berth.sock" http://b/v1/devices | jq -r '.devices[0].device')
+  who games install -d -m 711 "$D/run/mps" "$D/run/mps/0"
+  # asks KEY VALUE...: a request as an honest agent's, but for that.
+  asks() {
+    jq -nc --arg u "$uuid" '{kind: "mps_start", user: "nobody", device: $u, place: 0, simulated: 1} +
+      ($ARGS.positional | [range(0; length; 2) as $i | {(.[$i]): (.[$i + 1] | fromjson)}] | add // {})' --args "$@" | launch ask
+  }
+  refuses_mps() {
+    run -0 asks "${@:2}"
+    has "$output" "$1"
+    no_match ' fd: ' <<<"$output"
+  }
+  daemons() { grep -lsaF -- "BERTH_MPS=$D/" /proc/[0-9]*/environ | cut -d / -f 3; }
+  for user in '"root"' '"0"' '"00"'; do refuses_mps 'root' user "$user"; done
+  refuses_mps "is Berth's own" user '"games"'
+  refuses_mps 'the least that may run jobs is 1000' user '"daemon"'
+  refuses_mps 'no account was given' user '[]'
+  refuses_mps 'account' user '"../nobody"'
+  for bad in '' all "$uuid,$uuid" "$uuid/.." ../../etc 'GPU-x' "${uuid^^}" "MIG-${uuid#GPU-}"; do refuses_mps 'is no UUID of a device' device "\"$bad\""; done
+  refuses_mps 'is no UUID of a device' device '[]'
+  refuses_mps 'there is no device 64' place 64
+  refuses_mps 'there is no device 4294967295' place 4294967295
+  # A device that the machine does not have.
+  refuses_mps "the driver has no device $uuid" simulated 0
+  for kind in mps_find mps_end; do refuses_mps 'no MPS daemon runs as root' kind "\"$kind\"" user '"root"'; done
+  # Another's directory is not given away, whatever leads there; nor is root's.
+  install -d "$T/roots" "$T/roots/$(id -u nobody)"
+  who games ln -s "$T/roots" "$D/run/mps/1"
+  refuses_mps 'of another account' place 1
+  [ "$(stat -c %U "$T/roots/$(id -u nobody)")" = root ]
+  [ -z "$(daemons)" ]
+  # What else it says is nothing to the daemon: no program, no word, no variable of its own, no claim of who the account is.
+  run -0 asks argv '["sh","-c","touch '"$T/pwned"'"]' env '["LD_PRELOAD=/tmp/x.so","CUDA_MPS_PIPE_DIRECTORY=/tmp"]' path "\"$T\"" cwd "\"$T\"" \
+    out_path "\"$T/pwned\"" has_account 1 uid 0 gid 0 group '[0]'
+  has "$output" "$D/run/mps/0/$(id -u nobody) 1 fd: errno"
+  daemon=$(daemons)
+  [ "$(ps -o user= "$daemon")" = nobody ]
+  [ "$(tr '\0' '\n' <"/proc/$daemon/environ" | cut -d = -f 1 | sort | xargs)" = 'BERTH_FAKE_GPUS BERTH_MPS CUDA_MPS_LOG_DIRECTORY CUDA_MPS_PIPE_DIRECTORY CUDA_VISIBLE_DEVICES PATH' ]
+  [ "$(readlink "/proc/$daemon/exe")" = "$(readlink -f "$BERTH_BUILD/fake/nvidia-cuda-mps-control")" ]
+  [ ! -e "$T/pwned" ]
+  run -0 asks kind '"mps_end"'
+  [ -z "$(daemons)" ]
+  helper_is_well "$pid"
+}
+
 # scope_routes WHO: METHOD and path of every route of the table for WHO, with something for each {x}.
 scope_routes() {
   sed -n "s,^ROUTE(\([A-Z]*\)\, \"\([^\"]*\)\"\, [a-z_]*\, $1\,.*,\1 \2,p" "$BERTH_SOURCE/tables/routes.def" | sed 's/{[a-z]*}/1/'
