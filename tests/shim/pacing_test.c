@@ -226,10 +226,16 @@ static double in_second(unsigned job, unsigned second)
 	return (double)(board->counts[job][second] - board->counts[job][second - 1]);
 }
 
+/* valgrind runs one thread at a time, so one that begins comes late: there is no figure then, only what it says of memory. */
+static bool is_measured(void)
+{
+	return getenv("BERTH_SLOW") == NULL;
+}
+
 /* Over each second but the first, each part of what all did is within 2 % of what it should be. */
 static void check_parts(unsigned n)
 {
-	for (unsigned second = 1; second <= UNTIL; second++) {
+	for (unsigned second = 1; is_measured() && second <= UNTIL; second++) {
 		double all = 0, part;
 		for (unsigned i = 0; i < n; i++)
 			all += in_second(i, second);
@@ -256,8 +262,15 @@ static void check_sum(unsigned n, double launch_us)
 	for (unsigned i = 0; i < n; i++)
 		all += in_all(i);
 	all *= launch_us / (UNTIL * 1e6) * 100;
-	if (all < 97)
+	if (is_measured() && all < 97)
 		fail_msg("together they had %.2f %%", all);
+}
+
+/* What a job does in each second but the first. */
+static void check_seconds(unsigned job, uint64_t least, uint64_t most)
+{
+	for (unsigned second = 1; is_measured() && second <= UNTIL; second++)
+		assert_in_range((uint64_t)in_second(job, second), least, most);
 }
 
 /* launch_us: how long the device is busy with one of them, where that is to add up. */
@@ -319,8 +332,10 @@ static void test_bursts(void **state)
 	const struct job with[] = {{.weight_milli = 500, .kernel = "k_100us", .load = BURSTS},
 	        {.weight_milli = 500, .kernel = "k_100us"}};
 	run(2, with);
-	assert_true(in_all(0) > 0.86 * UNTIL * 5 / 15 * 10000); /* of what it does alone */
-	assert_true(in_all(0) + in_all(1) > 0.96 * UNTIL * 10000);
+	if (is_measured()) {
+		assert_true(in_all(0) > 0.86 * UNTIL * 5 / 15 * 10000); /* of what it does alone */
+		assert_true(in_all(0) + in_all(1) > 0.96 * UNTIL * 10000);
+	}
 	munmap(board, sizeof *board);
 }
 
@@ -330,9 +345,8 @@ static void test_500_ms(void **state)
 	const struct job with[] = {{.weight_milli = 500, .kernel = "k_500ms"},
 	        {.weight_milli = 500, .kernel = "k_1ms"}};
 	run(2, with);
-	for (unsigned second = 1; second <= UNTIL; second++)
-		assert_in_range((uint64_t)in_second(1, second), 400, 600);
-	assert_true(in_all(0) >= 3);
+	check_seconds(1, 400, 600);
+	assert_true(!is_measured() || in_all(0) >= 3);
 	munmap(board, sizeof *board);
 }
 
@@ -353,8 +367,7 @@ static void test_nothing_is_wasted(void **state)
 	const struct job with[] = {
 	        {.weight_milli = 300, .kernel = "k_100us"}, {.weight_milli = 700}};
 	run(2, with);
-	for (unsigned second = 1; second <= UNTIL; second++)
-		assert_in_range((uint64_t)in_second(0, second), 9800, 10020);
+	check_seconds(0, 9800, 10020);
 	munmap(board, sizeof *board);
 }
 
@@ -363,8 +376,7 @@ static void hold_cap_after(enum lost_capture how)
 	const struct job with[] = {
 	        {.weight_milli = 300, .cap_milli = 300, .lost_capture = how, .kernel = "k_100us"}};
 	run(1, with);
-	for (unsigned second = 1; second <= UNTIL; second++)
-		assert_in_range((uint64_t)in_second(0, second), 2850, 3050);
+	check_seconds(0, 2850, 3050);
 	munmap(board, sizeof *board);
 }
 
@@ -440,12 +452,81 @@ static void work_closed(struct fixture *f)
 	assert_int_equal(fixture_wait(pid), 0);
 }
 
+/* The ways to launch something. */
+enum {
+	KERNEL,
+	KERNEL_PTSZ,
+	EX,
+	EX_PTSZ,
+	COOPERATIVE,
+	COOPERATIVE_PTSZ,
+	DEVICES,
+	GRID,
+	GRAPH,
+	GRAPH_PTSZ,
+	WAYS
+};
+
+static enum cu_result launch_by(int way, const struct worker *w)
+{
+	const struct cu_launch_config config = {.grid = {1, 1, 1}, .block = {1, 1, 1}};
+	struct cu_launch_params devices = {
+	        .func = w->fn, .grid = {1, 1, 1}, .block = {1, 1, 1}, .stream = w->stream};
+	switch (way) {
+	case KERNEL:
+		return cu.cuLaunchKernel(w->fn, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
+	case KERNEL_PTSZ:
+		return cu.cuLaunchKernel_ptsz(w->fn, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
+	case EX:
+		return cu.cuLaunchKernelEx(&config, w->fn, NULL, NULL);
+	case EX_PTSZ:
+		return cu.cuLaunchKernelEx_ptsz(&config, w->fn, NULL, NULL);
+	case COOPERATIVE:
+		return cu.cuLaunchCooperativeKernel(w->fn, 1, 1, 1, 1, 1, 1, 0, NULL, NULL);
+	case COOPERATIVE_PTSZ:
+		return cu.cuLaunchCooperativeKernel_ptsz(w->fn, 1, 1, 1, 1, 1, 1, 0, NULL, NULL);
+	case DEVICES:
+		return cu.cuLaunchCooperativeKernelMultiDevice(&devices, 1, 0);
+	case GRID:
+		return cu.cuLaunchGridAsync(w->fn, 1, 1, w->stream);
+	case GRAPH:
+		return cu.cuGraphLaunch(w->exec, w->stream);
+	default:
+		return cu.cuGraphLaunch_ptsz(w->exec, NULL);
+	}
+}
+
+/* HAMi-core's 143 and 278, HAMi's 1445: one of the ways was held, and others were not. Each has half a second at 30 %, and no more. */
+static void work_each_way(struct fixture *f)
+{
+	struct fixture own = job_place(f, 0);
+	struct worker w = {0};
+	struct cu_module *module;
+	struct cu_ctx *ctx;
+	shim_load(&own);
+	*(void **)&driver.berthFakeClock = dlsym(driver.handle, "berthFakeClock");
+	ok(cuInit(0));
+	ok(cuCtxCreate_v2(&ctx, 0, 0));
+	ok(cuStreamCreate(&w.stream, 1));
+	ok(cuModuleLoadData(&module, "image"));
+	ok(cuModuleGetFunction(&w.fn, module, "k_100us"));
+	w.exec = graph_of(&w);
+	for (int way = 0; way < WAYS; way++) {
+		uint64_t from = now(), us = way < GRAPH ? 100 : 1000, n = 0;
+		for (; now() < from + S / 2; n++)
+			assert_int_equal(launch_by(way, &w), CU_SUCCESS);
+		ok(cuCtxSynchronize());
+		if (is_measured() && (n * us < 100000 || n * us > 165000))
+			fail_msg("way %d had %llu launches", way, (unsigned long long)n);
+	}
+}
+
 /* A part of a test that is one job on its own, with a cap. */
-static void run_alone(void (*part)(struct fixture *f))
+static void run_alone(void (*part)(struct fixture *f), unsigned cap_milli)
 {
 	struct fixture f;
 	memset(jobs, 0, sizeof jobs);
-	jobs[0] = (struct job){.weight_milli = 1000, .cap_milli = 900};
+	jobs[0] = (struct job){.weight_milli = 1000, .cap_milli = cap_milli};
 	fixture_new(&f, CARDS);
 	page_new(&f);
 	setenv("BERTH_FAKE_PLAYERS", "1", 1);
@@ -457,14 +538,22 @@ static void run_alone(void (*part)(struct fixture *f))
 	fixture_free(&f);
 }
 
+static void test_each_way_to_launch(void **state)
+{
+	board = mmap(
+	        NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	run_alone(work_each_way, 300);
+	munmap(board, sizeof *board);
+}
+
 static void test_its_descriptor_is_closed(void **state)
 {
-	run_alone(work_closed);
+	run_alone(work_closed, 900);
 }
 
 static void test_no_marks_while_it_captures(void **state)
 {
-	run_alone(work_capturing);
+	run_alone(work_capturing, 900);
 }
 
 int main(int argc, char **argv)
@@ -481,6 +570,7 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(test_three),
 	        cmocka_unit_test(test_nothing_is_wasted),
 	        cmocka_unit_test(test_a_cap_holds_alone),
+	        cmocka_unit_test(test_each_way_to_launch),
 	        cmocka_unit_test(test_captures_that_never_end),
 	        cmocka_unit_test(test_no_marks_while_it_captures),
 	        cmocka_unit_test(test_its_descriptor_is_closed),
