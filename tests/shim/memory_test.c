@@ -100,10 +100,10 @@ PART(pitched, CARD)
 	cu_ptr p;
 	size_t pitch = 0;
 	shim_start(f);
-	/* 1025 bytes of each row take 1536. */
-	ok(cuMemAllocPitch_v2(&p, &pitch, 1025, 4096, 4));
-	assert_true(pitch >= 1536);
-	check(CONTEXT + (pitch * 4096 + GRANULE - 1) / GRANULE * GRANULE);
+	/* 1025 bytes of each row take 1536: two granules more than were asked for. */
+	ok(cuMemAllocPitch_v2(&p, &pitch, 1025, 8192, 4));
+	assert_int_equal(pitch, 1536);
+	check(CONTEXT + 12 * MIB);
 	ok(cuMemFree_v2(p));
 	check(CONTEXT);
 	fails(OUT_OF_MEMORY, cuMemAllocPitch_v2(&p, &pitch, 1025, LIMIT / 1025, 4));
@@ -178,6 +178,24 @@ PART(context_by_another_way, CARD)
 	check(CONTEXT + 2 * MIB);
 	ok(cuDevicePrimaryCtxReset_v2(0));
 	assert_int_equal(used(), 0);
+}
+
+/* Before there is code in it, too: a context that does not fit is not filled. */
+PART(modules_come_into_a_context_that_is_paid_for, CARD)
+{
+	struct cu_module *module;
+	struct cu_ctx *ctx;
+	shim_init(f);
+	assert_int_equal(driver.cuDevicePrimaryCtxRetain(&ctx, 0), CU_SUCCESS);
+	assert_int_equal(driver.cuCtxSetCurrent(ctx), CU_SUCCESS);
+	slices[0]->watch.overhead_bytes = LIMIT - CONTEXT + 1;
+	fails(OUT_OF_MEMORY, cuModuleLoadData(&module, "image"));
+	assert_int_equal(used(), 0);
+	slices[0]->watch.overhead_bytes = 0;
+	ok(cuModuleLoadData(&module, "image"));
+	check(CONTEXT);
+	ok(cuModuleUnload(module));
+	check(CONTEXT);
 }
 
 /* A green context makes the primary one, and the last of both lets go of it. */
@@ -403,13 +421,16 @@ PART(spoilt_ledger, CARD)
 /* What this process never had goes to the driver. */
 PART(foreign_pointers, CARD)
 {
-	cu_ptr p;
+	cu_ptr p, own;
 	shim_start(f);
 	fails(INVALID_VALUE, cuMemFree_v2(0x1234));
 	ok(cuMemFree_v2(0));
+	ok(cuMemAlloc_v2(&own, 10 * MIB));
 	assert_int_equal(driver.cuMemAlloc_v2(&p, 4 * MIB), CU_SUCCESS);
-	assert_int_equal(used(), CONTEXT);
+	assert_int_equal(used(), CONTEXT + 10 * MIB);
 	ok(cuMemFree_v2(p));
+	check(CONTEXT + 10 * MIB);
+	ok(cuMemFree_v2(own));
 	check(CONTEXT);
 	/* Freed behind our back, and the address given out again. */
 	ok(cuMemAlloc_v2(&p, 4 * MIB));
@@ -453,6 +474,7 @@ int main(void)
 	        cmocka_unit_test(test_host_memory_is_free),
 	        cmocka_unit_test(test_contexts_take_their_memory_along),
 	        cmocka_unit_test(test_context_by_another_way),
+	        cmocka_unit_test(test_modules_come_into_a_context_that_is_paid_for),
 	        cmocka_unit_test(test_green_contexts),
 	        cmocka_unit_test(test_primary_context_between_threads),
 	        cmocka_unit_test(test_handles_of_contexts_come_again),

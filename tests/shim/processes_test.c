@@ -187,6 +187,8 @@ PART(child_of_an_initialised_parent, CARD)
 		_exit(bad);
 	}
 	assert_int_equal(fixture_wait(pid), 0);
+	/* Before a call of ours could put it right: */
+	assert_int_equal(used(), CONTEXT + 10 * MIB);
 	check(CONTEXT + 10 * MIB);
 	ok(cuMemFree_v2(p));
 	check(CONTEXT);

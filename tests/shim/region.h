@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,14 +59,16 @@ static inline void region_end(struct region *r)
 	assert_int_equal(rmdir(r->dir), 0);
 }
 
-/* In a process of its own: what it returns is its exit status. */
+/* In a process of its own, which does not outlive a test that fails: what it returns is its exit status. */
 static inline pid_t begin_child(int (*body)(void *), void *data)
 {
 	fflush(NULL);
 	pid_t pid = fork();
 	assert_true(pid >= 0);
-	if (pid == 0)
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		_exit(body(data));
+	}
 	return pid;
 }
 

@@ -5,8 +5,8 @@
 #include "shim_box.h"
 
 #include <link.h>
+#include <sys/sendfile.h>
 
-/* Two of 600 MiB in a slice of 1024: both passed. */
 static void ask_600(const struct fixture *f, int go, int end, int said)
 {
 	struct cu_ctx *ctx;
@@ -22,7 +22,8 @@ static void ask_600(const struct fixture *f, int go, int end, int said)
 	assert_int_equal(read(end, &byte, 1), 1);
 }
 
-PART(hami_core_273_two_pass_at_once, "device\nmemory 8GiB\nuuid " UUID "\n")
+/* Two of 600 MiB in a slice of 1024: both passed, as room was looked for before the driver's call and taken after it. */
+PART(hami_core_273_two_pass_at_once, "slow 30 cuMemAlloc_v2\ndevice\nmemory 8GiB\nuuid " UUID "\n")
 {
 	slices[0] = shim_slice(f, 0, UUID, 1024 * MIB);
 	for (int round = 0; round < 8; round++) {
@@ -64,13 +65,49 @@ PART(hami_core_241_stale_slot, CARD)
 	cu_ptr p;
 	shim_start(f);
 	ok(cuMemAlloc_v2(&p, 10 * MIB));
-	memset(&slices[0]->slots[0], 0, sizeof slices[0]->slots[0]);
-	slices[0]->ledger.used_bytes = 0;
-	ok(cuMemAlloc_v2(&p, 4 * MIB));
-	check(CONTEXT + 14 * MIB);
-	ok(cuMemFree_v2(p));
+	for (int lost = 1; lost < 4; lost++) {
+		if (lost & 1)
+			memset(&slices[0]->slots[0], 0, sizeof slices[0]->slots[0]);
+		if (lost & 2)
+			slices[0]->ledger.used_bytes = 0;
+		ok(cuMemAlloc_v2(&p, 4 * MIB));
+		assert_int_equal(used(), CONTEXT + 14 * MIB);
+		assert_int_equal(slices[0]->slots[0].bytes[SLICE_MEMORY], 14 * MIB);
+		check(CONTEXT + 14 * MIB);
+		ok(cuMemFree_v2(p));
+		check(CONTEXT + 10 * MIB);
+		assert_int_equal(slices[0]->slots[0].pid, getpid());
+	}
+}
+
+/* Slots were moved together when a process had died, and its neighbours wrote into the old ones. */
+PART(hami_core_241_slots_stay, CARD)
+{
+	int said[2];
+	char byte;
+	cu_ptr p;
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
+	assert_int_equal(pipe(said), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		shim_start(f);
+		ok(cuMemAlloc_v2(&p, 20 * MIB));
+		assert_int_equal(write(said[1], "x", 1), 1);
+		pause();
+	}
+	close(said[1]);
+	assert_int_equal(read(said[0], &byte, 1), 1);
+	shim_start(f);
+	ok(cuMemAlloc_v2(&p, 10 * MIB));
+	assert_int_equal(used(), 2 * CONTEXT + 30 * MIB);
+	kill(pid, SIGKILL);
+	assert_int_equal(fixture_wait(pid), 128 + SIGKILL);
 	check(CONTEXT + 10 * MIB);
-	assert_int_equal(slices[0]->slots[0].pid, getpid());
+	assert_int_equal(slices[0]->slots[0].pid, 0);
+	assert_int_equal(slices[0]->slots[1].pid, getpid());
+	assert_int_equal(charged(SLICE_MEMORY), 10 * MIB);
+	ok(cuMemFree_v2(p));
+	check(CONTEXT);
 }
 
 /* The second process saw an empty card. */
@@ -141,24 +178,39 @@ PART(hami_core_225_visible_devices, TWO)
 	assert_int_equal(slices[1]->ledger.used_bytes, CONTEXT + 10 * MIB);
 }
 
+/* So that an account which is kept out of the build has it. */
+static void copy_built(const struct fixture *f, const char *from, const char *name)
+{
+	char path[512], to[256];
+	struct stat st;
+	int in = open(fixture_built(from, path), O_RDONLY | O_CLOEXEC), out;
+	snprintf(to, sizeof to, "%s/%s", f->dir, name);
+	out = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	assert_int_equal(fstat(in, &st), 0);
+	assert_int_equal(sendfile(out, in, NULL, (size_t)st.st_size), st.st_size);
+	close(in);
+	close(out);
+}
+
 /* A second account may not open the file: a crash. */
 PART(hami_1090_second_account, CARD)
 {
 	char path[256];
-	slices[0] = shim_slice(f, 0, UUID, LIMIT);
-	if (getuid() != 0)
+	struct cu_ctx *ctx;
+	if (getuid() != 0) {
+		print_message("# only root can be somebody else\n");
 		return;
+	}
+	slices[0] = shim_slice(f, 0, UUID, LIMIT);
 	snprintf(path, sizeof path, "%s/slice-0", f->dir);
 	assert_int_equal(chmod(f->dir, 0755), 0);
 	assert_int_equal(chmod(path, 0600), 0);
-	shim_place(f, "shim/libcuda.so.1", "fake/libcuda.so.1");
+	copy_built(f, "shim/libcuda.so.1", "libcuda.so.1");
+	copy_built(f, "fake/libcuda.so.1", "libcuda.real.so.1");
 	assert_int_equal(setgid(65534), 0);
 	assert_int_equal(setuid(65534), 0);
-	struct cu_ctx *ctx;
 	setenv(SLICE_VARIABLE, f->dir, 1);
 	snprintf(path, sizeof path, "%s/libcuda.so.1", f->dir);
-	if (access(path, R_OK) != 0)
-		return; /* the build itself is closed to that account */
 	cuda_fill(&cu, path);
 	fails(SYSTEM_NOT_READY, cuInit(0));
 	fails(SYSTEM_NOT_READY, cuCtxCreate_v2(&ctx, 0, 0));
@@ -378,6 +430,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_hami_core_273_two_pass_at_once),
 	        cmocka_unit_test(test_hami_core_241_stale_slot),
+	        cmocka_unit_test(test_hami_core_241_slots_stay),
 	        cmocka_unit_test(test_hami_core_191_second_process_sees_the_first),
 	        cmocka_unit_test(test_hami_core_200_underflow),
 	        cmocka_unit_test(test_hami_core_55_code_of_out_of_memory),
