@@ -46,7 +46,7 @@ static void leave_final(struct apply *a, struct job *j)
 }
 
 /* While j has a class: before it leaves the living, after it is one of them again. */
-static void count_queue(const struct job *j, enum job_state old)
+static void count_queue(struct job *j, enum job_state old)
 {
 	struct queue *q = j->class->shape.queue;
 

@@ -137,7 +137,8 @@ struct job {
 	RB_ENTRY(job) by_time;  /* while WAIT_BACKOFF */
 	RB_ENTRY(job) by_id;    /* all jobs */
 	LIST_ENTRY(job) on_node;
-	TAILQ_ENTRY(job) by_end; /* ended ones, oldest first */
+	LIST_ENTRY(job) in_queue; /* of those that hold resources */
+	TAILQ_ENTRY(job) by_end;  /* ended ones, oldest first */
 };
 
 /* The attempt that lives now, or NULL. */

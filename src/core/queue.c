@@ -64,7 +64,7 @@ uint64_t queue_user_running(const struct queue *q, const char *user)
 	return u ? u->n_running : 0;
 }
 
-void queue__count(struct queue *q, const struct job *j, bool holds)
+void queue__count(struct queue *q, struct job *j, bool holds)
 {
 	const struct attempt *a = &j->attempts[j->n_attempts - 1];
 	const char *name = j->req->user ? j->req->user : "";
@@ -75,6 +75,7 @@ void queue__count(struct queue *q, const struct job *j, bool holds)
 		milli += a->slices[i].share_milli;
 	HASH_FIND_STR(q->users, name, u);
 	if (!holds) {
+		LIST_REMOVE(j, in_queue);
 		q->n_running--;
 		q->gpu_milli -= milli;
 		if (--u->n_running == 0)
@@ -86,6 +87,7 @@ void queue__count(struct queue *q, const struct job *j, bool holds)
 		u->name = mem_strdup(name);
 		HASH_ADD_KEYPTR(hh, q->users, u->name, strlen(u->name), u);
 	}
+	LIST_INSERT_HEAD(&q->running, j, in_queue);
 	u->n_running++;
 	q->n_running++;
 	q->gpu_milli += milli;

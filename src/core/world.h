@@ -37,7 +37,7 @@ struct queue {
 	uint64_t time_limit_ms;   /* longest allowed, 0: none */
 	uint64_t default_time_ms; /* when a job says nothing, 0: none */
 	uint32_t default_retry;
-	/* 0: any number. Who is at one waits for it, and for nobody's sake. */
+	/* 0: any number. Who is at one waits for it; others go on. */
 	uint32_t max_waiting, max_running, max_running_per_user;
 	uint32_t max_gpus;  /* devices' worth, fractions added up */
 	bool configured;    /* named in the configuration now */
@@ -45,7 +45,8 @@ struct queue {
 	uint64_t gpu_milli; /* thousandths of devices that these hold */
 	uint64_t n_waiting; /* jobs and tasks that are PENDING, also those that never started */
 	UT_hash_handle hh;
-	struct queue_user *users; /* those with attempts that hold resources */
+	struct queue_user *users;           /* those with attempts that hold resources */
+	LIST_HEAD(queue_jobs, job) running; /* the same, one by one */
 };
 
 RB_HEAD(job_times, job); /* not_before up */

@@ -37,7 +37,7 @@ void world__touch_node(struct world *w, struct node *n);
 void world__free_queue(struct world *w, struct queue *q);
 struct queue *world__queue_of(const struct world *w, const struct job *j);
 /* The last attempt of j begins to hold resources, or holds them no more. */
-void queue__count(struct queue *q, const struct job *j, bool holds);
+void queue__count(struct queue *q, struct job *j, bool holds);
 struct queue *world__get_queue(struct world *w, const char *name); /* made when absent */
 
 /* wait.c: where a job has to wait now. Set it with world__settle(). */

@@ -18,7 +18,8 @@ struct change {
 	struct need need;
 	uint32_t cpus; /* of each task */
 	struct gpu_ask gpu;
-	double left; /* of what was asked for, 0 to 1 */
+	double left;         /* of what was asked for, 0 to 1 */
+	uint64_t most_milli; /* of devices, that it may come to; UINT64_MAX: any */
 };
 
 static double part(double some, double of)
@@ -71,15 +72,16 @@ static bool shrink_to_a_device(const struct room_view *v, const struct place_roo
 
 	*ret_left = 0;
 	for (uint32_t i = 0; i < free->n_devices; i++) {
-		const struct place_device *d = &free->devices[i];
+		struct place_device d = free->devices[i];
 		struct gpu_ask less;
 		struct slice s;
 		double left;
-		if (d->kind == PLACE_NONE || need_is_shut_out(&c->need, d) ||
+		d.free_milli = (uint32_t)MIN(d.free_milli, c->most_milli);
+		if (d.kind == PLACE_NONE || need_is_shut_out(&c->need, &d) ||
 		        !device_matches(ask, &v->node->devices[i]) ||
-		        !shrink_part(ask, &v->node->devices[i], d, &less) ||
+		        !shrink_part(ask, &v->node->devices[i], &d, &less) ||
 		        !slice_resolve(&less, &v->node->devices[i], &s) ||
-		        s.share_milli > d->free_milli || s.mem_bytes > d->free_bytes)
+		        s.share_milli > d.free_milli || s.mem_bytes > d.free_bytes)
 			continue;
 		left = part_left(ask, &less);
 		if (left <= *ret_left)
@@ -102,6 +104,7 @@ static bool shrink_whole(const struct room_view *v, const struct place_room *fre
 	for (uint32_t i = 0; i < free->n_devices; i++)
 		whole += free->devices[i].kind != PLACE_NONE && free->devices[i].is_whole &&
 		         slice_resolve(ask, &v->node->devices[i], &s);
+	whole = (uint32_t)MIN(whole, c->most_milli / 1000);
 	c->gpu = *ask;
 	c->gpu.count = MIN(ask->count, whole);
 	*ret_left = part(c->gpu.count, ask->count);
@@ -144,7 +147,7 @@ static void shrink_cpus(const struct need *need, uint32_t free, struct change *c
 static void try_room(const struct room_view *v, const struct place_room *free,
         const struct need *need, const struct gpu_ask *ask, double left, struct change *best)
 {
-	struct change c = {.need = *need};
+	struct change c = {.need = *need, .most_milli = best->most_milli};
 	double gpu_left;
 
 	shrink_cpus(need, free->free_cpu_milli / 1000, &c);
@@ -253,18 +256,27 @@ static void format_change(
 		memmove(out, out + 1, strlen(out));
 }
 
+static bool is_within(const struct placement *p, uint64_t most_milli)
+{
+	uint64_t milli = 0;
+
+	for (uint32_t i = 0; i < p->n_slices; i++)
+		milli += p->slices[i].share_milli;
+	return milli <= most_milli;
+}
+
 bool sched__find_change(struct sched *s, int64_t now_ms, const struct request *r,
-        struct request *ret, char *out, size_t size)
+        uint64_t most_milli, struct request *ret, char *out, size_t size)
 {
 	const struct need need = need_of(r);
-	struct change best = {.left = 0};
+	struct change best = {.most_milli = most_milli};
 	struct room_view v;
 	struct placement p;
 
 	for (uint32_t i = 0; room_look(s->room, i, &v); i++)
 		try_node(s->room, &v, &need, now_ms, &best);
 	best.need.gpu = &best.gpu;
-	if (best.left <= 0 || !room_fit(s->room, &best.need, &p))
+	if (best.left <= 0 || !room_fit(s->room, &best.need, &p) || !is_within(&p, most_milli))
 		return false;
 	*ret = *r;
 	ret->gpu = best.gpu;

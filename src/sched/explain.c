@@ -1,6 +1,7 @@
 /* Everything about one job that waits, or that would: the plan as far as its place, and what is there. */
 #include "base/mem.h"
 #include "sched/lack.h"
+#include "sched/limit.h"
 #include "sched/sched_priv.h"
 
 #include <stdio.h>
@@ -59,27 +60,57 @@ static void look_at_nodes(struct sched *s, const struct need *need, struct sched
 	}
 }
 
+/* Whether it could ever be in its way: on a node, or as the first of its queue. */
+static bool is_rival(const struct world *w, const struct guest *g, const struct need *need,
+        const struct sched_shape *other)
+{
+	bool is_of_queue = other->queue == g->class.shape.queue;
+	const struct need others = need_of_shape(other);
+	const struct node *n;
+
+	TAILQ_FOREACH (n, &w->nodes, link)
+		if (node_could(n, &others) && (is_of_queue || node_could(n, need)))
+			return true;
+	return false;
+}
+
+/* Nobody who waits before it can take its place, wherever room comes first. */
+static bool is_first_of_all(const struct world *w, const struct guest *g, const struct need *need)
+{
+	for (uint32_t i = 0; i < g->n_passed; i++)
+		if (is_rival(w, g, need, &g->passed[i]->shape))
+			return false;
+	return true;
+}
+
 /* At its place in the order: a start, or the change that makes one; and when it comes first, its reservation. */
 static void look_ahead(struct sched *s, const struct world *w, struct guest *g, int64_t now_ms,
         struct sched_why *y)
 {
+	const struct sched_shape *shape = &g->class.shape;
 	const struct need need = need_of(g->job.req);
-	const struct queue *q = g->class.shape.queue;
+	const struct queue *q = shape->queue;
+	uint64_t most_milli = limits_most_milli(s->given, shape, now_ms);
 	const struct sched_head *h;
-	bool is_first = !sched__find_head(s, q);
+	bool is_eased;
 
-	if (sched__is_blocked(s, q) || q->paused || g->is_limited || g->job.wait != WAIT_READY)
+	if (sched__is_blocked(s, q) || q->paused || g->job.wait != WAIT_READY)
 		return;
-	y->starts = room_fit(s->room, &need, &y->at);
+	y->starts = !g->is_limited && room_fit(s->room, &need, &y->at) &&
+	            limits_take(s->given, shape, &y->at, now_ms);
 	if (y->starts) {
 		y->earliest_ms = now_ms;
 		return;
 	}
-	if (!sched__find_change(s, now_ms, g->job.req, &y->changed, y->change, sizeof(y->change)))
+	if (most_milli == 0 || !sched__find_change(s, now_ms, g->job.req, most_milli, &y->changed,
+	                               y->change, sizeof(y->change)))
 		y->change[0] = '\0';
-	sched__note_head(s, w, q, &g->job, 0, &need, now_ms);
+	if (sched__find_head(s, q))
+		return;
+	is_eased = limits_ease_ms(s->given, shape, now_ms) != ROOM_NEVER;
+	sched__note_head(s, w, shape, &g->job, 0, now_ms);
 	h = sched__find_head(s, q);
-	if (is_first && h && h->at_ms != ROOM_NEVER)
+	if (h && h->at_ms != ROOM_NEVER && is_eased && is_first_of_all(w, g, &need))
 		y->earliest_ms = h->at_ms;
 }
 
@@ -97,7 +128,8 @@ static void explain(struct sched *s, const struct world *w, int64_t now_ms, stru
 		look_ahead(s, w, g, now_ms, y);
 	}
 	sched_plan_done(&plan);
-	y->n_reasons = sched__say_reasons(s, w, &g->job, y->starts, y->reasons);
+	free(g->passed);
+	y->n_reasons = sched__say_reasons(s, w, now_ms, &g->job, y->starts, y->reasons);
 }
 
 static void invite(struct guest *g, const struct request *r, const struct queue *q)

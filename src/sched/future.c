@@ -15,6 +15,8 @@
 struct moment {
 	struct place_room room;
 	struct place_device devices[NODE_DEVICES_MAX];
+	uint64_t owed
+	        [NODE_DEVICES_MAX]; /* bytes that are granted or withheld there beyond what it has */
 };
 
 /* When a request fits: at a time that limits prove, or ROOM_NEVER, when so many without a limit have ended. */
@@ -37,6 +39,17 @@ static int by_time(const void *a, const void *b)
 	if (x->since_ms != y->since_ms)
 		return x->since_ms < y->since_ms ? -1 : 1;
 	return x->number < y->number ? -1 : 1;
+}
+
+int64_t room_end_of(const struct job *j, int64_t now_ms)
+{
+	const struct attempt *t = job_attempt(j);
+	int64_t since_ms = MIN(t->started_ms ? t->started_ms : t->placed_ms, now_ms);
+
+	if (j->state == JOB_COMPLETING)
+		return now_ms;
+	return j->req->time_limit_ms ? MAX(since_ms + (int64_t)j->req->time_limit_ms, now_ms)
+	                             : ROOM_NEVER;
 }
 
 /* A clock that was set back makes nobody end later than a whole limit from now; who is told to end is about to. */
@@ -111,6 +124,11 @@ static void begin(const struct room *r, uint32_t slot, struct moment *m)
 	m->room = *place_look(r->place, r->slots[slot].seat);
 	memcpy(m->devices, m->room.devices, m->room.n_devices * sizeof(m->devices[0]));
 	m->room.devices = m->devices;
+	for (uint32_t i = 0; i < m->room.n_devices; i++) {
+		const struct device *d = &r->slots[slot].node->devices[i];
+		uint64_t held = d->used_bytes + d->info.withheld_bytes;
+		m->owed[i] = held - MIN(held, d->info.mem_bytes);
+	}
 }
 
 static void give_back(struct moment *m, const struct node *n, const struct release *of)
@@ -119,10 +137,13 @@ static void give_back(struct moment *m, const struct node *n, const struct relea
 	m->room.free_mem_bytes = MIN(m->room.free_mem_bytes + of->mem_bytes, m->room.mem_bytes);
 	for (uint32_t i = 0; i < of->n_slices; i++) {
 		struct place_device *d = &m->devices[of->slices[i].device];
+		uint64_t *owed = &m->owed[of->slices[i].device];
 		const struct device_info *info = &n->devices[of->slices[i].device].info;
 		uint64_t most = info->mem_bytes - MIN(info->mem_bytes, info->withheld_bytes);
+		uint64_t back = of->slices[i].mem_bytes - MIN(of->slices[i].mem_bytes, *owed);
+		*owed -= of->slices[i].mem_bytes - back;
 		d->free_milli = MIN(d->free_milli + of->slices[i].share_milli, 1000);
-		d->free_bytes = MIN(d->free_bytes + of->slices[i].mem_bytes, most);
+		d->free_bytes = MIN(d->free_bytes + back, most);
 		d->is_whole = d->free_milli == 1000 && d->free_bytes == info->mem_bytes;
 		if (d->free_milli == 1000)
 			d->owner = NULL;
@@ -174,31 +195,67 @@ static bool fits_at(struct room *r, uint32_t slot, uint32_t type, const struct m
 	       (take_promises(r, slot, left) && place_try(r->place, type, &left->room, ret));
 }
 
-/* When the request fits there, if that is before `than`; what is then left for it, and where on that. */
-static bool fits_before(struct room *r, uint32_t slot, uint32_t type, const struct first *than,
-        struct first *ret, struct moment *left, struct place_found *ret_where)
+static struct first moment_of(const struct room *r, const struct release *of)
 {
-	uint32_t n;
-	const struct release *v = gather(r, &r->slots[slot], &n);
-	struct first at = {0};
-	struct moment m;
+	return (struct first){MAX(of->at_ms, r->now_ms), of->at_ms == ROOM_NEVER};
+}
 
-	for (uint32_t i = 0; i < n; i++) {
-		at.at_ms = MAX(v[i].at_ms, r->now_ms);
-		at.n_endless += at.at_ms == ROOM_NEVER;
-		if (!is_before(&at, than))
-			return false;
-		if (i == 0)
-			begin(r, slot, &m);
-		give_back(&m, r->slots[slot].node, &v[i]);
-		if (at.n_endless == 0 && i + 1 < n && v[i + 1].at_ms <= at.at_ms)
+struct search {
+	uint32_t type;
+	struct first from; /* not before; now: it does not fit as it is */
+	struct first best; /* so far */
+	uint32_t slot;     /* PLACE_NONE: none yet */
+	struct moment left;
+	struct place_found where;
+};
+
+/* At that moment, with what is then left there. */
+static bool take_if_fits(struct room *r, struct search *s, uint32_t slot, const struct moment *m,
+        const struct first *at)
+{
+	struct place_found where;
+	struct moment left;
+
+	if (!fits_at(r, slot, s->type, m, &left, &where))
+		return false;
+	s->best = *at;
+	s->slot = slot;
+	s->where = where;
+	s->left = left;
+	s->left.room.devices = s->left.devices;
+	return true;
+}
+
+/* Takes the node if the request fits there before the best so far. */
+static void try_slot(struct room *r, struct search *s, uint32_t slot)
+{
+	const struct node *node = r->slots[slot].node;
+	bool is_later = s->from.at_ms > r->now_ms;
+	struct first at = s->from, next;
+	struct moment m;
+	uint32_t n, i = 0;
+	const struct release *v = gather(r, &r->slots[slot], &n);
+
+	if (!is_later && n)
+		at = moment_of(r, &v[0]);
+	if ((!is_later && !n) || !is_before(&at, &s->best))
+		return;
+	begin(r, slot, &m);
+	for (at = s->from; i < n && v[i].at_ms <= at.at_ms; i++)
+		give_back(&m, node, &v[i]);
+	if ((i || is_later) && take_if_fits(r, s, slot, &m, &at))
+		return;
+	for (; i < n; i++) {
+		next = moment_of(r, &v[i]);
+		at = (struct first){next.at_ms, at.n_endless + next.n_endless};
+		if (!is_before(&at, &s->best))
+			return;
+		give_back(&m, node, &v[i]);
+		if (at.n_endless == 0 && i + 1 < n && v[i + 1].at_ms == at.at_ms)
 			continue;
-		if (!fits_at(r, slot, type, &m, left, ret_where))
-			continue;
-		*ret = at;
-		return true;
+		if (take_if_fits(r, s, slot, &m, &at))
+			return;
 	}
-	return false;
 }
 
 /* So much of it is free in both. */
@@ -258,27 +315,36 @@ static void keep(struct room *r, uint32_t slot, const struct need *need, int64_t
 	room__squeeze(r, slot, &left->room);
 }
 
-bool room_reserve(struct room *r, const struct need *need, bool is_patient, struct reservation *ret)
+static uint64_t milli_there(const struct room *r, uint32_t slot, const struct need *need,
+        const struct place_found *where)
 {
-	uint32_t type = room__type(r, need), best = PLACE_NONE;
-	struct first first = {ROOM_NEVER, UINT32_MAX}, at;
-	struct moment m, left;
-	struct place_found found, where;
+	uint64_t milli = 0;
+	struct slice s;
 
-	for (uint32_t i = 0; i < r->n_slots; i++) {
-		if (!place_look(r->place, r->slots[i].seat)->is_open ||
-		        !fits_before(r, i, type, &first, &at, &m, &found))
-			continue;
-		first = at;
-		best = i;
-		left = m;
-		left.room.devices = left.devices;
-		where = found;
+	for (uint32_t i = 0; i < where->n_devices; i++) {
+		BUG_IF(!slice_resolve(
+		        need->gpu, &r->slots[slot].node->devices[where->devices[i]], &s));
+		milli += s.share_milli;
 	}
-	if (best == PLACE_NONE)
+	return milli;
+}
+
+bool room_reserve(struct room *r, const struct need *need, int64_t not_before_ms, bool is_patient,
+        struct reservation *ret)
+{
+	struct search s = {.type = room__type(r, need),
+	        .from = {MAX(not_before_ms, r->now_ms), 0},
+	        .best = {ROOM_NEVER, UINT32_MAX},
+	        .slot = PLACE_NONE};
+
+	for (uint32_t i = 0; i < r->n_slots; i++)
+		if (place_look(r->place, r->slots[i].seat)->is_open)
+			try_slot(r, &s, i);
+	if (s.slot == PLACE_NONE)
 		return false;
-	if (first.at_ms != ROOM_NEVER || !is_patient)
-		keep(r, best, need, first.at_ms, &left, &where);
-	*ret = (struct reservation){r->slots[best].num, first.at_ms};
+	if (s.best.at_ms != ROOM_NEVER || !is_patient)
+		keep(r, s.slot, need, s.best.at_ms, &s.left, &s.where);
+	*ret = (struct reservation){
+	        r->slots[s.slot].num, s.best.at_ms, milli_there(r, s.slot, need, &s.where)};
 	return true;
 }

@@ -96,33 +96,89 @@ bool sched__is_blocked(const struct sched *s, const struct queue *q)
 	return q->strict && sched__find_head(s, q) != NULL;
 }
 
-/* No node that is known could ever take it: not even a strict queue waits for that. */
-static bool is_hopeless(const struct world *w, const struct job *j)
+/* No node that is known could ever take it, or its queue never lets it: not even a strict queue waits for that. */
+static bool is_hopeless(const struct world *w, const struct sched_shape *shape, const struct job *j)
 {
 	struct err err;
 
-	return sched_check_possible(w, j->req, &err) != 0;
+	return limits_forbid(shape) || sched_check_possible(w, j->req, &err) != 0;
 }
 
-void sched__note_head(struct sched *s, const struct world *w, const struct queue *q,
-        const struct job *j, uint64_t pos, const struct need *need, int64_t now_ms)
+static struct need need_of_class(const struct sched_shape *shape, const struct job *j)
 {
+	struct need need = need_of_shape(shape);
+
+	need.user = j->req->user;
+	return need;
+}
+
+void sched__note_head(struct sched *s, const struct world *w, const struct sched_shape *shape,
+        const struct job *j, uint64_t pos, int64_t now_ms)
+{
+	const struct queue *q = shape->queue;
+	const struct need need = need_of_class(shape, j);
 	int64_t until_ms = q->patience_ms ? j->submitted_ms + (int64_t)q->patience_ms : INT64_MAX;
+	int64_t ease_ms = limits_ease_ms(s->given, shape, now_ms);
 	struct sched_head h = {.queue = q, .id = j->id, .pos = pos};
 	struct reservation at = {.at_ms = ROOM_NEVER};
 	bool is_patient = now_ms < until_ms, has_place;
 
 	if (sched__find_head(s, q))
 		return;
-	has_place = room_reserve(s->room, need, is_patient, &at);
-	if (!has_place && (!q->strict || is_hopeless(w, j)))
+	/* Nothing is kept for who waits for a limit of which nobody knows when it will be free. */
+	if (ease_ms == ROOM_NEVER && limits_allow(s->given, shape, now_ms))
+		ease_ms = now_ms;
+	has_place = ease_ms != ROOM_NEVER && room_reserve(s->room, &need, ease_ms, is_patient, &at);
+	if (!has_place && (!q->strict || is_hopeless(w, shape, j)))
 		return;
 	h.node = at.node;
 	h.at_ms = at.at_ms;
 	h.is_kept = has_place && (at.at_ms != ROOM_NEVER || !is_patient);
 	h.patient_until_ms = h.is_kept || !has_place ? INT64_MAX : until_ms;
+	if (h.is_kept)
+		limits_keep(s->given, shape, at.gpu_milli, at.at_ms);
 	MEM_GROW(s->heads, s->n_heads, s->cap_heads);
 	s->heads[s->n_heads++] = h;
+}
+
+/* The first of the cursors starts, or waits. False: it waits, and its class is out. */
+static bool start_first(struct sched *s, const struct world *w, struct cursor *c, int64_t now_ms,
+        struct placement *ret)
+{
+	const struct sched_shape *shape = &c->class->shape;
+	const struct need need = need_of_class(shape, c->job);
+	bool is_allowed, has_room;
+
+	if (sched__is_blocked(s, shape->queue))
+		return false;
+	is_allowed = limits_allow(s->given, shape, now_ms);
+	has_room = is_allowed && room_fit(s->room, &need, ret);
+	if (!has_room || !limits_take(s->given, shape, ret, now_ms)) {
+		/* What could never start keeps nobody waiting. */
+		if (is_allowed == has_room && !is_hopeless(w, shape, c->job))
+			limits_close(s->given, shape);
+		sched__note_head(s, w, shape, c->job, c->pos, now_ms);
+		return false;
+	}
+	room_take(s->room, &need, ret);
+	ret->id = c->job->id;
+	ret->pos = c->pos;
+	return true;
+}
+
+static void note_passed(struct guest *g, const struct sched_class *class)
+{
+	MEM_GROW(g->passed, g->n_passed, g->cap_passed);
+	g->passed[g->n_passed++] = class;
+}
+
+static void begin(struct sched *s, const struct world *w, int64_t now_ms)
+{
+	limits_free(s->given);
+	s->given = limits_new();
+	s->n_heads = 0;
+	s->is_asked = false;
+	room_sync(s->room, w, now_ms);
 }
 
 bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t max,
@@ -130,44 +186,30 @@ bool sched__plan(struct sched *s, const struct world *w, int64_t now_ms, size_t 
 {
 	struct cursors set = RB_INITIALIZER(&set);
 	struct cursor *pool = mem_zalloc((HASH_COUNT(w->classes) + 2) * sizeof(*pool));
-	struct limits *given = limits_new();
 	struct cursor *c;
 	bool is_at_guest = false;
 
 	plan->n = 0;
-	s->n_heads = 0;
-	s->is_asked = false;
-	room_sync(s->room, w, now_ms);
+	begin(s, w, now_ms);
 	gather(w, g, &set, pool);
 	while (plan->n < max && (c = RB_MIN(cursors, &set)) != NULL) {
-		const struct sched_shape *shape = &c->class->shape;
-		struct need need = need_of_shape(shape);
-
-		need.user = c->job->req->user;
 		is_at_guest = g && c->job == &g->job;
-		if (is_at_guest) {
-			g->is_limited = !limits_allow(given, shape);
+		if (is_at_guest)
 			break;
-		}
 		RB_REMOVE(cursors, &set, c);
 		MEM_GROW(plan->v, plan->n, plan->cap);
-		if (sched__is_blocked(s, shape->queue) || !limits_allow(given, shape))
-			continue;
-		if (!room_fit(s->room, &need, &plan->v[plan->n])) {
-			sched__note_head(s, w, shape->queue, c->job, c->pos, &need, now_ms);
+		if (!start_first(s, w, c, now_ms, &plan->v[plan->n])) {
+			if (g)
+				note_passed(g, c->class);
 			continue;
 		}
-		if (!limits_take(given, shape, &plan->v[plan->n]))
-			continue;
-		room_take(s->room, &need, &plan->v[plan->n]);
-		plan->v[plan->n].id = c->job->id;
-		plan->v[plan->n].pos = c->pos;
 		plan->n++;
 		advance(c, g);
 		if (c->job)
 			RB_INSERT(cursors, &set, c);
 	}
-	limits_free(given);
+	if (is_at_guest)
+		g->is_limited = !limits_allow(s->given, &g->class.shape, now_ms);
 	free(pool);
 	return is_at_guest;
 }

@@ -52,19 +52,22 @@ void room_learn(struct room *r, const struct world *w);
 bool room_fit(struct room *r, const struct need *need, struct placement *ret);
 void room_take(struct room *r, const struct need *need, const struct placement *p);
 /*
- * Keeps a place free for a request that does not fit now, on the node where it will fit first, beside what is kept there
- * already. *ret: when, at_ms is ROOM_NEVER where time limits do not prove it; is_patient: then nothing is kept.
+ * Keeps a place free for a request that does not fit now, or may not start before not_before_ms, on the node where it will
+ * fit first, beside what is kept there already. *ret: when, at_ms is ROOM_NEVER where time limits do not prove it; is_patient: then nothing is kept.
  * False: however long it waits,
  * no open node has a place for it beside those.
  */
 struct reservation {
 	uint64_t node;
 	int64_t at_ms;
+	uint64_t gpu_milli; /* that it comes to there */
 };
-bool room_reserve(
-        struct room *r, const struct need *need, bool is_patient, struct reservation *ret);
+bool room_reserve(struct room *r, const struct need *need, int64_t not_before_ms, bool is_patient,
+        struct reservation *ret);
 
 /* Queries */
+/* When the attempt that j has now has ended by its time limit; ROOM_NEVER: nothing says when. */
+int64_t room_end_of(const struct job *j, int64_t now_ms);
 /* As if nothing were kept free for anybody. */
 bool room_fit_unkept(struct room *r, const struct need *need, struct placement *ret);
 /* The i-th node as it is after what was taken; valid until the next command. False: there are no more. */

@@ -1,3 +1,4 @@
+#include "sched/limit.h"
 #include "sched/sched_priv.h"
 #include "base/mem.h"
 
@@ -22,6 +23,7 @@ void sched_free(struct sched *s)
 		return;
 	room_free(s->room);
 	sched_plan_done(&s->asked);
+	limits_free(s->given);
 	free(s->heads);
 	free(s);
 }

@@ -19,6 +19,7 @@
 struct asking {
 	struct sched *s;
 	const struct world *w;
+	int64_t now_ms;
 	const struct job *job;
 	struct need need;
 	const struct queue *queue;
@@ -192,19 +193,24 @@ static void say_turn(struct asking *a)
 	struct placement p;
 	bool fits, is_limited;
 	char text[240];
+	struct limit_question limit = {
+	        .given = a->s->given, .now_ms = a->now_ms, .shape = &a->job->class->shape};
 
 	if (a->starts) {
 		say(a, REASON_STARTING, NULL);
 		return;
 	}
 	fits = room_fit_unkept(a->s->room, &a->need, &p);
-	is_limited = limit_reached(&a->job->class->shape, fits ? &p : NULL, text, sizeof(text));
+	limit.at = fits ? &p : NULL;
+	is_limited = limit_reached(&limit, text, sizeof(text));
 	if (is_limited)
 		say(a, REASON_LIMIT, text);
 	if (head && !is_head(a, head) && a->queue->strict) {
 		say_order(a, head, true);
 	} else if (fits && !is_limited && !is_head(a, head) && !a->queue->paused) {
 		other = head_on(a->s, p.node);
+		if (!other && head && head->is_kept)
+			other = head;
 		if (other)
 			say_order(a, other, false);
 		else
@@ -245,10 +251,11 @@ static void say_place(struct asking *a)
 	}
 }
 
-size_t sched__say_reasons(struct sched *s, const struct world *w, const struct job *j, bool starts,
-        struct sched_reason out[SCHED_REASONS_MAX])
+size_t sched__say_reasons(struct sched *s, const struct world *w, int64_t now_ms,
+        const struct job *j, bool starts, struct sched_reason out[SCHED_REASONS_MAX])
 {
-	struct asking a = {.s = s, .w = w, .job = j, .starts = starts, .out = out};
+	struct asking a = {
+	        .s = s, .w = w, .now_ms = now_ms, .job = j, .starts = starts, .out = out};
 
 	if (job_state_is_final(j->state) || j->wait == WAIT_NONE)
 		return 0;
@@ -284,5 +291,6 @@ size_t sched_reasons(struct sched *s, const struct world *w, int64_t now_ms, con
         struct sched_reason out[SCHED_REASONS_MAX])
 {
 	ask(s, w, now_ms);
-	return sched__say_reasons(s, w, j, is_planned(&s->asked, j) || s->asked.n == ASK_MAX, out);
+	return sched__say_reasons(
+	        s, w, now_ms, j, is_planned(&s->asked, j) || s->asked.n == ASK_MAX, out);
 }

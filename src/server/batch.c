@@ -491,7 +491,9 @@ void batch_retry(void *server)
 static void plan(struct server *s)
 {
 	int64_t now_ms = server_now(s).wall_ms;
+	const struct sched_head *heads;
 	struct sched_plan p = {0};
+	bool has_started = false;
 	struct err err;
 
 	if (s->shutting_down || s->store_trouble != ERR_NONE)
@@ -505,8 +507,12 @@ static void plan(struct server *s)
 		if (server_apply(s, &e, &out, &err))
 			log_error("plan.refused", "job=%llu text=\"%s\"",
 			        (unsigned long long)p.v[i].id.num, err.text);
+		else
+			has_started = true;
 	}
-	s->world->plan_wanted = p.n == PLAN_MAX;
+	/* Behind what has started, the place of who waits first may be another one, and free what was kept. */
+	s->world->plan_wanted =
+	        p.n == PLAN_MAX || (has_started && sched_heads(s->sched, &heads) > 0);
 	s->n_placed += p.n;
 	if (s->world->plan_wanted) {
 		loop_wake(s->loop);

@@ -349,7 +349,7 @@ static void test_one_account_where_mps_holds(void **state)
 	        text, "MPS serves one account on a device at a time; on n1 now jobs of ada");
 	assert_false(node_is_fragmented(n, v.now, &grace, text, sizeof(text)));
 	/* Kept for grace, it is ada's no more. */
-	assert_true(room_reserve(room, &grace, false, &kept));
+	assert_true(room_reserve(room, &grace, 0, false, &kept));
 	assert_false(room_fit(room, &ada, &p));
 	box_end(&b, j, REASON_CANCELLED);
 	room_sync(room, b.w, 0);
