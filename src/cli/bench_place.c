@@ -194,11 +194,11 @@ static json_t *answer_of(const struct place_bench *b, const struct place_tally *
 	double n = (double)sum->runs, mean = sum->share / n;
 	double spread = n > 1 ? sqrt(fmax(0, (sum->share_squared - n * mean * mean) / (n - 1))) : 0;
 
-	return json_pack("{s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:o, s:o, s:f, s:I, s:f, s:o}",
+	return json_pack("{s:i, s:s, s:I, s:I, s:f, s:f, s:f, s:o, s:o, s:I, s:f, s:I, s:f, s:o}",
 	        "schema", 1, "policy", b->policy, "seed", (json_int_t)b->first_seed, "runs",
 	        (json_int_t)sum->runs, "demand", b->run.demand / 1000.0, "allocated_share", mean,
 	        "allocated_share_deviation", spread, "arrived", by_class(sum->arrived), "rejected",
-	        by_class(sum->rejected), "decisions_per_s",
+	        by_class(sum->rejected), "decisions", (json_int_t)sum->decisions, "decisions_per_s",
 	        (double)sum->decisions * 1e9 / (double)MAX(sum->took_ns, 1), "audit_wrong",
 	        (json_int_t)sum->wrong, "load", b->run.load / 1000.0, "rows", rows_of(sum));
 }
