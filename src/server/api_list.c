@@ -80,11 +80,50 @@ static int place_cmp(const struct place *a, const struct place *b)
 	return a->task < b->task ? -1 : a->task > b->task;
 }
 
-static int job_cmp(const void *a, const void *b)
-{
-	struct place pa = place_of(*(struct job *const *)a), pb = place_of(*(struct job *const *)b);
+/* The first `most` of those that were offered: a heap, the last of them at its root. So a page costs little, however many live. */
+struct entry {
+	struct place at;
+	const struct job *job;
+};
+struct firsts {
+	struct entry *v;
+	uint32_t n, cap;
+	size_t most;
+};
 
-	return place_cmp(&pa, &pb);
+static int entry_cmp(const void *a, const void *b)
+{
+	return place_cmp(&((const struct entry *)a)->at, &((const struct entry *)b)->at);
+}
+
+static void sink(struct firsts *h, struct entry e)
+{
+	uint32_t i = 0, k;
+
+	while ((k = 2 * i + 1) < h->n) {
+		if (k + 1 < h->n && entry_cmp(&h->v[k + 1], &h->v[k]) > 0)
+			k++;
+		if (entry_cmp(&e, &h->v[k]) >= 0)
+			break;
+		h->v[i] = h->v[k];
+		i = k;
+	}
+	h->v[i] = e;
+}
+
+static void offer(struct firsts *h, struct entry e)
+{
+	uint32_t i;
+
+	if (h->n == h->most) {
+		if (entry_cmp(&e, &h->v[0]) < 0)
+			sink(h, e);
+		return;
+	}
+	MEM_GROW(h->v, h->n, h->cap);
+	for (i = h->n++; i && entry_cmp(&h->v[(i - 1) / 2], &e) < 0; i = (i - 1) / 2)
+		h->v[i] = h->v[(i - 1) / 2];
+	h->v[i] = e;
 }
 
 static bool fits(const struct list *l, const struct job *j)
@@ -104,40 +143,39 @@ static void append(struct list *l, const struct job *j)
 	l->last = place_of(j);
 }
 
-static void list_living(struct list *l)
+static void gather_living(struct list *l, struct firsts *h)
 {
 	struct world *w = l->c->world;
-	const struct job *from = NULL;
-	struct job **v = NULL, key = {.id = {l->array, TASK_NONE}};
-	uint32_t n = 0, cap = 0;
+	struct job key = {.id = {l->array, TASK_NONE}};
+	const struct job *from = l->array ? RB_FIND(job_ids, &w->by_id, &key) : NULL;
 
-	if (l->array)
-		from = RB_FIND(job_ids, &w->by_id, &key);
-	for (struct job *j = l->array && from ? world_next_job(w, from)
-	                     : l->array       ? NULL
-	                                      : world_next_job(w, NULL);
-	        j; j = world_next_job(w, j)) {
+	if (l->array && !from)
+		return;
+	for (struct job *j = world_next_job(w, from); j; j = world_next_job(w, j)) {
+		struct entry e = {.job = j};
 		if (l->array && j->id.num != l->array)
 			break;
 		if (job_state_is_final(j->state) || !fits(l, j))
 			continue;
-		MEM_GROW(v, n, cap);
-		v[n++] = j;
+		l->total++;
+		e.at = place_of(j);
+		if (!l->has_after || place_cmp(&e.at, &l->after) > 0)
+			offer(h, e);
 	}
-	l->total += n;
-	if (n)
-		qsort(v, n, sizeof(struct job *), job_cmp);
-	for (uint32_t i = 0; i < n; i++) {
-		struct place p = place_of(v[i]);
-		if (l->has_after && place_cmp(&p, &l->after) <= 0)
-			continue;
-		if (json_array_size(l->jobs) >= l->limit) {
-			l->more = true;
-			break;
-		}
-		append(l, v[i]);
-	}
-	free(v);
+}
+
+/* One more than is shown says that more follow. */
+static void list_living(struct list *l)
+{
+	struct firsts h = {.most = l->limit - MIN(l->limit, json_array_size(l->jobs)) + 1};
+
+	gather_living(l, &h);
+	if (h.n)
+		qsort(h.v, h.n, sizeof(*h.v), entry_cmp);
+	l->more = h.n == h.most;
+	for (uint32_t i = 0; i < h.n && i + 1 < h.most; i++)
+		append(l, h.v[i].job);
+	free(h.v);
 }
 
 static void finish(struct list *l)
