@@ -32,24 +32,28 @@ static int by_count_down(const void *a, const void *b)
 {
 	const struct prior *x = a, *y = b;
 
-	return x->type->count < y->type->count ? 1 : x->type->count > y->type->count ? -1 : 0;
+	if (x->type->count != y->type->count)
+		return x->type->count < y->type->count ? 1 : -1;
+	return (x->part > y->part) - (x->part < y->part);
 }
 
 static void learn(struct place *p)
 {
 	struct place_fgd *f = p->fgd ? p->fgd : (p->fgd = mem_zalloc(sizeof(*f)));
+	struct place_mix mix = place__mix(p);
 	double sum = 0, covered = 0;
 
-	f->priors = mem_realloc(f->priors, MAX(p->n_types, 1), sizeof(*f->priors));
-	for (uint32_t i = 0; i < p->n_types; i++) {
-		f->priors[i].type = p->types[i];
-		sum += p->types[i]->count;
+	f->priors = mem_realloc(f->priors, MAX(mix.n, 1), sizeof(*f->priors));
+	for (uint32_t i = 0; i < mix.n; i++) {
+		f->priors[i] = (struct prior){mix.v[i], i}; /* of equals, the first */
+		sum += mix.v[i]->count;
 	}
-	qsort(f->priors, p->n_types, sizeof(*f->priors), by_count_down);
-	for (f->n = 0; f->n < p->n_types && covered < MOST * sum; f->n++)
+	qsort(f->priors, mix.n, sizeof(*f->priors), by_count_down);
+	for (f->n = 0; f->n < mix.n && covered < MOST * sum; f->n++)
 		covered += f->priors[f->n].type->count;
 	for (uint32_t i = 0; i < f->n; i++)
 		f->priors[i].part = f->priors[i].type->count / covered;
+	free(mix.v);
 }
 
 /* A node with some of it taken: CPUs, and `milli` of each of the devices in the set. */

@@ -41,13 +41,13 @@ void place__free_gaps(struct place_gaps *g)
 	free(g);
 }
 
-static void learn_needs(struct place *p, struct place_gaps *g)
+static void learn_needs(struct place *p, struct place_gaps *g, const struct place_mix *mix)
 {
 	double devices = 0, cpu = 0, mem = 0;
 
 	memset(g->sets, 0, sizeof(g->sets));
-	for (uint32_t i = 0; i < p->n_types; i++) {
-		struct place_type *t = p->types[i];
+	for (uint32_t i = 0; i < mix->n; i++) {
+		struct place_type *t = mix->v[i];
 		double d = t->count * type_devices(p, t);
 		devices += d;
 		cpu += t->count * t->ask.cpu_milli;
@@ -60,8 +60,8 @@ static void learn_needs(struct place *p, struct place_gaps *g)
 		return;
 	g->cpu.mean = cpu / devices;
 	g->mem.mean = mem / devices;
-	for (uint32_t i = 0; i < p->n_types; i++) {
-		struct place_type *t = p->types[i];
+	for (uint32_t i = 0; i < mix->n; i++) {
+		struct place_type *t = mix->v[i];
 		double d = type_devices(p, t);
 		double c = t->ask.cpu_milli - g->cpu.mean * d;
 		double m = (double)t->ask.mem_bytes - g->mem.mean * d;
@@ -73,12 +73,13 @@ static void learn_needs(struct place *p, struct place_gaps *g)
 }
 
 /* What a gap of each size will probably still sell on a device of this kind, and more where it is scarce. */
-static void learn_gaps(struct place *p, struct place_gaps *g, uint32_t kind, double pressure)
+static void learn_gaps(struct place *p, struct place_gaps *g, const struct place_mix *mix,
+        uint32_t kind, double pressure)
 {
 	double part[STEPS + 1] = {0}, v[STEPS + 1] = {0}, w[STEPS + 1], all = 0;
 
-	for (uint32_t i = 0; i < p->n_types; i++) {
-		struct place_type *t = p->types[i];
+	for (uint32_t i = 0; i < mix->n; i++) {
+		struct place_type *t = mix->v[i];
 		const struct slice *s = gpu_ask_any(&t->gpu) ? type_share(p, t, kind) : NULL;
 		all += t->count;
 		if (s)
@@ -115,13 +116,13 @@ static double count_devices(const struct place *p, double *ret_by_kind)
 }
 
 /* What is asked for of a kind by those who cannot go everywhere, for each device of it, as a part of what is asked for of all. */
-static void learn_pressure(struct place *p, double *pressure)
+static void learn_pressure(struct place *p, const struct place_mix *mix, double *pressure)
 {
 	double *there = mem_zalloc(MAX(p->n_kinds, 1) * sizeof(*there)), asked = 0;
 	double all = count_devices(p, there);
 
-	for (uint32_t i = 0; i < p->n_types; i++) {
-		struct place_type *t = p->types[i];
+	for (uint32_t i = 0; i < mix->n; i++) {
+		struct place_type *t = mix->v[i];
 		double devices = t->count * type_devices(p, t), open = 0;
 		asked += devices;
 		for (uint32_t k = 0; devices > 0 && k < p->n_kinds; k++)
@@ -145,6 +146,7 @@ static void make_losses(struct place_gaps *g)
 
 static void learn(struct place *p)
 {
+	struct place_mix mix = place__mix(p);
 	struct place_gaps *g = p->gaps;
 	double *pressure;
 
@@ -154,12 +156,13 @@ static void learn(struct place *p)
 	}
 	g->value = mem_realloc(g->value, MAX(p->n_kinds, 1), sizeof(*g->value));
 	g->n_kinds = p->n_kinds;
-	learn_needs(p, g);
+	learn_needs(p, g, &mix);
 	pressure = mem_zalloc(MAX(p->n_kinds, 1) * sizeof(*pressure));
-	learn_pressure(p, pressure);
+	learn_pressure(p, &mix, pressure);
 	for (uint32_t k = 0; k < p->n_kinds; k++)
-		learn_gaps(p, g, k, pressure[k]);
+		learn_gaps(p, g, &mix, k, pressure[k]);
 	free(pressure);
+	free(mix.v);
 }
 
 /* A node after something was placed on it. */

@@ -10,9 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FULL_FROM  0.12 /* parts of all devices that are free */
-#define FULL_UNTIL 0.20
-#define LOG_LEN    4096 /* changes remembered; a type that missed more scores every node */
+#define FULL    0.12 /* part of all devices that is free */
+#define LOG_LEN 4096 /* changes remembered; a type that missed more scores every node */
 
 static const struct place_policy *const policies[] = {
         &place_fragment, &place_pack, &place_spread, &place_by_fgd};
@@ -82,11 +81,10 @@ static void add_up(const struct place *p, struct place_node *n)
 	}
 }
 
-/* Between the marks it stays what it was: scores of before are not those of after. */
+/* By what is free now alone, not by how it came to that: else a question would change the plan after it. */
 static void look_how_full(struct place *p)
 {
-	bool is_full = (double)p->free_milli <
-	               (p->is_full ? FULL_UNTIL : FULL_FROM) * (double)p->all_milli;
+	bool is_full = (double)p->free_milli < FULL * (double)p->all_milli;
 
 	if (is_full != p->is_full)
 		p->mix++;

@@ -101,6 +101,13 @@ void place__free_fgd(struct place_fgd *f);
 /* place_type.c */
 /* What a type is given on one device of this kind, NULL: nothing ever. */
 const struct slice *type_share(struct place *p, struct place_type *t, uint32_t kind);
+/* Those that were counted, in an order that does not depend on who was asked about when: sums over them come out the same. */
+struct place_mix {
+	struct place_type **v;
+	uint32_t n;
+};
+struct place_mix place__mix(const struct place *p); /* v is the caller's */
+
 /* Devices' worth of it, by the first kind that has it. */
 double type_devices(struct place *p, struct place_type *t);
 

@@ -76,6 +76,27 @@ uint32_t place_type(struct place *p, const struct place_ask *ask)
 	return p->n_types++;
 }
 
+static int by_key(const void *a, const void *b)
+{
+	const struct place_type *x = *(struct place_type *const *)a;
+	const struct place_type *y = *(struct place_type *const *)b;
+
+	if (x->hh.keylen != y->hh.keylen)
+		return x->hh.keylen < y->hh.keylen ? -1 : 1;
+	return memcmp(x->key, y->key, x->hh.keylen);
+}
+
+struct place_mix place__mix(const struct place *p)
+{
+	struct place_mix mix = {.v = mem_zalloc(MAX(p->n_types, 1) * sizeof(*mix.v))};
+
+	for (uint32_t i = 0; i < p->n_types; i++)
+		if (p->types[i]->count > 0)
+			mix.v[mix.n++] = p->types[i];
+	qsort(mix.v, mix.n, sizeof(*mix.v), by_key);
+	return mix;
+}
+
 const struct slice *type_share(struct place *p, struct place_type *t, uint32_t kind)
 {
 	if (kind == PLACE_NONE)

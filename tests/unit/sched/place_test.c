@@ -139,6 +139,75 @@ static void test_what_is_remembered_changes_no_answer(void **state)
 		live(place_policies(i), (unsigned short)(i + 1));
 }
 
+static struct scene asked_about(const char *policy, bool has_strangers)
+{
+	struct scene s = {.p = place_new(policy), .dice = {7, 1, 2}}, other = s;
+
+	/* Whoever was only asked about, in whatever order, is not in the mix. */
+	other.dice[0] = 8;
+	for (int i = 0; i < NODES; i++)
+		add_node(&s);
+	for (int i = 0; has_strangers && i < 50; i++)
+		(void)some_type(&other);
+	for (size_t i = 0; i < ARRAY_LEN(s.types); i++) {
+		s.types[i] = some_type(&s);
+		place_count(s.p, s.types[i], 1 + throw_below(&s, 9));
+	}
+	place_learn(s.p);
+	return s;
+}
+
+/* Fills it up, and gives everything back. */
+static void try_out(struct scene *s)
+{
+	struct standing tried[400];
+	unsigned short dice[3] = {9, 9, 9};
+	uint32_t n = 0;
+
+	for (int i = 0; i < 400; i++) {
+		tried[n].type = s->types[(size_t)nrand48(dice) % ARRAY_LEN(s->types)];
+		if (!place_find(s->p, tried[n].type, NULL, NULL, &tried[n].at))
+			continue;
+		place_take(s->p, tried[n].type, &tried[n].at);
+		n++;
+	}
+	while (n-- > 0)
+		place_give(s->p, tried[n].type, &tried[n].at);
+}
+
+static void ask_between(const char *policy)
+{
+	struct scene a = asked_about(policy, false), b = asked_about(policy, true);
+	uint32_t n = 0;
+
+	for (int i = 0; i < 600; i++) {
+		uint32_t k = throw_below(&a, ARRAY_LEN(a.types));
+		struct place_found at, again;
+		bool found = place_find(a.p, a.types[k], NULL, NULL, &at);
+		if (i % 20 == 0)
+			try_out(&b);
+		assert_int_equal(found, place_find(b.p, b.types[k], NULL, NULL, &again));
+		if (!found)
+			continue;
+		assert_int_equal(at.node, again.node);
+		assert_memory_equal(
+		        at.devices, again.devices, at.n_devices * sizeof(at.devices[0]));
+		place_take(a.p, a.types[k], &at);
+		place_take(b.p, b.types[k], &again);
+		n++;
+	}
+	assert_true(n > NODES);
+	place_free(a.p);
+	place_free(b.p);
+}
+
+static void test_questions_change_no_answer(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; place_policies(i); i++)
+		ask_between(place_policies(i));
+}
+
 static struct scene counted(unsigned short seed)
 {
 	struct scene s = {.p = place_new("fragment"), .dice = {seed, 1, 2}};
@@ -196,6 +265,7 @@ int main(void)
 	        cmocka_unit_test(test_what_is_remembered_changes_no_answer),
 	        cmocka_unit_test(test_calibration_ends_and_leaves_the_nodes_alone),
 	        cmocka_unit_test(test_calibration_of_nothing_is_done),
+	        cmocka_unit_test(test_questions_change_no_answer),
 	        cmocka_unit_test(test_an_unknown_policy),
 	};
 
