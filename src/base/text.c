@@ -109,3 +109,14 @@ const char *text_show(const char *s, char out[TEXT_SHOW_SIZE])
 	out[used] = '\0';
 	return out;
 }
+
+#define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+bool text_is_label(const char *label)
+{
+	size_t n = strspn(label, WORD_CHARS);
+
+	if (!n || !label[n])
+		return n > 0;
+	return label[n] == '=' && label[n + 1] && !label[n + 1 + strspn(label + n + 1, WORD_CHARS)];
+}

@@ -18,3 +18,6 @@ bool text_has_control(const char *s, size_t len);
 void text_clean(char *s);
 /* For messages: control characters and broken bytes as '?', and cut between two characters with "..." when long. */
 const char *text_show(const char *s, char out[TEXT_SHOW_SIZE]);
+
+/* A word, or WORD=WORD, of letters, digits, '.', '_' and '-'. */
+bool text_is_label(const char *text);

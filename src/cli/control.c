@@ -219,7 +219,7 @@ int verb_edit(struct cli *cli, int argc, char **argv)
 	struct args args = {.parse = edit_parse,
 	        .input = &e,
 	        .args_doc = "ID K=V...",
-	        .doc = "Changes what a waiting job asks for: priority, name, queue, gpu, fgpu, gpu-mem, gpu-share, gpu-cc, cpus, tasks, mem, time, "
+	        .doc = "Changes what a waiting job asks for: priority, name, queue, gpu, fgpu, gpu-mem, gpu-share, gpu-cc, gpu-cuda, gpu-driver, constraint, cpus, tasks, mem, time, "
 	               "retry, retry-on, no-retry, each as the option of that name; K= takes it back. Of an array it changes what is not started yet.",
 	        .is_listing = true};
 	CLEANUP_JSON json_t *answer = json_pack("{s:i,s:[]}", "schema", 1, "jobs");

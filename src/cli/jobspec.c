@@ -17,6 +17,9 @@ enum {
 	KEY_GPU_MEM,
 	KEY_GPU_SHARE,
 	KEY_GPU_CC,
+	KEY_GPU_CUDA,
+	KEY_GPU_DRIVER,
+	KEY_CONSTRAINT,
 	KEY_MEM,
 	KEY_ARRAY,
 	KEY_AFTER,
@@ -46,6 +49,11 @@ enum {
 	        {"gpu-mem", KEY_GPU_MEM, "SIZE", 0, "memory of a GPU: 12G", 1},                    \
 	        {"gpu-share", KEY_GPU_SHARE, "N%", 0, "share of a GPU's compute", 1},              \
 	        {"gpu-cc", KEY_GPU_CC, "X.Y+", 0, "least compute capability", 1},                  \
+	        {"gpu-cuda", KEY_GPU_CUDA, "X.Y+", 0, "least version of CUDA that the driver has", \
+	                1},                                                                        \
+	        {"gpu-driver", KEY_GPU_DRIVER, "X.Y+", 0, "least version of the driver", 1},       \
+	        {"constraint", KEY_CONSTRAINT, "LABEL,...", 0, "labels that the node must have",   \
+	                1},                                                                        \
 	        {"cpus", 'c', "CPUS", 0, "CPUs, of each task; 0 reserves none", 1},                \
 	        {"tasks", 'n', "TASKS", 0,                                                         \
 	                "start the command so often, together on one node, each with a rank", 1},  \
@@ -232,6 +240,12 @@ static int parse_request(int key, char *arg, struct jobspec *s, struct err *err)
 		return set_share(s, arg, err);
 	case KEY_GPU_CC:
 		return set_string(s, "gpu_cc", "--gpu-cc", arg, err);
+	case KEY_GPU_CUDA:
+		return set_string(s, "gpu_cuda", "--gpu-cuda", arg, err);
+	case KEY_GPU_DRIVER:
+		return set_string(s, "gpu_driver", "--gpu-driver", arg, err);
+	case KEY_CONSTRAINT:
+		return set_string(s, "constraint", "--constraint", arg, err);
 	case 'c':
 		return set_integer(s, "cpus", "--cpus", arg, 0, INT32_MAX, err);
 	case 'n':

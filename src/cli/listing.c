@@ -140,18 +140,35 @@ static void cell_limits(const json_t *row, bool plain, struct buf *out)
 		buf_add_byte(out, '-');
 }
 
-static void cell_users(const json_t *row, bool plain, struct buf *out)
+/* Its strings in a row; none: what stands for that. */
+static void add_strings(
+        const json_t *row, const char *key, bool plain, const char *none, struct buf *out)
 {
-	const json_t *user;
+	const json_t *one;
 	size_t i;
 
-	json_array_foreach(json_object_get(row, "users"), i, user)
+	json_array_foreach(json_object_get(row, key), i, one)
 	{
 		buf_add_str(out, i ? ", " : "");
-		output_cell_string(user, plain, out);
+		output_cell_string(one, plain, out);
 	}
 	if (out->len == 0 && !plain)
-		buf_add_str(out, "all");
+		buf_add_str(out, none);
+}
+
+static void cell_users(const json_t *row, bool plain, struct buf *out)
+{
+	add_strings(row, "users", plain, "all", out);
+}
+
+static void cell_queue_nodes(const json_t *row, bool plain, struct buf *out)
+{
+	add_strings(row, "nodes", plain, "all", out);
+}
+
+static void cell_labels(const json_t *row, bool plain, struct buf *out)
+{
+	add_strings(row, "labels", plain, "", out);
 }
 
 static const struct output_column device_columns[] = {
@@ -178,6 +195,7 @@ static const struct output_column node_columns[] = {
         {"CPUS", cell_cpus, .right = true},
         {"MEMORY", cell_mem, .right = true},
         {"RESERVED", cell_mem_used, .right = true},
+        {"LABELS", cell_labels, .wide_only = true},
         {"GPUS", cell_devices, .right = true},
         {"JOBS", cell_jobs, .right = true},
         {"SEEN", cell_seen, .wide_only = true},
@@ -194,6 +212,7 @@ static const struct output_column queue_columns[] = {
         {"TIME LIMIT", cell_time_limit_or_none, .right = true},
         {"LIMITS", cell_limits, .may_cut = true},
         {"USERS", cell_users, .wide_only = true},
+        {"NODES", cell_queue_nodes, .wide_only = true},
         {"DEFAULT TIME", cell_default_time_or_none, .wide_only = true, .right = true},
         {"DEFAULT CPUS", cell_default_cpus, .wide_only = true, .right = true},
         {"RETRY", cell_retry, .wide_only = true, .right = true},

@@ -61,6 +61,8 @@ static void add_gpu(struct buf *b, json_t *gpu)
 	const json_t *share = json_object_get(gpu, "share_milli");
 	const json_t *model = json_object_get(gpu, "model");
 	const json_t *cc = json_object_get(gpu, "compute_capability");
+	const json_t *cuda = json_object_get(gpu, "cuda");
+	const json_t *driver = json_object_get(gpu, "driver");
 
 	if (count)
 		buf_addf(b, "%lld GPU%s", (long long)json_integer_value(count),
@@ -90,6 +92,14 @@ static void add_gpu(struct buf *b, json_t *gpu)
 	if (cc) {
 		buf_add_str(b, b->len ? ", compute capability " : "compute capability ");
 		output_cell_string(cc, false, b);
+	}
+	if (cuda) {
+		buf_add_str(b, b->len ? ", CUDA " : "CUDA ");
+		output_cell_string(cuda, false, b);
+	}
+	if (driver) {
+		buf_add_str(b, b->len ? ", driver " : "driver ");
+		output_cell_string(driver, false, b);
 	}
 }
 

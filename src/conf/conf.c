@@ -488,50 +488,35 @@ int conf_override_all(struct conf *c, char *const *environ_, struct err *err)
 
 /* Queries */
 
-static int check_accounts(const struct conf *c, struct err *err)
-{
-	if (strcmp(c->server_job_user, "root") == 0 || strcmp(c->server_job_user, "0") == 0)
-		return err_set(err, ERR_INVALID,
-		        "server.job_user is root: only root itself may run jobs as root");
-	if (strcmp(c->server_job_user, c->server_user) == 0)
-		return err_set(err, ERR_INVALID,
-		        "server.job_user and server.user are both '%.64s': jobs could end the server",
-		        c->server_user);
-	return 0;
-}
-
-int conf_check(const struct conf *c, struct err *err)
-{
-	int rc = check_accounts(c, err);
-
-	if (rc < 0)
-		return rc;
-	if (!*c->server_tls_cert != !*c->server_tls_key)
-		return err_set(err, ERR_INVALID,
-		        "server.tls_cert and server.tls_key go together: %s is empty",
-		        *c->server_tls_cert ? "server.tls_key" : "server.tls_cert");
-	if (c->agent_heartbeat_ms * 2 > c->agent_silence_ms)
-		return err_set(err, ERR_INVALID,
-		        "agent.heartbeat is more than half of agent.silence: one late beat would lose a node");
-	if (c->job_retry_backoff_ms > c->job_retry_backoff_max_ms)
-		return err_set(
-		        err, ERR_INVALID, "job.retry_backoff is longer than job.retry_backoff_max");
-	for (size_t i = 0; i < c->queues.n; i++) {
-		const struct conf_queue *q = &c->queues.v[i];
-
-		if (q->time_limit_ms && q->default_time_ms > q->time_limit_ms)
-			return err_set(err, ERR_INVALID,
-			        "queues.%s: default_time is longer than time_limit", q->name);
-	}
-	return 0;
-}
-
 const struct conf_queue *conf_find_queue(const struct conf *c, const char *name)
 {
 	for (size_t i = 0; i < c->queues.n; i++)
 		if (strcmp(c->queues.v[i].name, name) == 0)
 			return &c->queues.v[i];
 	return NULL;
+}
+
+char *conf_join(const struct conf_list *list)
+{
+	size_t size = 1, len = 0;
+	char *out;
+
+	for (size_t i = 0; i < list->n; i++)
+		size += strlen(list->v[i]) + 1;
+	out = mem_zalloc(size);
+	for (size_t i = 0; i < list->n; i++)
+		len += (size_t)snprintf(out + len, size - len, "%s%s", i ? "," : "", list->v[i]);
+	return out;
+}
+
+const char *conf_policy_name(const struct conf *c)
+{
+	static const char *const names[] = {[CONF_POLICY_FRAGMENT] = "fragment",
+	        [CONF_POLICY_PACK] = "pack",
+	        [CONF_POLICY_SPREAD] = "spread",
+	        [CONF_POLICY_FGD] = "fgd"};
+
+	return names[c->sched_policy];
 }
 
 bool conf_excludes_env(const struct conf *c, const char *name)

@@ -13,8 +13,9 @@
 
 #define CONF_TEXT_MAX   (1 * MIB)
 #define CONF_ENV_PREFIX "BERTH_CONF_"
-#define CONF_NAME_MAX   63 /* bytes of the name of a queue */
-#define CONF_MODEL_MAX  95 /* bytes of a model's name */
+#define CONF_NAME_MAX   63   /* bytes of the name of a queue */
+#define CONF_NODES_MAX  4000 /* bytes of all that queues.X.nodes names */
+#define CONF_MODEL_MAX  95   /* bytes of a model's name */
 
 enum conf_source { CONF_FROM_DEFAULT, CONF_FROM_FILE, CONF_FROM_ENVIRONMENT, CONF_FROM_FLAG };
 
@@ -35,6 +36,7 @@ enum conf_model_mechanism {
 	CONF_MODEL_MECHANISM_MPS,
 	CONF_MODEL_MECHANISM_KERNEL
 };
+enum conf_policy { CONF_POLICY_FRAGMENT, CONF_POLICY_PACK, CONF_POLICY_SPREAD, CONF_POLICY_FGD };
 enum conf_order { CONF_ORDER_BACKFILL, CONF_ORDER_STRICT };
 enum conf_tls { CONF_TLS_1_2, CONF_TLS_1_3 };
 enum conf_cpu_limit { CONF_CPU_SHARE, CONF_CPU_CAP };
@@ -132,6 +134,10 @@ MUST_CHECK int conf_override_all(struct conf *c, char *const *environ_, struct e
 /* Queries */
 MUST_CHECK int conf_check(const struct conf *c, struct err *err);
 const struct conf_queue *conf_find_queue(const struct conf *c, const char *name);
+/* Its entries with commas between them; the caller's to free. */
+char *conf_join(const struct conf_list *list);
+/* The word of a setting that is one of several. */
+const char *conf_policy_name(const struct conf *c);
 /* Is this variable left behind at submit? */
 bool conf_excludes_env(const struct conf *c, const char *name);
 

@@ -2,6 +2,7 @@
 #include "core/world_priv.h"
 #include "base/mem.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,11 +105,28 @@ static void take_inventory(struct apply *a, struct node *n, const struct event *
 	}
 }
 
+/* As the configuration labels it, by its name. */
+static char *labels_of(const struct policy *p, const char *name)
+{
+	size_t size = 1, len = 0;
+	char *out;
+
+	for (uint32_t i = 0; i < p->n_labels; i++)
+		size += strlen(p->labels[i].label) + 1;
+	out = mem_zalloc(size);
+	for (uint32_t i = 0; i < p->n_labels; i++)
+		if (fnmatch(p->labels[i].node, name, 0) == 0)
+			len += (size_t)snprintf(
+			        out + len, size - len, "%s%s", len ? "," : "", p->labels[i].label);
+	return out;
+}
+
 static struct node *add_node(struct world *w, const struct node *from)
 {
 	struct node *n = mem_zalloc(sizeof(*n));
 
 	snprintf(n->name, sizeof(n->name), "%s", from->name);
+	n->labels = labels_of(&w->policy, n->name);
 	/* A stored node comes with its number, a new one gets the next. */
 	n->num = from->num ? from->num : w->next_node;
 	w->next_node = MAX(w->next_node, n->num + 1);

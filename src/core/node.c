@@ -1,6 +1,8 @@
 #include "core/node.h"
 #include "base/num.h"
 
+#include <fnmatch.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -35,9 +37,36 @@ static bool is_one_of(const char *model, const char *models)
 	}
 }
 
+uint32_t driver_number(const char *version)
+{
+	uint32_t parts[3] = {0};
+
+	for (int i = 0; i < 3 && *version >= '0' && *version <= '9'; i++) {
+		for (; *version >= '0' && *version <= '9'; version++)
+			parts[i] = MIN(parts[i] * 10 + (uint32_t)(*version - '0'), DRIVER_PART_MAX);
+		version += *version == '.';
+	}
+	return parts[0] * 1000000 + parts[1] * 1000 + parts[2];
+}
+
+char *driver_format(uint32_t number, char out[DRIVER_TEXT])
+{
+	uint32_t major = number / 1000000, minor = number / 1000 % 1000, patch = number % 1000;
+
+	if (patch)
+		snprintf(out, DRIVER_TEXT, "%u.%u.%u", major, minor, patch);
+	else if (minor)
+		snprintf(out, DRIVER_TEXT, "%u.%u", major, minor);
+	else
+		snprintf(out, DRIVER_TEXT, "%u", major);
+	return out;
+}
+
 bool device_matches(const struct gpu_ask *ask, const struct device *d)
 {
-	return d->info.cc >= ask->cc_min && (!ask->model || is_one_of(d->info.model, ask->model));
+	return d->info.cc >= ask->cc_min && d->info.cuda >= ask->cuda_min &&
+	       driver_number(d->info.driver) >= ask->driver_min &&
+	       (!ask->model || is_one_of(d->info.model, ask->model));
 }
 
 const char *held_by_name(enum held_by by)
@@ -150,10 +179,67 @@ bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct sli
 	return true;
 }
 
+#define WORD_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
+/* The next piece of a list at *at, in out; false behind the last. What is too long for it is cut, and nothing is called so. */
+static bool next_of(const char **at, char *out, size_t size)
+{
+	size_t n = strcspn(*at, ",");
+
+	if (!**at)
+		return false;
+	snprintf(out, size, "%.*s", (int)n, *at);
+	*at += n + ((*at)[n] == ',');
+	return true;
+}
+
+static bool has_label_like(const char *labels, const char *pattern)
+{
+	char label[LABEL_MAX];
+
+	while (next_of(&labels, label, sizeof(label)))
+		if (fnmatch(pattern, label, 0) == 0)
+			return true;
+	return false;
+}
+
+bool node_is_listed(const char *list, const char *name, const char *labels)
+{
+	char one[LABEL_MAX];
+
+	if (!list || !*list)
+		return true;
+	while (next_of(&list, one, sizeof(one)))
+		if (one[0] == '@' ? has_label_like(labels, one + 1) : fnmatch(one, name, 0) == 0)
+			return true;
+	return false;
+}
+
+static bool has_label(const char *labels, const char *wanted)
+{
+	char label[LABEL_MAX];
+	size_t n = strlen(wanted);
+
+	while (next_of(&labels, label, sizeof(label)))
+		if (strncmp(label, wanted, n) == 0 &&
+		        (!label[n] || (label[n] == '=' && !strchr(wanted, '='))))
+			return true;
+	return false;
+}
+
+bool labels_have(const char *labels, const char *wanted)
+{
+	char one[LABEL_MAX];
+
+	while (wanted && next_of(&wanted, one, sizeof(one)))
+		if (!has_label(labels, one))
+			return false;
+	return true;
+}
+
 bool node_is_name(const char *name)
 {
-	size_t len =
-	        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+	size_t len = strspn(name, WORD_CHARS);
 
 	return len && !name[len] && len < sizeof(((struct node *)0)->name);
 }

@@ -10,6 +10,8 @@
 
 #define NODE_CPUS_MAX    1024
 #define NODE_DEVICES_MAX 64
+#define LABEL_MAX        256 /* bytes of a label, and of a pattern of one, with its NUL */
+#define DRIVER_PART_MAX  999 /* of each number of a version */
 
 struct job;
 
@@ -74,6 +76,7 @@ enum node_state { NODE_UP, NODE_DOWN };
 struct node {
 	uint64_t num;
 	char name[64];
+	char *labels; /* by the configuration: "a100,zone=eu", "": none */
 	char boot_id[40];
 	char key_hash[65]; /* of the key that it joined with, in hexadecimal; "": of none yet */
 	enum node_state state;
@@ -103,11 +106,19 @@ bool slice_resolve(const struct gpu_ask *ask, const struct device *d, struct sli
 /* Bytes of what it then has that it did not ask for. */
 uint64_t slice_surplus_bytes(const struct gpu_ask *ask, const struct device *d);
 bool device_matches(const struct gpu_ask *ask, const struct device *d);
-uint64_t device_free_bytes(const struct device *d); /* not granted, not withheld */
+/* "550.54.15" as 550054015, so that versions compare; what is no version is 0. */
+uint32_t driver_number(const char *version);
+#define DRIVER_TEXT 16
+char *driver_format(uint32_t number, char out[DRIVER_TEXT]); /* "550.54"; returns out */
+uint64_t device_free_bytes(const struct device *d);          /* not granted, not withheld */
 uint32_t device_free_milli(const struct device *d);
 const char *held_by_name(enum held_by by);     /* "interposer" */
 bool device_is_usable(const struct device *d); /* present and not lost */
 
+/* Whether the list, "gpu-*,@a100", names it: by a pattern of its name, or of a label of it. NULL or "": it names every node. */
+bool node_is_listed(const char *list, const char *name, const char *labels);
+/* Whether all that is wanted, "a100,zone=eu", is among the labels; "zone" is there with any value, too. NULL or "": nothing is. */
+bool labels_have(const char *labels, const char *wanted);
 /* Letters, digits, '.', '_' and '-', and short enough. */
 bool node_is_name(const char *name);
 

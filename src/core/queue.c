@@ -48,6 +48,7 @@ void world__free_queue(struct world *w, struct queue *q)
 	HASH_ITER (hh, q->users, u, next)
 		drop_user(q, u);
 	HASH_DEL(w->queues, q);
+	free(q->nodes);
 	free(q);
 }
 
@@ -117,6 +118,8 @@ static void set_queue(struct world *w, const struct queue *from)
 	q->max_running = from->max_running;
 	q->max_running_per_user = from->max_running_per_user;
 	q->max_gpus = from->max_gpus;
+	free(q->nodes);
+	q->nodes = mem_strdup(from->nodes);
 	q->configured = from->configured;
 	q->paused = q->paused || from->paused;
 	if (was_by_user != (q->max_running_per_user > 0))

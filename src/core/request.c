@@ -49,6 +49,7 @@ static void lay_request(struct packer *p, const struct request *r)
 	out->idempotency_key = lay_str(p, r->idempotency_key);
 	out->grant = lay_str(p, r->grant);
 	out->gpu.model = lay_str(p, r->gpu.model);
+	out->constraint = lay_str(p, r->constraint);
 	for (uint32_t i = 0; i < r->n_argv; i++) {
 		char *arg = lay_str(p, r->argv[i]);
 		if (argv)
@@ -58,6 +59,7 @@ static void lay_request(struct packer *p, const struct request *r)
 
 #define QUEUE_NAME_MAX 63
 #define MODEL_MAX      95
+#define CONSTRAINT_MAX 1000
 
 /* Rising and apart, so that every task has one position. */
 static bool are_ranges_sane(const struct request *r)
@@ -95,6 +97,8 @@ int request_check(const struct request *r, struct err *err)
 		return err_set(err, ERR_INVALID, "more than %d tasks", REQUEST_RANKS_MAX);
 	if (r->ranks > 1 && r->tty)
 		return err_set(err, ERR_INVALID, "several tasks have no terminal");
+	if (r->constraint && strlen(r->constraint) > CONSTRAINT_MAX)
+		return err_set(err, ERR_INVALID, "the constraint is too long");
 	if (r->cpus > NODE_CPUS_MAX || r->mem_bytes > INT64_MAX || r->gpu.mem_bytes > INT64_MAX)
 		return err_set(err, ERR_INVALID, "more CPUs or memory than can be counted");
 	if (!are_ranges_sane(r))

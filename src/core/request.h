@@ -16,6 +16,8 @@ struct gpu_ask {
 	uint64_t mem_bytes;   /* 0: follows from the fraction */
 	uint32_t share_milli; /* 0: follows from the fraction; of a device's compute */
 	uint32_t cc_min;      /* compute capability times ten, 0: any */
+	uint32_t cuda_min;    /* of the driver: 12040, 0: any */
+	uint32_t driver_min;  /* as driver_number() has it, 0: any */
 	char *model;          /* part of the model's name in any case of letters, or NULL */
 };
 
@@ -60,6 +62,7 @@ struct request {
 	uint64_t fingerprint; /* of what was sent with the key; 0: not known */
 	char *grant; /* of a job of root's: names what the client left for the helper; NULL: none */
 	struct gpu_ask gpu;
+	char *constraint; /* labels that its node must have, "a100,zone=eu"; NULL: none */
 	/* `-n`: how often the command is started, together on one node, each time with a rank. 0: once, and without one. Not called
 	 * tasks here, because those are an array's. */
 	uint32_t ranks;

@@ -28,16 +28,22 @@ static const char *class_user(const struct queue *q, const struct request *r)
 	return q && q->max_running_per_user && r->user ? r->user : "";
 }
 
+static const char *text_of(const char *s)
+{
+	return s ? s : "";
+}
+
 static void class_key(const struct world *w, const struct request *r, char *out, size_t size)
 {
 	const struct gpu_ask *g = &r->gpu;
 
 	snprintf(out, size,
-	        "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu\x1f%llu\x1f%s",
+	        "%s\x1f%u\x1f%u\x1f%u\x1f%llu\x1f%u\x1f%u\x1f%u\x1f%u\x1f%s\x1f%u\x1f%llu\x1f%llu\x1f%s\x1f%s",
 	        r->queue, g->count, g->milli, g->fgpu_milli, (unsigned long long)g->mem_bytes,
-	        g->share_milli, g->cc_min, g->model ? g->model : "", request_cpus(r),
-	        (unsigned long long)r->mem_bytes, (unsigned long long)r->time_limit_ms,
-	        class_user(world_find_queue(w, r->queue), r));
+	        g->share_milli, g->cc_min, g->cuda_min, g->driver_min, text_of(g->model),
+	        request_cpus(r), (unsigned long long)r->mem_bytes,
+	        (unsigned long long)r->time_limit_ms, class_user(world_find_queue(w, r->queue), r),
+	        text_of(r->constraint));
 }
 
 /* The same as an equal class_key(), without making one. */
@@ -49,15 +55,17 @@ static bool is_of_class(const struct sched_class *c, const struct request *r)
 	       c->shape.time_limit_ms == r->time_limit_ms && a->count == b->count &&
 	       a->milli == b->milli && a->fgpu_milli == b->fgpu_milli &&
 	       a->mem_bytes == b->mem_bytes && a->share_milli == b->share_milli &&
-	       a->cc_min == b->cc_min &&
-	       strcmp(a->model ? a->model : "", b->model ? b->model : "") == 0 &&
+	       a->cc_min == b->cc_min && a->cuda_min == b->cuda_min &&
+	       a->driver_min == b->driver_min &&
+	       strcmp(text_of(a->model), text_of(b->model)) == 0 &&
+	       strcmp(text_of(c->shape.constraint), text_of(r->constraint)) == 0 &&
 	       strcmp(c->shape.queue->name, r->queue) == 0 &&
 	       strcmp(c->shape.user, class_user(c->shape.queue, r)) == 0;
 }
 
 static struct sched_class *get_class(struct world *w, const struct request *r)
 {
-	char key[512];
+	char key[2048];
 	struct sched_class *c;
 
 	/* Jobs that are alike come in a row. */
@@ -75,6 +83,7 @@ static struct sched_class *get_class(struct world *w, const struct request *r)
 	c->shape.user = mem_strdup(class_user(c->shape.queue, r));
 	c->shape.gpu = r->gpu;
 	c->shape.gpu.model = mem_strdup(r->gpu.model);
+	c->shape.constraint = mem_strdup(r->constraint);
 	c->shape.cpus = request_cpus(r);
 	c->shape.mem_bytes = r->mem_bytes;
 	c->shape.time_limit_ms = r->time_limit_ms;
@@ -106,6 +115,7 @@ void world__leave_class(struct world *w, struct job *j)
 		w->last_class = NULL;
 	HASH_DEL(w->classes, c);
 	free(c->shape.gpu.model);
+	free(c->shape.constraint);
 	free(c->shape.user);
 	free(c->key);
 	free(c);

@@ -49,6 +49,7 @@ void world_free(struct world *w)
 	free_all_jobs(w);
 	while ((n = TAILQ_FIRST(&w->nodes)) != NULL) {
 		TAILQ_REMOVE(&w->nodes, n, link);
+		free(n->labels);
 		free(n->devices);
 		free(n);
 	}

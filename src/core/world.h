@@ -16,8 +16,14 @@ struct policy_model {
 	char model[96]; /* part of the model's name */
 	uint32_t fgpu_per_device;
 };
+struct policy_label {
+	char node[256]; /* pattern of names */
+	char label[LABEL_MAX];
+};
 struct policy {
 	uint32_t fgpu_per_device;
+	struct policy_label *labels; /* borrowed */
+	uint32_t n_labels;
 	struct policy_model *models; /* borrowed */
 	uint32_t n_models;
 	int64_t backoff_min_ms;
@@ -47,6 +53,7 @@ struct queue {
 	UT_hash_handle hh;
 	struct queue_user *users;           /* those with attempts that hold resources */
 	LIST_HEAD(queue_jobs, job) running; /* the same, one by one */
+	char *nodes; /* where its jobs go: as node_is_listed() reads it; "" or NULL: anywhere */
 };
 
 RB_HEAD(job_times, job); /* not_before up */
@@ -59,6 +66,7 @@ struct sched_shape {
 	struct queue *queue;
 	char *user;         /* where the queue bounds what each account runs, else "" */
 	struct gpu_ask gpu; /* model is a pointer of its own block */
+	char *constraint;   /* NULL: none */
 	uint32_t cpus;      /* of all its tasks */
 	uint64_t mem_bytes;
 	uint64_t time_limit_ms;

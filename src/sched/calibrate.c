@@ -66,6 +66,8 @@ static void copy_nodes(struct calibration *c, const struct place *from)
 {
 	for (uint32_t i = 0; i < from->n_kinds; i++)
 		place_kind(c->place, &from->kinds[i].like);
+	for (uint32_t i = 0; i < from->n_sites; i++)
+		place_site(c->place, from->sites[i].name, from->sites[i].labels);
 	c->rooms = mem_zalloc(MAX(from->n_nodes, 1) * sizeof(*c->rooms));
 	for (uint32_t i = 0; i < from->n_nodes; i++) {
 		empty_room(from, i, &c->rooms[i]);

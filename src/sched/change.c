@@ -97,7 +97,11 @@ static bool shrink_to_a_device(const struct room_view *v, const struct place_roo
 static bool shrink_whole(const struct room_view *v, const struct place_room *free,
         const struct gpu_ask *ask, struct change *c, double *ret_left)
 {
-	struct gpu_ask one = {.milli = 999, .cc_min = ask->cc_min, .model = ask->model};
+	struct gpu_ask one = {.milli = 999,
+	        .cc_min = ask->cc_min,
+	        .cuda_min = ask->cuda_min,
+	        .driver_min = ask->driver_min,
+	        .model = ask->model};
 	uint32_t whole = 0;
 	struct slice s;
 
@@ -188,7 +192,7 @@ static void try_node(const struct room *room, const struct room_view *v, const s
 	struct need shorter = *need;
 	double left = HALF;
 
-	if (!v->now->is_open)
+	if (!v->now->is_open || !node_is_meant(v->node, need))
 		return;
 	try_models(v, free, need, 1, best);
 	if (free == v->now || v->kept_at_ms == ROOM_NEVER)
@@ -265,10 +269,11 @@ static bool is_within(const struct placement *p, uint64_t most_milli)
 	return milli <= most_milli;
 }
 
-bool sched__find_change(struct sched *s, int64_t now_ms, const struct request *r,
-        uint64_t most_milli, struct request *ret, char *out, size_t size)
+bool sched__find_change(struct sched *s, int64_t now_ms, const struct guest *g, uint64_t most_milli,
+        struct request *ret, char *out, size_t size)
 {
-	const struct need need = need_of(r);
+	const struct request *r = g->job.req;
+	const struct need need = need_of(r, g->class.shape.queue);
 	struct change best = {.most_milli = most_milli};
 	struct room_view v;
 	struct placement p;

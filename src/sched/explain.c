@@ -29,14 +29,12 @@ static void look_at_node(
         struct sched *s, const struct room_view *v, const struct need *need, struct sched_lack *ret)
 {
 	const struct place_room *free = room_view_for(s->room, v, need);
-	char ask[160];
 
 	ret->node = v->node;
-	need_format(need, ask, sizeof(ask));
 	if (v->node->state != NODE_UP)
 		snprintf(ret->missing, sizeof(ret->missing), "it is down");
 	else if (!node_could(v->node, need))
-		snprintf(ret->missing, sizeof(ret->missing), "it could never satisfy %s", ask);
+		node_never(v->node, need, ret->missing, sizeof(ret->missing));
 	else if (v->node->drained)
 		snprintf(ret->missing, sizeof(ret->missing), "it is drained");
 	else if (node_lack(v->node, v->now, need, ret->missing, sizeof(ret->missing)))
@@ -88,7 +86,7 @@ static void look_ahead(struct sched *s, const struct world *w, struct guest *g, 
         struct sched_why *y)
 {
 	const struct sched_shape *shape = &g->class.shape;
-	const struct need need = need_of(g->job.req);
+	const struct need need = need_of(g->job.req, g->class.shape.queue);
 	const struct queue *q = shape->queue;
 	uint64_t most_milli = limits_most_milli(s->given, shape, now_ms);
 	const struct sched_head *h;
@@ -102,8 +100,8 @@ static void look_ahead(struct sched *s, const struct world *w, struct guest *g, 
 		y->earliest_ms = now_ms;
 		return;
 	}
-	if (most_milli == 0 || !sched__find_change(s, now_ms, g->job.req, most_milli, &y->changed,
-	                               y->change, sizeof(y->change)))
+	if (most_milli == 0 || !sched__find_change(s, now_ms, g, most_milli, &y->changed, y->change,
+	                               sizeof(y->change)))
 		y->change[0] = '\0';
 	if (sched__find_head(s, q))
 		return;
@@ -117,7 +115,7 @@ static void look_ahead(struct sched *s, const struct world *w, struct guest *g, 
 static void explain(struct sched *s, const struct world *w, int64_t now_ms, struct guest *g,
         struct sched_why *y)
 {
-	const struct need need = need_of(g->job.req);
+	const struct need need = need_of(g->job.req, g->class.shape.queue);
 	struct sched_plan plan = {0};
 
 	y->position = world_position(w, &g->job);
@@ -137,6 +135,7 @@ static void invite(struct guest *g, const struct request *r, const struct queue 
 	g->class.shape = (struct sched_shape){.queue = (struct queue *)(uintptr_t)q,
 	        .user = r->user,
 	        .gpu = r->gpu,
+	        .constraint = r->constraint,
 	        .cpus = request_cpus(r),
 	        .mem_bytes = r->mem_bytes,
 	        .time_limit_ms = r->time_limit_ms};

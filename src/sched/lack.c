@@ -3,12 +3,81 @@
 #include "base/num.h"
 
 #include <stdio.h>
+#include <string.h>
+
+bool node_is_meant(const struct node *n, const struct need *need)
+{
+	return node_is_listed(need->queue ? need->queue->nodes : NULL, n->name, n->labels) &&
+	       labels_have(n->labels, need->constraint);
+}
+
+/* The first of the labels that it has not. */
+static void say_label(const struct node *n, const char *wanted, char *out, size_t size)
+{
+	char label[LABEL_MAX] = "";
+
+	for (; *wanted; wanted += *wanted == ',') {
+		size_t len = strcspn(wanted, ",");
+		snprintf(label, sizeof(label), "%.*s", (int)len, wanted);
+		if (!labels_have(n->labels, label))
+			break;
+		wanted += len;
+	}
+	snprintf(out, size, "it lacks label %s", label);
+}
+
+/* Of a node whose devices are none of those asked for: what of them is too old, or another model. */
+static bool say_devices(const struct node *n, const struct gpu_ask *g, char *out, size_t size)
+{
+	const struct device *best = NULL;
+	char driver[DRIVER_TEXT];
+
+	for (uint32_t i = 0; i < n->n_devices; i++) {
+		if (n->devices[i].absent)
+			continue;
+		if (device_matches(g, &n->devices[i]))
+			return false;
+		if (!best || n->devices[i].info.cc > best->info.cc)
+			best = &n->devices[i];
+	}
+	if (!best)
+		return false;
+	if (best->info.cc < g->cc_min)
+		snprintf(out, size,
+		        "its devices have compute capability %u.%u at most; %u.%u is asked for",
+		        best->info.cc / 10, best->info.cc % 10, g->cc_min / 10, g->cc_min % 10);
+	else if (best->info.cuda < g->cuda_min)
+		snprintf(out, size, "its driver has CUDA %u.%u; %u.%u is asked for",
+		        best->info.cuda / 1000, best->info.cuda % 1000 / 10, g->cuda_min / 1000,
+		        g->cuda_min % 1000 / 10);
+	else if (driver_number(best->info.driver) < g->driver_min)
+		snprintf(out, size, "its driver is %.20s; %s is asked for",
+		        best->info.driver[0] ? best->info.driver : "unknown",
+		        driver_format(g->driver_min, driver));
+	else
+		snprintf(out, size, "it has no '%.90s'", g->model ? g->model : "");
+	return true;
+}
+
+void node_never(const struct node *n, const struct need *need, char *out, size_t size)
+{
+	char ask[200];
+
+	if (!node_is_listed(need->queue ? need->queue->nodes : NULL, n->name, n->labels))
+		snprintf(out, size, "it is no node of queue '%s'", need->queue->name);
+	else if (!labels_have(n->labels, need->constraint))
+		say_label(n, need->constraint, out, size);
+	else if (!gpu_ask_any(need->gpu) || !say_devices(n, need->gpu, out, size)) {
+		need_format(need, ask, sizeof(ask));
+		snprintf(out, size, "it could never satisfy %s", ask);
+	}
+}
 
 bool node_could(const struct node *n, const struct need *need)
 {
 	uint32_t able = 0;
 
-	if (need->cpus > n->n_cpus || need->mem_bytes > n->mem_bytes)
+	if (!node_is_meant(n, need) || need->cpus > n->n_cpus || need->mem_bytes > n->mem_bytes)
 		return false;
 	if (!gpu_ask_any(need->gpu))
 		return true;

@@ -8,8 +8,12 @@
 
 /* What is asked for. */
 void need_format(const struct need *need, char *out, size_t size);
+/* Whether it is one of its queue, and has the labels. */
+bool node_is_meant(const struct node *n, const struct need *need);
 /* Could this node take it if it were empty and whole? */
 bool node_could(const struct node *n, const struct need *need);
+/* Of one that could not: why. */
+void node_never(const struct node *n, const struct need *need, char *out, size_t size);
 /* What of the request the node lacks when so much of it is free; for nodes that could. False: nothing. */
 bool node_lack(const struct node *n, const struct place_room *free, const struct need *need,
         char *out, size_t size);

@@ -42,6 +42,9 @@ static void free_type(struct place_type *t)
 	free(t->key);
 	free(t->gpu.model);
 	free(t->share);
+	free(t->nodes);
+	free(t->labels);
+	free(t->may);
 	free(t->score);
 	free(t);
 }
@@ -57,6 +60,10 @@ void place_free(struct place *p)
 		free_type(p->types[i]);
 	for (uint32_t i = 0; i < p->n_nodes; i++)
 		free(p->nodes[i]);
+	for (uint32_t i = 0; i < p->n_sites; i++) {
+		free(p->sites[i].name);
+		free(p->sites[i].labels);
+	}
 	place__free_gaps(p->gaps);
 	place__free_fgd(p->fgd);
 	HASH_ITER (hh, p->accounts, account, next) {
@@ -66,6 +73,7 @@ void place_free(struct place *p)
 	}
 	free(p->nodes);
 	free(p->kinds);
+	free(p->sites);
 	free(p->types);
 	free(p->log);
 	free(p);
@@ -124,12 +132,12 @@ static bool is_same_device(const struct place_device *a, const struct place_devi
 {
 	return a->kind == b->kind && a->free_milli == b->free_milli &&
 	       a->free_bytes == b->free_bytes && a->is_whole == b->is_whole &&
-	       a->is_single == b->is_single && a->owner == b->owner;
+	       a->is_single == b->is_single && a->owner == b->owner && a->numa == b->numa;
 }
 
 static bool is_same_room(const struct place_room *a, const struct place_room *b)
 {
-	if (a->is_open != b->is_open || a->cpu_milli != b->cpu_milli ||
+	if (a->is_open != b->is_open || a->site != b->site || a->cpu_milli != b->cpu_milli ||
 	        a->free_cpu_milli != b->free_cpu_milli || a->mem_bytes != b->mem_bytes ||
 	        a->free_mem_bytes != b->free_mem_bytes || a->n_devices != b->n_devices)
 		return false;

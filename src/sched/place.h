@@ -21,9 +21,12 @@ struct place_device {
 	bool is_single; /* its fractions are of one account at a time: MPS serves no two */
 	const char
 	        *owner; /* of one that is: of place_user(), who has fractions there; NULL: nobody */
+	uint8_t numa;   /* which part of the machine it is near, from 1; 0: not known */
 };
 struct place_room {
 	bool is_open; /* takes jobs */
+	uint32_t
+	        site; /* place_site(); where nobody asks for nodes by name or label it does not matter */
 	uint32_t cpu_milli, free_cpu_milli;
 	uint64_t mem_bytes, free_mem_bytes;
 	uint32_t n_devices;
@@ -36,7 +39,10 @@ struct place_ask {
 	uint32_t cpu_milli;
 	uint64_t mem_bytes;
 	const char *user; /* of place_user(), where there are devices of one account; else NULL */
+	/* Which nodes, as node_is_listed() and labels_have() read it; NULL or "": any. At most PLACE_WHERE_MAX bytes together. */
+	const char *nodes, *labels;
 };
+#define PLACE_WHERE_MAX 6000
 
 struct place_found {
 	uint32_t node;
@@ -54,6 +60,7 @@ const char *place_policies(uint32_t i);
 uint32_t place_kind(struct place *p, const struct device *d);
 /* An account by its name: one pointer for each, for good. */
 const char *place_user(struct place *p, const char *name);
+uint32_t place_site(struct place *p, const char *name, const char *labels);
 uint32_t place_type(struct place *p, const struct place_ask *ask);
 uint32_t place_add_node(struct place *p);
 /* The node is now so. What is as it was costs nothing more than the comparison. */

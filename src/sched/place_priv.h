@@ -10,6 +10,11 @@ struct place_kind {
 	struct device like; /* as slice_resolve() reads it */
 };
 
+/* A node by what it is called. */
+struct place_site {
+	char *name, *labels;
+};
+
 struct place_node {
 	struct place_room room;
 	struct place_device devices[NODE_DEVICES_MAX]; /* room.devices points here */
@@ -27,11 +32,14 @@ struct place_type {
 	char *key;
 	UT_hash_handle hh;
 	struct place_ask ask;
-	struct gpu_ask gpu;  /* what ask.gpu points to */
-	struct slice *share; /* by kind; share_milli 0: it could never be had there */
-	uint32_t n_share;    /* kinds that were asked about */
-	double count;        /* how often it was asked for */
-	float *score;        /* by node; INFINITY: no room */
+	struct gpu_ask gpu;   /* what ask.gpu points to */
+	struct slice *share;  /* by kind; share_milli 0: it could never be had there */
+	uint32_t n_share;     /* kinds that were asked about */
+	char *nodes, *labels; /* what ask.nodes and ask.labels point to; NULL: any */
+	bool *may;            /* by site */
+	uint32_t n_may;       /* sites that were asked about */
+	double count;         /* how often it was asked for */
+	float *score;         /* by node; INFINITY: no room */
 	uint32_t n_score;
 	uint32_t n_room; /* nodes that have room */
 	uint64_t seen;   /* place in the log up to which scores are right */
@@ -43,8 +51,8 @@ struct place_policy {
 	/* What the mix of types means to it, before its first question; NULL: nothing. */
 	void (*learn)(struct place *p);
 	/*
-	 * How bad it is to place this type there, where it fits; of a fraction also on which device. Of whole devices the
-	 * first ones are taken.
+	 * How bad it is to place this type there, where it fits; of a fraction also on which device. Which whole devices
+	 * are taken is node_whole()'s.
 	 */
 	float (*score)(
 	        struct place *p, struct place_node *n, struct place_type *t, uint32_t *ret_device);
@@ -77,6 +85,8 @@ struct place {
 	uint32_t n_nodes, cap_nodes;
 	struct place_kind *kinds;
 	uint32_t n_kinds, cap_kinds;
+	struct place_site *sites;
+	uint32_t n_sites, cap_sites;
 	struct place_type **types;
 	struct place_type *types_by_key;
 	struct place_account *accounts;
@@ -125,6 +135,9 @@ static inline bool device_takes(
 }
 /* Whether the node has CPUs and memory, and devices enough. */
 bool node_takes(struct place *p, const struct place_node *n, struct place_type *t);
-/* The whole devices of the node that the type would get: the first. Returns how many of those asked for there are. */
+/*
+ * The whole devices of the node that the type would get: the first of the one part of the machine where enough are, and fewest
+ * stay over; else the first of all. Returns how many of those asked for there are.
+ */
 uint32_t node_whole(struct place *p, const struct place_node *n, struct place_type *t,
         uint32_t devices[NODE_DEVICES_MAX]);

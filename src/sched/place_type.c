@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_MAX 1024 /* a model has at most a few hundred bytes */
+#define KEY_MAX (PLACE_WHERE_MAX + 1024) /* a model has at most a few hundred bytes */
 
 static bool is_like(const struct device *a, const struct device *b)
 {
@@ -39,19 +39,45 @@ const char *place_user(struct place *p, const char *name)
 	return a->name;
 }
 
+uint32_t place_site(struct place *p, const char *name, const char *labels)
+{
+	for (uint32_t i = 0; i < p->n_sites; i++)
+		if (strcmp(p->sites[i].name, name) == 0 && strcmp(p->sites[i].labels, labels) == 0)
+			return i;
+	MEM_GROW(p->sites, p->n_sites, p->cap_sites);
+	p->sites[p->n_sites] = (struct place_site){mem_strdup(name), mem_strdup(labels)};
+	return p->n_sites++;
+}
+
+static size_t add_text(char *out, size_t at, size_t size, const char *text)
+{
+	size_t n = text ? strlen(text) : 0;
+
+	BUG_IF(at + n + 1 > size);
+	if (n)
+		memcpy(out + at, text, n);
+	out[at + n] = '\0';
+	return at + n + 1;
+}
+
 /* As many bytes as are filled; what is alike has the same. */
 static size_t make_key(const struct place_ask *ask, char *out, size_t size)
 {
 	const struct gpu_ask *g = ask->gpu;
 	const uint64_t numbers[] = {ask->cpu_milli, ask->mem_bytes, g->count, g->milli,
-	        g->fgpu_milli, g->mem_bytes, g->share_milli, g->cc_min, (uintptr_t)ask->user};
-	size_t n = g->model ? strlen(g->model) : 0;
+	        g->fgpu_milli, g->mem_bytes, g->share_milli, g->cc_min, g->cuda_min, g->driver_min,
+	        (uintptr_t)ask->user};
+	size_t n = sizeof(numbers);
 
-	BUG_IF(sizeof(numbers) + n > size);
-	memcpy(out, numbers, sizeof(numbers));
-	if (n)
-		memcpy(out + sizeof(numbers), g->model, n);
-	return sizeof(numbers) + n;
+	memcpy(out, numbers, n);
+	n = add_text(out, n, size, g->model);
+	n = add_text(out, n, size, ask->nodes);
+	return add_text(out, n, size, ask->labels);
+}
+
+static bool is_some(const char *text)
+{
+	return text && *text;
 }
 
 uint32_t place_type(struct place *p, const struct place_ask *ask)
@@ -70,6 +96,8 @@ uint32_t place_type(struct place *p, const struct place_ask *ask)
 	t->gpu = *ask->gpu;
 	t->gpu.model = mem_strdup(ask->gpu->model);
 	t->ask.gpu = &t->gpu;
+	t->ask.nodes = t->nodes = is_some(ask->nodes) ? mem_strdup(ask->nodes) : NULL;
+	t->ask.labels = t->labels = is_some(ask->labels) ? mem_strdup(ask->labels) : NULL;
 	HASH_ADD_KEYPTR(hh, p->types_by_key, t->key, len, t);
 	MEM_GROW(p->types, p->n_types, p->cap_types);
 	p->types[p->n_types] = t;
@@ -111,6 +139,22 @@ const struct slice *type_share(struct place *p, struct place_type *t, uint32_t k
 	return t->share[kind].share_milli ? &t->share[kind] : NULL;
 }
 
+/* Whether it asks for this node, or for none by name. */
+static bool may_go(const struct place *p, struct place_type *t, uint32_t site)
+{
+	if (!t->nodes && !t->labels)
+		return true;
+	if (site >= t->n_may) {
+		t->may = mem_realloc(t->may, p->n_sites, sizeof(*t->may));
+		for (; t->n_may < p->n_sites; t->n_may++) {
+			const struct place_site *s = &p->sites[t->n_may];
+			t->may[t->n_may] = node_is_listed(t->nodes, s->name, s->labels) &&
+			                   labels_have(s->labels, t->labels);
+		}
+	}
+	return site < t->n_may && t->may[site];
+}
+
 double type_devices(struct place *p, struct place_type *t)
 {
 	if (t->gpu.count)
@@ -144,22 +188,49 @@ uint32_t device_surplus(
 	return bytes ? (uint32_t)((double)bytes * 1000 / (double)like->info.mem_bytes) : 0;
 }
 
-uint32_t node_whole(struct place *p, const struct place_node *n, struct place_type *t,
-        uint32_t devices[NODE_DEVICES_MAX])
+static uint32_t take_whole(struct place *p, const struct place_node *n, struct place_type *t,
+        unsigned numa, uint32_t devices[NODE_DEVICES_MAX])
 {
 	uint32_t found = 0;
 
 	for (uint32_t i = 0; i < n->room.n_devices && found < t->gpu.count; i++)
-		if (n->devices[i].is_whole && type_share(p, t, n->devices[i].kind))
+		if (n->devices[i].is_whole && (!numa || n->devices[i].numa == numa) &&
+		        type_share(p, t, n->devices[i].kind))
 			devices[found++] = i;
 	return found;
+}
+
+/* The part of the machine where so many are, and fewest more; 0: nowhere are enough, or nobody knows. */
+static unsigned tightest_numa(struct place *p, const struct place_node *n, struct place_type *t)
+{
+	uint8_t there[UINT8_MAX + 1] = {0};
+	unsigned best = 0;
+
+	for (uint32_t i = 0; i < n->room.n_devices; i++)
+		if (n->devices[i].is_whole && type_share(p, t, n->devices[i].kind))
+			there[n->devices[i].numa]++;
+	for (uint32_t i = 0; i < n->room.n_devices; i++) {
+		unsigned numa = n->devices[i].numa;
+		if (numa && there[numa] >= t->gpu.count && (!best || there[numa] < there[best]))
+			best = numa;
+	}
+	return best;
+}
+
+uint32_t node_whole(struct place *p, const struct place_node *n, struct place_type *t,
+        uint32_t devices[NODE_DEVICES_MAX])
+{
+	bool is_known = n->room.n_devices && n->devices[0].numa;
+
+	return take_whole(p, n, t, is_known ? tightest_numa(p, n, t) : 0, devices);
 }
 
 bool node_takes(struct place *p, const struct place_node *n, struct place_type *t)
 {
 	uint32_t devices[NODE_DEVICES_MAX];
 
-	if (!n->room.is_open || n->room.free_cpu_milli < t->ask.cpu_milli ||
+	if (!n->room.is_open || !may_go(p, t, n->room.site) ||
+	        n->room.free_cpu_milli < t->ask.cpu_milli ||
 	        n->room.free_mem_bytes < t->ask.mem_bytes)
 		return false;
 	if (t->gpu.count)

@@ -83,7 +83,7 @@ static void describe_node(const struct node *n, char *out, size_t size)
 void need_format(const struct need *need, char *out, size_t size)
 {
 	const struct gpu_ask *g = need->gpu;
-	char a[24] = "", m[16];
+	char a[24] = "", m[16], driver[DRIVER_TEXT];
 	size_t n = 0;
 
 #define SAY(...) (n += n < size ? (size_t)snprintf(out + n, size - n, __VA_ARGS__) : 0)
@@ -102,19 +102,27 @@ void need_format(const struct need *need, char *out, size_t size)
 		SAY("%smodel '%s'", n ? ", " : "", g->model);
 	if (g->cc_min)
 		SAY("%scompute capability %u.%u", n ? ", " : "", g->cc_min / 10, g->cc_min % 10);
+	if (g->cuda_min)
+		SAY("%sCUDA %u.%u", n ? ", " : "", g->cuda_min / 1000, g->cuda_min % 1000 / 10);
+	if (g->driver_min)
+		SAY("%sdriver %s", n ? ", " : "", driver_format(g->driver_min, driver));
 	SAY("%s%u CPU%s", n ? ", " : "", need->cpus, need->cpus == 1 ? "" : "s");
 	if (need->ranks)
 		SAY(" for %u task%s", need->ranks, need->ranks == 1 ? "" : "s");
 	if (need->mem_bytes)
 		SAY(", %s of memory", num_format_size(need->mem_bytes, a));
+	if (need->constraint)
+		SAY(", labels %s", need->constraint);
+	if (need->queue && need->queue->nodes && need->queue->nodes[0])
+		SAY(", a node of queue '%s'", need->queue->name);
 #undef SAY
 }
 
 int sched_check_possible(const struct world *w, const struct request *r, struct err *err)
 {
-	struct need need = need_of(r);
+	struct need need = need_of(r, world_find_queue(w, r->queue));
 	const struct node *n, *big = largest_node(w, &need);
-	char ask[160], has[200];
+	char ask[240], has[200];
 	int rc;
 
 	if (!big)

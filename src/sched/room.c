@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define LEARN_LOOKS 100
+#define NUMA_MAX    253 /* of a machine; a device beyond it is near nothing */
 
 struct room *room_new(const char *policy)
 {
@@ -59,6 +60,9 @@ static struct place_device device_now(struct room *r, const struct node *n, uint
 	if (!device_is_usable(d))
 		return v;
 	v.kind = place_kind(r->place, d);
+	v.numa = (uint8_t)(d->info.numa_node < 0 || d->info.numa_node > NUMA_MAX
+	                           ? 0
+	                           : d->info.numa_node + 1);
 	v.free_milli = device_free_milli(d);
 	v.free_bytes = device_free_bytes(d);
 	v.is_whole =
@@ -74,6 +78,7 @@ static void look_at(struct room *r, uint32_t i)
 	const struct node *n = r->slots[i].node;
 	struct place_device devices[NODE_DEVICES_MAX];
 	struct place_room now = {.is_open = n->state == NODE_UP && !n->drained,
+	        .site = r->slots[i].site,
 	        .cpu_milli = n->n_cpus * 1000,
 	        .free_cpu_milli = (n->n_cpus - MIN(n->n_cpus, n->n_cpus_used)) * 1000,
 	        .mem_bytes = n->mem_bytes,
@@ -141,6 +146,7 @@ static void match(struct room *r, const struct world *w)
 			        .kept = PLACE_NONE,
 			        .taken = PLACE_NONE,
 			        .promised = PLACE_NONE};
+			r->slots[r->n_slots].site = place_site(r->place, n->name, n->labels);
 			r->slots[r->n_slots].seat = add_seat(r, r->n_slots, false);
 			r->n_slots++;
 		}
@@ -176,7 +182,12 @@ const char *room__user(struct room *r, const struct need *need)
 
 uint32_t room__type(struct room *r, const struct need *need)
 {
-	struct place_ask ask = {need->gpu, need->cpus * 1000, need->mem_bytes, room__user(r, need)};
+	struct place_ask ask = {.gpu = need->gpu,
+	        .cpu_milli = need->cpus * 1000,
+	        .mem_bytes = need->mem_bytes,
+	        .nodes = need->queue ? need->queue->nodes : NULL,
+	        .user = room__user(r, need),
+	        .labels = need->constraint};
 
 	return place_type(r->place, &ask);
 }
@@ -200,7 +211,9 @@ void room_learn(struct room *r, const struct world *w)
 	HASH_ITER (hh, w->classes, c, next) {
 		struct need need = {.gpu = &c->shape.gpu,
 		        .cpus = c->shape.cpus,
-		        .mem_bytes = c->shape.mem_bytes};
+		        .mem_bytes = c->shape.mem_bytes,
+		        .queue = c->shape.queue,
+		        .constraint = c->shape.constraint};
 		place_count(r->place, room__type(r, &need), count_of(c));
 	}
 	place_learn(r->place);

@@ -21,14 +21,19 @@ struct need {
 	uint64_t mem_bytes;
 	uint64_t time_limit_ms; /* 0: none */
 	const char *user;       /* account that it runs as; NULL: any */
+	/* Only of this queue's nodes, and of these labels; NULL: of any. */
+	const struct queue *queue;
+	const char *constraint;
 };
-static inline struct need need_of(const struct request *r)
+static inline struct need need_of(const struct request *r, const struct queue *q)
 {
 	return (struct need){.gpu = &r->gpu,
 	        .cpus = request_cpus(r),
 	        .ranks = r->ranks,
 	        .mem_bytes = r->mem_bytes,
 	        .time_limit_ms = r->time_limit_ms,
+	        .queue = q,
+	        .constraint = r->constraint,
 	        .user = r->user};
 }
 /* Fractions of the device are another account's, and can be nobody's beside him. */

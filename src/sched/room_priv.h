@@ -28,6 +28,7 @@ struct slot {
 	uint64_t num;     /* the node's */
 	uint64_t changed; /* of the node, when it was looked at; 0: something was taken since */
 	uint32_t seat;    /* its number in `place` */
+	uint32_t site;    /* the same of its name and labels */
 	uint32_t
 	        kept; /* there: what is left of it beside what is kept free; PLACE_NONE: nothing is */
 	int64_t kept_at_ms;       /* the first moment at which something must be free */

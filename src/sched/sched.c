@@ -38,7 +38,7 @@ void sched_learn(struct sched *s, const struct world *w)
 bool sched_fit_request(struct sched *s, const struct world *w, int64_t now_ms,
         const struct request *r, struct placement *ret)
 {
-	struct need need = need_of(r);
+	struct need need = need_of(r, world_find_queue(w, r->queue));
 
 	s->is_asked = false;
 	room_sync(s->room, w, now_ms);

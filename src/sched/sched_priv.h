@@ -38,7 +38,9 @@ static inline struct need need_of_shape(const struct sched_shape *shape)
 	return (struct need){.gpu = &shape->gpu,
 	        .cpus = shape->cpus,
 	        .mem_bytes = shape->mem_bytes,
-	        .time_limit_ms = shape->time_limit_ms};
+	        .time_limit_ms = shape->time_limit_ms,
+	        .queue = shape->queue,
+	        .constraint = shape->constraint};
 }
 
 /* plan.c. True: it ended at the guest's place, and not at max before. */
@@ -55,8 +57,8 @@ void sched__note_head(struct sched *s, const struct world *w, const struct sched
  * change.c: the least change of what is asked for with which it fits in the room as it is, on no more than most_milli
  * thousandths of devices. False: none does.
  */
-bool sched__find_change(struct sched *s, int64_t now_ms, const struct request *r,
-        uint64_t most_milli, struct request *ret, char *out, size_t size);
+bool sched__find_change(struct sched *s, int64_t now_ms, const struct guest *g, uint64_t most_milli,
+        struct request *ret, char *out, size_t size);
 /* why.c: for the room at the job's place. */
 size_t sched__say_reasons(struct sched *s, const struct world *w, int64_t now_ms,
         const struct job *j, bool starts, struct sched_reason out[SCHED_REASONS_MAX]);

@@ -259,7 +259,7 @@ size_t sched__say_reasons(struct sched *s, const struct world *w, int64_t now_ms
 
 	if (job_state_is_final(j->state) || j->wait == WAIT_NONE)
 		return 0;
-	a.need = need_of(j->req);
+	a.need = need_of(j->req, j->class->shape.queue);
 	a.queue = j->class->shape.queue;
 	say_kept_back(&a);
 	say_place(&a);

@@ -26,7 +26,8 @@ static bool is_same_shape(const struct request *a, const struct request *b)
 	       a->retry_max == b->retry_max && g->count == h->count && g->milli == h->milli &&
 	       g->fgpu_milli == h->fgpu_milli && g->mem_bytes == h->mem_bytes &&
 	       g->share_milli == h->share_milli && g->cc_min == h->cc_min &&
-	       same_text(g->model, h->model);
+	       g->cuda_min == h->cuda_min && g->driver_min == h->driver_min &&
+	       same_text(g->model, h->model) && same_text(a->constraint, b->constraint);
 }
 
 /* Jobs and tasks of it that wait. */

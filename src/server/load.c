@@ -154,10 +154,12 @@ static int load_queues(struct loader *l, struct err *err)
 		        .max_running = c->max_running,
 		        .max_running_per_user = c->max_running_per_user,
 		        .max_gpus = c->max_gpus,
+		        .nodes = conf_join(&c->nodes),
 		        .configured = true};
 		struct event e = {.kind = EVENT_QUEUE_SET, .queue = &q};
 		memcpy(q.name, c->name, strlen(c->name));
 		rc = apply(l, &e, err);
+		free(q.nodes);
 	}
 	return rc;
 }

@@ -159,15 +159,31 @@ static void arm_at_turn_end(void *data)
 		server_arm_tick(s);
 }
 
+/* "PATTERN:LABEL", as conf_check() has seen them. */
+static struct policy_label *labels_of(const struct conf_list *list)
+{
+	struct policy_label *v = mem_zalloc((list->n + 1) * sizeof(*v));
+
+	for (size_t i = 0; i < list->n; i++) {
+		const char *colon = strchr(list->v[i], ':');
+		snprintf(v[i].node, sizeof(v[i].node), "%.*s", (int)(colon - list->v[i]),
+		        list->v[i]);
+		snprintf(v[i].label, sizeof(v[i].label), "%s", colon + 1);
+	}
+	return v;
+}
+
 static struct policy policy_of(const struct conf *c)
 {
 	struct policy p = {.fgpu_per_device = c->gpu_fgpu_per_device,
 	        .n_models = (uint32_t)c->gpu_models.n,
+	        .n_labels = (uint32_t)c->node_labels.n,
 	        .backoff_min_ms = c->job_retry_backoff_ms,
 	        .backoff_max_ms = c->job_retry_backoff_max_ms,
 	        .silence_ms = c->agent_silence_ms,
 	        .keep_ended = c->server_keep_ended};
 
+	p.labels = labels_of(&c->node_labels);
 	p.models = mem_zalloc(c->gpu_models.n * sizeof(*p.models));
 	for (size_t i = 0; i < c->gpu_models.n; i++) {
 		memcpy(p.models[i].model, c->gpu_models.v[i].name, sizeof(p.models[i].model) - 1);
@@ -316,8 +332,8 @@ static int open_recorder(struct server *s, struct err *err)
 		return 0;
 	snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? "" : s->data_dir,
 	        name[0] == '/' ? "" : "/", name);
-	return recorder_open(
-	        path, s->world, server_now(s).wall_ms, SCHED_POLICY_USUAL, &s->recorder, err);
+	return recorder_open(path, s->world, server_now(s).wall_ms, conf_policy_name(s->conf),
+	        &s->recorder, err);
 }
 
 static int open_world(struct server *s, struct err *err)
@@ -326,7 +342,7 @@ static int open_world(struct server *s, struct err *err)
 	int rc;
 
 	s->world = world_new(&policy);
-	s->sched = sched_new(SCHED_POLICY_USUAL);
+	s->sched = sched_new(conf_policy_name(s->conf));
 	watch_init(s);
 	removals_init(s);
 	batch_init(s);
@@ -414,8 +430,10 @@ void server_close(struct server *s)
 	removals_free(s);
 	batch_done(s);
 	store_close(s->store);
-	if (s->world)
+	if (s->world) {
 		free(s->world->policy.models);
+		free(s->world->policy.labels);
+	}
 	recorder_close(s->recorder);
 	sched_free(s->sched);
 	world_free(s->world);

@@ -276,7 +276,7 @@ static json_t *view_env(const struct world *w, const struct request *r)
 static json_t *view_gpu_ask(const struct gpu_ask *g)
 {
 	json_t *o;
-	char text[32];
+	char text[32], driver[DRIVER_TEXT];
 
 	if (!gpu_ask_any(g))
 		return json_null();
@@ -296,6 +296,14 @@ static json_t *view_gpu_ask(const struct gpu_ask *g)
 	if (g->cc_min) {
 		snprintf(text, sizeof(text), "%u.%u+", g->cc_min / 10, g->cc_min % 10);
 		json_object_set_new(o, "compute_capability", json_string(text));
+	}
+	if (g->cuda_min) {
+		snprintf(text, sizeof(text), "%u.%u+", g->cuda_min / 1000, g->cuda_min % 1000 / 10);
+		json_object_set_new(o, "cuda", json_string(text));
+	}
+	if (g->driver_min) {
+		snprintf(text, sizeof(text), "%s+", driver_format(g->driver_min, driver));
+		json_object_set_new(o, "driver", json_string(text));
 	}
 	return o;
 }
@@ -343,6 +351,7 @@ static json_t *view_request(const struct world *w, const struct job *j, bool wit
 	json_object_set_new(o, "command", command);
 	json_object_set_new(o, "gpu", view_gpu_ask(&r->gpu));
 	json_object_set_new(o, "resolved", view_resolved(w, &r->gpu));
+	json_object_set_new(o, "constraint", text_or_null(r->constraint));
 	json_object_set_new(o, "cpus", json_integer(r->cpus));
 	json_object_set_new(o, "tasks", r->ranks ? json_integer(r->ranks) : json_null());
 	json_object_set_new(o, "label", json_boolean(r->label));
@@ -490,6 +499,19 @@ json_t *view_device(const struct node *n, const struct device *d, uint32_t place
 	return o;
 }
 
+/* "a,b" as a list. */
+static json_t *view_list(const char *text)
+{
+	json_t *list = json_array();
+
+	for (; text && *text; text += *text == ',') {
+		size_t n = strcspn(text, ",");
+		json_array_append_new(list, json_stringn(text, n));
+		text += n;
+	}
+	return list;
+}
+
 json_t *view_node(const struct server *s, const struct node *n)
 {
 	const char *state = n->state == NODE_DOWN ? "down" : n->drained ? "drained" : "up";
@@ -501,10 +523,10 @@ json_t *view_node(const struct server *s, const struct node *n)
 		jobs++;
 	for (uint32_t i = 0; i < n->n_devices; i++)
 		devices += !n->devices[i].absent;
-	return json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:i, s:i, s:o}", "node", n->name, "state",
-	        state, "cpus", (int)n->n_cpus, "cpus_used", (int)n->n_cpus_used, "mem_bytes",
-	        (json_int_t)n->mem_bytes, "mem_used", (json_int_t)n->mem_used, "devices",
-	        (int)devices, "jobs", (int)jobs, "seen_at",
+	return json_pack("{s:s, s:s, s:o, s:i, s:i, s:I, s:I, s:i, s:i, s:o}", "node", n->name,
+	        "state", state, "labels", view_list(n->labels), "cpus", (int)n->n_cpus, "cpus_used",
+	        (int)n->n_cpus_used, "mem_bytes", (json_int_t)n->mem_bytes, "mem_used",
+	        (json_int_t)n->mem_used, "devices", (int)devices, "jobs", (int)jobs, "seen_at",
 	        view_time(now.wall_ms - (now.mono_ms - n->seen_mono_ms)));
 }
 
@@ -521,7 +543,7 @@ json_t *view_queue(const struct conf *conf, const struct queue *q)
 	for (size_t i = 0; c && i < c->users.n; i++)
 		json_array_append_new(users, json_string(c->users.v[i]));
 	return json_pack(
-	        "{s:s, s:b, s:I, s:I, s:f, s:i, s:s, s:o, s:i, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o}",
+	        "{s:s, s:b, s:I, s:I, s:f, s:i, s:s, s:o, s:i, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}",
 	        "queue", q->name, "paused", (int)q->paused, "waiting", (json_int_t)q->n_waiting,
 	        "running", (json_int_t)q->n_running, "gpus", (double)q->gpu_milli / 1000,
 	        "priority", (int)q->priority, "order", q->strict ? "strict" : "backfill",
@@ -531,7 +553,7 @@ json_t *view_queue(const struct conf *conf, const struct queue *q)
 	        (int)q->default_retry, "max_waiting", number_or_null(q->max_waiting), "max_running",
 	        number_or_null(q->max_running), "max_running_per_user",
 	        number_or_null(q->max_running_per_user), "max_gpus", number_or_null(q->max_gpus),
-	        "users", users);
+	        "users", users, "nodes", view_list(q->nodes));
 }
 
 json_t *view_token(const struct token *t)

@@ -2,8 +2,10 @@
 #include "wire/job_keys.h"
 #include "wire/ask.h"
 #include "base/num.h"
+#include "base/text.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <talloc.h>
 
@@ -132,25 +134,73 @@ int key_on_gpu_share(struct job_parse *p, json_t *v, struct err *err)
 	return rc;
 }
 
+/* "8", "8.0+", "550.54.15": up to n numbers, those behind the first of at most so many digits. */
+static int get_version(struct job_parse *p, json_t *v, uint32_t parts[], int n, int digits,
+        const char *want, struct err *err)
+{
+	const char *s = json_is_string(v) ? json_string_value(v) : "";
+
+	for (int i = 0; i < n; i++) {
+		int most = i ? digits : 3;
+		if (!isdigit((unsigned char)*s))
+			return key_bad(p, err, want);
+		for (; isdigit((unsigned char)*s) && most-- > 0; s++)
+			parts[i] = parts[i] * 10 + (uint32_t)(*s - '0');
+		if (*s != '.' || i + 1 == n)
+			break;
+		s++;
+	}
+	s += *s == '+';
+	return *s ? key_bad(p, err, want) : 0;
+}
+
 int key_on_gpu_cc(struct job_parse *p, json_t *v, struct err *err)
 {
-	const char *s = json_string_value(v);
+	static const char want[] = "a compute capability like \"8.0+\"";
+	uint32_t parts[2] = {0};
+	int rc = get_version(p, v, parts, 2, 1, want, err);
 
-	if (!s || !isdigit((unsigned char)s[0]))
-		return key_bad(p, err, "a compute capability like \"8.0+\"");
-	uint32_t major = 0, minor = 0;
-	for (; isdigit((unsigned char)*s) && major < 100; s++)
-		major = major * 10 + (uint32_t)(*s - '0');
-	if (*s == '.' && isdigit((unsigned char)s[1])) {
-		minor = (uint32_t)(s[1] - '0');
-		s += 2;
+	if (rc == 0 && parts[0] >= 100)
+		rc = key_bad(p, err, want);
+	if (rc == 0)
+		p->spec->request.gpu.cc_min = parts[0] * 10 + parts[1];
+	return rc;
+}
+
+int key_on_gpu_cuda(struct job_parse *p, json_t *v, struct err *err)
+{
+	static const char want[] = "a version of CUDA like \"12.4+\"";
+	uint32_t parts[2] = {0};
+	int rc = get_version(p, v, parts, 2, 2, want, err);
+
+	if (rc == 0)
+		p->spec->request.gpu.cuda_min = parts[0] * 1000 + parts[1] * 10;
+	return rc;
+}
+
+int key_on_gpu_driver(struct job_parse *p, json_t *v, struct err *err)
+{
+	uint32_t parts[3] = {0};
+	int rc = get_version(p, v, parts, 3, 3, "a version of the driver like \"550.54+\"", err);
+
+	if (rc == 0)
+		p->spec->request.gpu.driver_min = parts[0] * 1000000 + parts[1] * 1000 + parts[2];
+	return rc;
+}
+
+int key_on_constraint(struct job_parse *p, json_t *v, struct err *err)
+{
+	char **text = &p->spec->request.constraint, label[LABEL_MAX];
+	int rc = key_text(p, v, text, err);
+
+	for (const char *at = rc ? "" : *text; *at && rc == 0; at += *at == ',') {
+		size_t n = strcspn(at, ",");
+		snprintf(label, sizeof(label), "%.*s", (int)n, at);
+		if (n >= sizeof(label) || !text_is_label(label) || (at[n] && !at[n + 1]))
+			rc = key_bad(p, err, "labels like \"a100,zone=eu\"");
+		at += n;
 	}
-	if (*s == '+')
-		s++;
-	if (*s || major >= 100)
-		return key_bad(p, err, "a compute capability like \"8.0+\"");
-	p->spec->request.gpu.cc_min = major * 10 + minor;
-	return 0;
+	return rc;
 }
 
 int key_on_cpus(struct job_parse *p, json_t *v, struct err *err)

@@ -286,15 +286,16 @@ static int on_dry_run(struct job_parse *p, json_t *v, struct err *err)
 }
 
 static const char *const key_names[] = {"command", "gpu", "gpu_milli", "fgpu", "gpu_mem",
-        "gpu_share", "gpu_cc", "cpus", "tasks", "mem", "time", "queue", "name", "priority", "hold",
-        "tty", "label", "env", "environment", "user", "chdir", "output", "error", "array", "after",
-        "after_any", "after_ok", "retry", "retry_on", "no_retry", "idempotency_key", "grant",
-        "dry_run"};
+        "gpu_share", "gpu_cc", "gpu_cuda", "gpu_driver", "constraint", "cpus", "tasks", "mem",
+        "time", "queue", "name", "priority", "hold", "tty", "label", "env", "environment", "user",
+        "chdir", "output", "error", "array", "after", "after_any", "after_ok", "retry", "retry_on",
+        "no_retry", "idempotency_key", "grant", "dry_run"};
 static key_fn *const key_fns[] = {on_command, key_on_gpu, key_on_gpu_milli, key_on_fgpu,
-        key_on_gpu_mem, key_on_gpu_share, key_on_gpu_cc, key_on_cpus, key_on_tasks, key_on_mem,
-        key_on_time, on_queue, on_name, on_priority, on_hold, on_tty, on_label, on_env,
-        on_environment, on_user, on_chdir, on_output, on_error, on_array, on_after, on_after_any,
-        on_after_ok, on_retry, on_retry_on, on_no_retry, on_key, on_grant, on_dry_run};
+        key_on_gpu_mem, key_on_gpu_share, key_on_gpu_cc, key_on_gpu_cuda, key_on_gpu_driver,
+        key_on_constraint, key_on_cpus, key_on_tasks, key_on_mem, key_on_time, on_queue, on_name,
+        on_priority, on_hold, on_tty, on_label, on_env, on_environment, on_user, on_chdir,
+        on_output, on_error, on_array, on_after, on_after_any, on_after_ok, on_retry, on_retry_on,
+        on_no_retry, on_key, on_grant, on_dry_run};
 _Static_assert(ARRAY_LEN(key_names) == ARRAY_LEN(key_fns), "a function for each key");
 
 static int unknown_key(const char *key, struct err *err)
@@ -320,9 +321,11 @@ static int check_together(const struct job_parse *p, struct err *err)
 	if (g->count && (g->mem_bytes || g->share_milli))
 		return err_set(err, ERR_INVALID,
 		        "'gpu_mem' and 'gpu_share' cut a slice from one device; a whole device is given whole");
-	if ((g->model || g->cc_min) && !gpu_ask_any(g))
-		return err_set(
-		        err, ERR_INVALID, "'gpu_cc' says which GPU, but no GPU is asked for");
+	if ((g->model || g->cc_min || g->cuda_min || g->driver_min) && !gpu_ask_any(g))
+		return err_set(err, ERR_INVALID, "'%s' says which GPU, but no GPU is asked for",
+		        g->driver_min ? "gpu_driver"
+		        : g->cuda_min ? "gpu_cuda"
+		                      : "gpu_cc");
 	if (s->request.no_retry && s->request.retry_max)
 		return err_set(err, ERR_INVALID, "'retry' and 'no_retry' contradict each other");
 	if (request_has_twins(&s->request) && !s->request.n_ranges)
@@ -390,7 +393,9 @@ static const struct {
 } edits[] = {EDIT("priority", priority), EDIT("queue", queue), EDIT("name", name), EDIT("gpu", gpu),
         EDIT("gpu_milli", gpu), EDIT("fgpu", gpu), EDIT("gpu_mem", gpu.mem_bytes),
         EDIT("gpu_share", gpu.share_milli), EDIT("gpu_cc", gpu.cc_min),
-        EDIT_BY_QUEUE("cpus", cpus, BY_QUEUE_CPUS), EDIT("tasks", ranks), EDIT("mem", mem_bytes),
+        EDIT("gpu_cuda", gpu.cuda_min), EDIT("gpu_driver", gpu.driver_min),
+        EDIT("constraint", constraint), EDIT_BY_QUEUE("cpus", cpus, BY_QUEUE_CPUS),
+        EDIT("tasks", ranks), EDIT("mem", mem_bytes),
         EDIT_BY_QUEUE("time", time_limit_ms, BY_QUEUE_TIME),
         EDIT_BY_QUEUE("retry", retry_max, BY_QUEUE_RETRY), EDIT("retry_on", retry_on),
         EDIT("no_retry", no_retry)};
@@ -416,7 +421,7 @@ static int refuse_edit(const char *key, struct err *err)
 		return 0;
 	return near ? err_hint(err, "did you mean '%s'?", near)
 	            : err_hint(err,
-	                      "what can: priority, name, queue, gpu, fgpu, gpu_mem, gpu_share, gpu_cc, cpus, tasks, mem, time, retry, retry_on, no_retry");
+	                      "what can: priority, name, queue, gpu, fgpu, gpu_mem, gpu_share, gpu_cc, gpu_cuda, gpu_driver, constraint, cpus, tasks, mem, time, retry, retry_on, no_retry");
 }
 
 int job_spec_check_edit(json_t *json, struct err *err)

@@ -26,4 +26,5 @@ typedef int key_fn(struct job_parse *p, json_t *v, struct err *err);
 
 /* job_ask.c: what it asks of a node. */
 key_fn key_on_gpu, key_on_gpu_milli, key_on_fgpu, key_on_gpu_mem, key_on_gpu_share, key_on_gpu_cc,
-        key_on_cpus, key_on_tasks, key_on_mem, key_on_time;
+        key_on_gpu_cuda, key_on_gpu_driver, key_on_constraint, key_on_cpus, key_on_tasks,
+        key_on_mem, key_on_time;

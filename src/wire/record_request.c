@@ -40,6 +40,9 @@ enum request_tag {
 	Q_RANKS,
 	Q_LABEL,
 	Q_BY_QUEUE = 40,
+	Q_CONSTRAINT,
+	Q_GPU_CUDA,
+	Q_GPU_DRIVER,
 };
 
 static void put_lists(struct buf *b, const struct request *r)
@@ -102,6 +105,9 @@ void record__put_request(struct buf *b, uint32_t tag, const struct request *r)
 	codec_put_u64(b, Q_BY_QUEUE, r->by_queue);
 	codec_put_u64(b, Q_RANKS, r->ranks);
 	codec_put_u64(b, Q_LABEL, r->label);
+	codec_put_str(b, Q_CONSTRAINT, r->constraint);
+	codec_put_u64(b, Q_GPU_CUDA, r->gpu.cuda_min);
+	codec_put_u64(b, Q_GPU_DRIVER, r->gpu.driver_min);
 	put_lists(b, r);
 	codec_end(b, mark);
 }
@@ -196,6 +202,12 @@ static void get_gpu_number(struct request *q, const struct codec_field *f)
 		break;
 	case Q_GPU_CC:
 		q->gpu.cc_min = codec_u32(f);
+		break;
+	case Q_GPU_CUDA:
+		q->gpu.cuda_min = codec_u32(f);
+		break;
+	case Q_GPU_DRIVER:
+		q->gpu.driver_min = codec_u32(f);
 		break;
 	default:
 		break;
@@ -295,6 +307,9 @@ static void get_request_text(struct request *q, const struct codec_field *f, cha
 		break;
 	case Q_GPU_MODEL:
 		q->gpu.model = lay_text(at, f);
+		break;
+	case Q_CONSTRAINT:
+		q->constraint = lay_text(at, f);
 		break;
 	case Q_RANGE:
 		get_range(f, &q->ranges[q->n_ranges++]);

@@ -8,6 +8,7 @@
 
 #define PLACEMENTS_MAX 65536
 #define MODELS_MAX     1000
+#define LABELS_MAX     1000 /* as many as a configuration has */
 
 /* Members */
 
@@ -264,6 +265,22 @@ static bool get_event(const json_t *o, struct recorded *r)
 
 /* Other lines */
 
+static bool get_labels(const json_t *list, struct policy *p)
+{
+	const json_t *v;
+	size_t i;
+
+	if (json_array_size(list) > LABELS_MAX)
+		return false;
+	p->labels = mem_zalloc(MAX(json_array_size(list), 1) * sizeof(*p->labels));
+	json_array_foreach(list, i, v)
+	{
+		if (!get_members(v, &recording_label, &p->labels[p->n_labels++]))
+			return false;
+	}
+	return true;
+}
+
 static bool get_begin(const json_t *o, struct recorded *r)
 {
 	const json_t *models = json_object_get(o, "models"), *v;
@@ -271,6 +288,7 @@ static bool get_begin(const json_t *o, struct recorded *r)
 
 	r->kind = RECORDED_BEGIN;
 	if (json_array_size(models) > MODELS_MAX ||
+	        !get_labels(json_object_get(o, "labels"), &r->policy) ||
 	        !get_fixed(json_object_get(o, "placement"), r->placement, sizeof(r->placement)))
 		return false;
 	r->policy.models = mem_zalloc(MAX(json_array_size(models), 1) * sizeof(*r->policy.models));
@@ -417,6 +435,7 @@ void recorded_free(struct recorded *r)
 	if (!r)
 		return;
 	free(r->policy.models);
+	free(r->policy.labels);
 	free(r->record);
 	free(r->request.ranges);
 	free(r->request.deps);

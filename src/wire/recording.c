@@ -40,7 +40,10 @@ static const struct member request_members[] = {
         MEMBER_AS(request, U64, gpu.mem_bytes, "gpu_mem_bytes"),
         MEMBER_AS(request, U32, gpu.share_milli, "gpu_share_milli"),
         MEMBER_AS(request, U32, gpu.cc_min, "gpu_cc_min"),
+        MEMBER_AS(request, U32, gpu.cuda_min, "gpu_cuda_min"),
+        MEMBER_AS(request, U32, gpu.driver_min, "gpu_driver_min"),
         MEMBER_AS(request, TEXT, gpu.model, "gpu_model"),
+        MEMBER(request, TEXT, constraint),
         MEMBER(request, U32, cpus),
         MEMBER(request, U64, mem_bytes),
         MEMBER(request, U64, time_limit_ms),
@@ -92,6 +95,7 @@ static const struct member queue_members[] = {
         MEMBER(queue, U32, max_running),
         MEMBER(queue, U32, max_running_per_user),
         MEMBER(queue, U32, max_gpus),
+        MEMBER(queue, TEXT, nodes),
         MEMBER(queue, BOOL, configured),
 };
 const struct members recording_queue = MEMBERS(queue_members);
@@ -110,6 +114,12 @@ static const struct member model_members[] = {
         MEMBER(policy_model, U32, fgpu_per_device),
 };
 const struct members recording_model = MEMBERS(model_members);
+
+static const struct member label_members[] = {
+        MEMBER_OF_FIXED(policy_label, node),
+        MEMBER_OF_FIXED(policy_label, label),
+};
+const struct members recording_label = MEMBERS(label_members);
 
 static const struct member counters_members[] = {
         MEMBER(recorded, U64, next_job),
@@ -298,7 +308,8 @@ void recording_put_begin(struct buf *b, int64_t at_ms, const struct world *w, co
 	        .next_epoch = w->next_epoch,
 	        .next_order = w->next_order,
 	        .next_node = w->next_node};
-	json_t *line = begin_line(at_ms, RECORDING_IS_BEGIN), *models = json_array();
+	json_t *line = begin_line(at_ms, RECORDING_IS_BEGIN), *models = json_array(),
+	       *labels = json_array();
 
 	json_object_set_new(line, "format", json_integer(RECORDING_FORMAT));
 	json_object_set_new(line, "placement", json_string(placement));
@@ -306,7 +317,10 @@ void recording_put_begin(struct buf *b, int64_t at_ms, const struct world *w, co
 	put_members(line, &recording_policy, &w->policy);
 	for (uint32_t i = 0; i < w->policy.n_models; i++)
 		json_array_append_new(models, object_of(&recording_model, &w->policy.models[i]));
+	for (uint32_t i = 0; i < w->policy.n_labels; i++)
+		json_array_append_new(labels, object_of(&recording_label, &w->policy.labels[i]));
 	add_list(line, "models", models);
+	add_list(line, "labels", labels);
 	end_line(b, line);
 }
 

@@ -27,7 +27,8 @@ struct members {
 };
 
 extern const struct members recording_event, recording_end, recording_request, recording_node,
-        recording_device, recording_queue, recording_policy, recording_model, recording_counters;
+        recording_device, recording_queue, recording_policy, recording_model, recording_label,
+        recording_counters;
 extern const struct strtab recording_event_names;
 
 #define RECORDING_IS_BEGIN "begin"

@@ -26,15 +26,63 @@ static void add_cpus(struct scene *s, const char *range, struct cpu_set *out)
 		cpu_set_add(out, first);
 }
 
+/* The labels of the next node, as the configuration would have them. */
+static void add_labels(struct scene *s, const char *node, const char *list)
+{
+	struct policy *p = &s->b.w->policy;
+
+	p->labels = s->labels;
+	while (list && *list) {
+		struct policy_label *l = &s->labels[p->n_labels++];
+		int n = (int)strcspn(list, ",");
+		if (p->n_labels > ARRAY_LEN(s->labels))
+			FAIL(s, "too many labels");
+		snprintf(l->node, sizeof(l->node), "%s", node);
+		snprintf(l->label, sizeof(l->label), "%.*s", n, list);
+		list += n + (list[n] == ',');
+	}
+}
+
+/* The piece of A/B/C that *list points to, which moves on; false behind the last. */
+static bool next_piece(const char **list, char out[32])
+{
+	size_t n = *list ? strcspn(*list, "/") : 0;
+
+	if (n == 0)
+		return false;
+	snprintf(out, 32, "%.*s", (int)n, *list);
+	*list += n + ((*list)[n] == '/');
+	return true;
+}
+
+static struct device_info device_of(
+        struct scene *s, const char *node, uint32_t index, uint64_t bytes)
+{
+	const char *model = scene_value(s, "model"), *cc = scene_value(s, "cc"),
+	           *driver = scene_value(s, "driver");
+	struct device_info d = {.index = index,
+	        .mem_bytes = bytes,
+	        .cc = cc ? (uint32_t)scene_number(s, cc) : 80,
+	        .cuda = scene_count(s, "cuda"),
+	        .numa_node = -1};
+
+	snprintf(d.uuid, sizeof(d.uuid), "%s:%u", node, index);
+	snprintf(d.model, sizeof(d.model), "%s", model ? model : BOX_MODEL);
+	snprintf(d.driver, sizeof(d.driver), "%s", driver ? driver : "");
+	return d;
+}
+
 static void on_node(struct scene *s)
 {
 	const char *gpus = scene_value(s, "gpus"), *near = scene_value(s, "near"),
-	           *model = scene_value(s, "model"), *cc = scene_value(s, "cc");
+	           *numa = scene_value(s, "numa");
 	struct node n = {.is_local = true, .boot_id = "boot"};
 	struct device_info v[NODE_DEVICES_MAX] = {0};
 	struct event e = {.kind = EVENT_NODE_UP, .node = &n, .devices = v};
+	char piece[32];
 
 	snprintf(n.name, sizeof(n.name), "%s", scene_word(s, 1));
+	add_labels(s, n.name, scene_value(s, "labels"));
 	n.mem_bytes = scene_value(s, "mem") ? scene_size(s, scene_value(s, "mem")) : 64 * GIB;
 	for (uint32_t i = 0; scene_value(s, "cpus") && i < scene_number(s, scene_value(s, "cpus"));
 	        i++)
@@ -42,26 +90,18 @@ static void on_node(struct scene *s)
 	while (gpus && *gpus) {
 		/* 2x8G or 2x8G,1x16G */
 		char one[32];
-		uint64_t count, bytes;
+		uint64_t count;
 		snprintf(one, sizeof(one), "%.*s", (int)strcspn(gpus, ","), gpus);
 		gpus += strcspn(gpus, ",") + (strchr(gpus, ',') ? 1 : 0);
 		count = strtoull(one, NULL, 10);
-		bytes = scene_size(s, strchr(one, 'x') + 1);
 		for (uint64_t k = 0; k < count; k++) {
 			struct device_info *d = &v[e.n_devices];
-			*d = (struct device_info){.index = e.n_devices,
-			        .mem_bytes = bytes,
-			        .cc = cc ? (uint32_t)scene_number(s, cc) : 80,
-			        .numa_node = -1};
-			snprintf(d->uuid, sizeof(d->uuid), "%s:%u", n.name, e.n_devices++);
-			snprintf(d->model, sizeof(d->model), "%s", model ? model : BOX_MODEL);
-			if (near) {
-				char range[32];
-				snprintf(range, sizeof(range), "%.*s", (int)strcspn(near, "/"),
-				        near);
-				add_cpus(s, range, &d->cpus);
-				near = strchr(near, '/') ? strchr(near, '/') + 1 : NULL;
-			}
+			*d = device_of(
+			        s, n.name, e.n_devices++, scene_size(s, strchr(one, 'x') + 1));
+			if (next_piece(&near, piece))
+				add_cpus(s, piece, &d->cpus);
+			if (next_piece(&numa, piece))
+				d->numa_node = (int32_t)scene_number(s, piece);
 		}
 	}
 	apply(s, e);
@@ -80,6 +120,7 @@ static void on_queue(struct scene *s)
 	q.max_running = scene_count(s, "max_running");
 	q.max_running_per_user = scene_count(s, "max_running_per_user");
 	q.max_gpus = scene_count(s, "max_gpus");
+	q.nodes = (char *)(uintptr_t)scene_value(s, "nodes");
 	apply(s, (struct event){.kind = EVENT_QUEUE_SET, .queue = &q});
 }
 

@@ -4,8 +4,10 @@
  *
  *   # comment                                     -- the first lines say what the scene shows
  *   fgpu 2                                        -- fGPU per device; before anything else
- *   node NAME cpus=8 mem=32G gpus=2x8G [model=M] [cc=80] [near=0-3/4-7]      -- devices are NAME:0, NAME:1 ...
+ *   node NAME cpus=8 mem=32G gpus=2x8G [model=M] [cc=80] [cuda=12040] [driver=550.54] [near=0-3/4-7] [numa=0/1] [labels=A,B=C]
+ *                                                 -- devices are NAME:0, NAME:1 ...
  *   queue NAME [priority=N] [order=strict|backfill] [patience=DURATION] [max_running=N] [max_running_per_user=N] [max_gpus=N]
+ *         [nodes=PATTERN,@LABEL,...]
  *   submit NAME KEY=VALUE... FLAG...              -- the keys of a job as JSON, `after_ok=OTHER,...`; flags: hold no_retry
  *   refuse KEY=VALUE... "text"                    -- no node could ever take it, and the message says so
  *   plan [MOST]                                   -- one plan, applied

@@ -23,6 +23,7 @@ struct scene {
 	struct job_id starts[1000];
 	char *words[WORDS_MAX]; /* of the line */
 	int n;
+	struct policy_label labels[32]; /* of nodes */
 };
 
 #define FAIL(s, ...)                                          \

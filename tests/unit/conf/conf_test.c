@@ -190,7 +190,7 @@ static const struct {
                 "line 3: unknown key 'queues.gold.prority'", "did you mean 'priority'?"},
         {"queues:\n  gold:\n    color: 5\n", ERR_UNKNOWN_KEY,
                 "line 3: unknown key 'queues.gold.color'",
-                "it takes time_limit, default_time, default_cpus, retry, order, patience, priority, users, max_waiting, max_running, max_running_per_user, max_gpus"},
+                "it takes time_limit, default_time, default_cpus, retry, order, patience, priority, users, nodes, max_waiting, max_running, max_running_per_user, max_gpus"},
         {"queues: {a b: }\n", ERR_INVALID, "line 1: queues.a b: not a name for a queue",
                 "names are letters, digits, '_', '.' and '-', at most 63"},
         {"queues: {-x: {}}\n", ERR_INVALID, "line 1: queues.-x: not a name for a queue", NULL},
@@ -377,6 +377,14 @@ static void test_check(void **state)
 	                "job.retry_backoff is longer than job.retry_backoff_max"},
 	        {"queues: {q: {time_limit: 1h, default_time: 2h}}\n",
 	                "queues.q: default_time is longer than time_limit"},
+	        {"queues: {q: {nodes: ['@']}}\n",
+	                "queues.q.nodes: '@' is neither a pattern of names nor @LABEL"},
+	        {"queues: {q: {nodes: ['a,b']}}\n",
+	                "queues.q.nodes: 'a,b' is neither a pattern of names nor @LABEL"},
+	        {"node: {labels: [a100]}\n",
+	                "node.labels: 'a100' is not PATTERN:LABEL, where a label is a word or WORD=WORD"},
+	        {"node: {labels: ['n1:a b']}\n",
+	                "node.labels: 'n1:a b' is not PATTERN:LABEL, where a label is a word or WORD=WORD"},
 	};
 	struct err err;
 

@@ -194,9 +194,42 @@ static void test_cpu_set(void **state)
 	assert_false(cpu_set_has(&s, NODE_CPUS_MAX));
 }
 
+static void test_lists_of_nodes(void **state)
+{
+	(void)state;
+	assert_true(node_is_listed(NULL, "n1", "") && node_is_listed("", "n1", ""));
+	assert_true(node_is_listed("a,n*", "n1", "") && !node_is_listed("a,n", "n1", ""));
+	assert_true(
+	        node_is_listed("@big", "n1", "small,big") && !node_is_listed("@big", "big", ""));
+	assert_true(node_is_listed("x,@zone=e*", "n1", "zone=eu") &&
+	            !node_is_listed("@zone", "n1", "zone=eu"));
+	assert_true(labels_have("", NULL) && labels_have("a", ""));
+	assert_true(labels_have("a,b=c", "b=c,a") && labels_have("a,b=c", "b"));
+	assert_false(labels_have("a,b=c", "b=") || labels_have("a,b=c", "a,c") ||
+	             labels_have("ab", "a") || labels_have("", "a") || labels_have("b=cd", "b=c"));
+}
+
+static void test_versions_of_drivers(void **state)
+{
+	char text[DRIVER_TEXT];
+
+	(void)state;
+	assert_int_equal(driver_number("550.54.15"), 550054015);
+	assert_int_equal(driver_number("470.82.01"), 470082001);
+	assert_true(driver_number("550") == 550000000 && driver_number("") == 0 &&
+	            driver_number("x") == 0);
+	assert_true(driver_number("99999.1") == 999001000 &&
+	            driver_number("550.54.15-beta") == 550054015);
+	assert_string_equal(driver_format(550054015, text), "550.54.15");
+	assert_string_equal(driver_format(550054000, text), "550.54");
+	assert_string_equal(driver_format(550000000, text), "550");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_lists_of_nodes),
+	        cmocka_unit_test(test_versions_of_drivers),
 	        cmocka_unit_test(test_fractions),
 	        cmocka_unit_test(test_fgpu),
 	        cmocka_unit_test(test_memory_and_share),

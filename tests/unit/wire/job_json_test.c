@@ -149,6 +149,9 @@ static const struct {
         {"gpu_mem", "1bBG", ""},
         {"gpu_share", "1o", ""},
         {"gpu_cc", "o", ",\"gpu_mem\":1"},
+        {"gpu_cuda", "o", ",\"gpu_mem\":1"},
+        {"gpu_driver", "o", ",\"gpu_mem\":1"},
+        {"constraint", "xoGm", ""},
         {"cpus", "10", ""},
         {"tasks", "1", ""},
         {"label", "t", ",\"tasks\":2"},
@@ -327,6 +330,17 @@ static void test_gpus(void **state)
 		snprintf(text, sizeof(text), "\"gpu\":1,\"gpu_cc\":\"%s\"", cc[i]);
 		refuse(text, "compute capability");
 	}
+	assert_int_equal(gpu("\"gpu_cuda\":\"12.4+\",\"gpu\":1").cuda_min, 12040);
+	assert_int_equal(gpu("\"gpu_driver\":\"550.54.15\",\"gpu\":1").driver_min, 550054015);
+	assert_int_equal(gpu("\"gpu_driver\":\"550+\",\"gpu\":1").driver_min, 550000000);
+	refuse("\"gpu\":1,\"gpu_cuda\":\"12.400\"", "a version of CUDA");
+	refuse("\"gpu\":1,\"gpu_driver\":\"550.1.2.3\"", "a version of the driver");
+	refuse("\"gpu\":1,\"gpu_driver\":\"5500\"", "a version of the driver");
+	refuse("\"gpu_driver\":\"550\"", "'gpu_driver' says which GPU, but no GPU is asked for");
+	refuse("\"constraint\":\"a,,b\"", "labels like");
+	refuse("\"constraint\":\"a,\"", "labels like");
+	refuse("\"constraint\":\"a=\"", "labels like");
+	refuse("\"constraint\":\"a b\"", "labels like");
 }
 
 static void test_units(void **state)

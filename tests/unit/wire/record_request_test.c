@@ -81,12 +81,33 @@ static void test_twins(void **state)
 	world_job_free(k);
 }
 
+static void test_which_node(void **state)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
+	struct request q = box_request();
+	struct job *j = world_job_new(), *k;
+
+	(void)state;
+	j->id.num = 1;
+	q.constraint = "a100,zone=eu";
+	q.gpu = (struct gpu_ask){.count = 1, .cuda_min = 12040, .driver_min = 550054000};
+	j->req = request_pack(&q);
+	record_put_job(&b, j);
+	golden_made("row-which-node", &b);
+	assert_int_equal(record_get_job(b.data, b.len, NULL, &k, &(struct err){0}), 0);
+	assert_string_equal(k->req->constraint, q.constraint);
+	assert_memory_equal(&k->req->gpu, &q.gpu, sizeof(q.gpu));
+	world_job_free(j);
+	world_job_free(k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_codes_to_retry_on),
 	        cmocka_unit_test(test_ranks),
 	        cmocka_unit_test(test_twins),
+	        cmocka_unit_test(test_which_node),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
