@@ -129,6 +129,22 @@ static int bind_at(int fd, const char *path, const struct sockaddr_un *sun, stru
 	return err_sys(err, errno, "making the socket '%s'", path);
 }
 
+/* Linux 6.16; headers may be older. */
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+/*
+ * A descriptor that somebody sends along is closed by who reads or closes the connection, and closing may wait as long as its
+ * sender likes (SO_LINGER). What is accepted inherits this; an older kernel has no way to refuse.
+ */
+static void refuse_descriptors(int fd)
+{
+	int off = 0;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
 int addr_bind_unix(const char *path, uint32_t mode, uint32_t gid, int *ret_fd, struct err *err)
 {
 	struct sockaddr_un sun;
@@ -146,6 +162,7 @@ int addr_bind_unix(const char *path, uint32_t mode, uint32_t gid, int *ret_fd, s
 	}
 	/* The file appears with the mode of the descriptor, so at no moment may anybody else open it. */
 	fchmod(fd, 0600);
+	refuse_descriptors(fd);
 	rc = bind_at(fd, path, &sun, err);
 	if (rc == 0 && gid != UINT32_MAX && chown(sun.sun_path, (uid_t)-1, gid) < 0)
 		rc = err_sys(err, errno, "giving the socket '%s' to group %u", path, gid);

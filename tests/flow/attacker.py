@@ -2,6 +2,7 @@
 
   inside PID...     a job, looking at the processes around it: everything that one process can do to another
   open PATH...      a stranger, connecting to sockets
+  linger SOCK S     a stranger, who sends a descriptor along whose closing waits for S seconds
   launch SOCK       a stolen agent: one JSON object per line of stdin is one launch message (src/wire/launch.h)
   raw SOCK          the same with bytes in hexadecimal, one connection per line
   surplus SOCK      the same, with more descriptors than anybody asked for
@@ -65,11 +66,12 @@ def connect(path):
 
 def attempt(name, fn):
     try:
-        fn()
+        got = fn()
     except OSError as e:
         print(f"{name}: refused {e.errno}")
-    else:
-        print(f"{name}: DONE")
+        return None
+    print(f"{name}: DONE")
+    return got
 
 
 def call(name, *args):
@@ -135,6 +137,31 @@ def forge_credentials(path):
     s = connect(path)
     s.sendmsg([b"GET /v1/tokens HTTP/1.1\r\nHost: b\r\n\r\n"],
               [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, struct.pack("iII", 1, 0, 0))])
+
+
+def send_lingering(path, seconds):
+    """A TCP socket whose peer never reads, as half of a request."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    full = socket.create_connection(listener.getsockname())
+    peer, _ = listener.accept()
+    full.setblocking(False)
+    try:
+        while True:
+            full.send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+    full.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, seconds))
+    s = connect(path)
+    socket.send_fds(s, [b"GET /v1/server HTTP/1.1\r\n"], [full.fileno()])
+    full.close()
+    return s, peer
+
+
+def linger(path, seconds):
+    kept = attempt("linger", lambda: send_lingering(path, int(seconds)))
+    sys.stdout.flush()
+    sys.stdin.read()
+    del kept
 
 
 def launch(path):
@@ -210,6 +237,8 @@ def main():
             attempt(os.path.basename(path), lambda: connect(path))
     elif mode == "forge":
         attempt("forge", lambda: forge_credentials(rest[0]))
+    elif mode == "linger":
+        linger(*rest)
     else:
         {"launch": launch, "raw": raw, "surplus": surplus, "ask": ask, "status": status}[mode](rest[0])
 

@@ -170,6 +170,20 @@ routes_of_jobs() {
   has "$output" "there is no group 'no-such-group'"
 }
 
+@test "sockets: no descriptor comes along whose closing would hold the server up" {
+  "$PYTHON" -c 'import socket; socket.socket(socket.AF_UNIX).setsockopt(socket.SOL_SOCKET, 83, 0)' ||
+    skip "this kernel cannot refuse descriptors (SO_PASSRIGHTS, Linux 6.16)"
+  up
+  mkfifo "$T/in"
+  who nobody "$PYTHON" "$T/attacker.py" linger "$D/berth.sock" 60 <"$T/in" >"$T/out" 3>&- &
+  exec 9>"$T/in"
+  eventually grep linger "$T/out"
+  run -0 timeout 20 "$BERTH_BUILD/berth" ps 9>&-
+  exec 9>&-
+  wait $!
+  [ "$(cat "$T/out")" = 'linger: refused 1' ]
+}
+
 @test "a job cannot end, stop, trace or look into a process of Berth, only its own" {
   up
   # shellcheck disable=SC2016 # the job's shell
