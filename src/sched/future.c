@@ -315,20 +315,6 @@ static void keep(struct room *r, uint32_t slot, const struct need *need, int64_t
 	room__squeeze(r, slot, &left->room);
 }
 
-static uint64_t milli_there(const struct room *r, uint32_t slot, const struct need *need,
-        const struct place_found *where)
-{
-	uint64_t milli = 0;
-	struct slice s;
-
-	for (uint32_t i = 0; i < where->n_devices; i++) {
-		BUG_IF(!slice_resolve(
-		        need->gpu, &r->slots[slot].node->devices[where->devices[i]], &s));
-		milli += s.share_milli;
-	}
-	return milli;
-}
-
 bool room_reserve(struct room *r, const struct need *need, int64_t not_before_ms, bool is_patient,
         struct reservation *ret)
 {
@@ -344,7 +330,6 @@ bool room_reserve(struct room *r, const struct need *need, int64_t not_before_ms
 		return false;
 	if (s.best.at_ms != ROOM_NEVER || !is_patient)
 		keep(r, s.slot, need, s.best.at_ms, &s.left, &s.where);
-	*ret = (struct reservation){
-	        r->slots[s.slot].num, s.best.at_ms, milli_there(r, s.slot, need, &s.where)};
+	*ret = (struct reservation){r->slots[s.slot].num, s.best.at_ms};
 	return true;
 }

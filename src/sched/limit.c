@@ -70,6 +70,14 @@ static uint64_t least_milli(const struct gpu_ask *g)
 	return gpu_ask_any(g) ? MAX(MAX(g->milli, g->share_milli), 1) : 0;
 }
 
+/* What it may come to at most, wherever it is placed. */
+static uint64_t greatest_milli(const struct gpu_ask *g)
+{
+	bool depends = (g->mem_bytes && !g->milli && !g->share_milli) || g->fgpu_milli;
+
+	return depends ? 1000 : least_milli(g);
+}
+
 static uint64_t milli_of(const struct placement *at)
 {
 	uint64_t milli = 0;
@@ -132,8 +140,7 @@ bool limits_allow(struct limits *l, const struct sched_shape *shape, int64_t now
 	return !is_over_gpus(q, milli_given(of_queue, shape, now_ms), milli);
 }
 
-void limits_keep(
-        struct limits *l, const struct sched_shape *shape, uint64_t gpu_milli, int64_t at_ms)
+void limits_keep(struct limits *l, const struct sched_shape *shape, int64_t at_ms)
 {
 	const struct queue *q = shape->queue;
 	struct given *of_queue, *of_user;
@@ -142,7 +149,7 @@ void limits_keep(
 		return;
 	of_queue = get_given(l, q, "");
 	of_queue->kept_n = 1;
-	of_queue->kept_milli = gpu_milli;
+	of_queue->kept_milli = greatest_milli(&shape->gpu);
 	of_queue->kept_at_ms = at_ms;
 	if (!q->max_running_per_user)
 		return;
@@ -245,14 +252,6 @@ static int64_t ended_ms(
 static uint64_t beyond(uint64_t n, uint64_t most)
 {
 	return most && n >= most ? n - most + 1 : 0;
-}
-
-/* What it may come to at most, wherever it is placed. */
-static uint64_t greatest_milli(const struct gpu_ask *g)
-{
-	bool depends = (g->mem_bytes && !g->milli && !g->share_milli) || g->fgpu_milli;
-
-	return depends ? 1000 : least_milli(g);
 }
 
 int64_t limits_ease_ms(struct limits *l, const struct sched_shape *shape, int64_t now_ms)

@@ -16,8 +16,7 @@ bool limits_allow(struct limits *l, const struct sched_shape *shape, int64_t now
 /* It waits for devices that the queue has not left: nobody else of the queue is given any. */
 void limits_close(struct limits *l, const struct sched_shape *shape);
 /* From at_ms on (ROOM_NEVER: from now on) one of that shape must find it allowed: who may still be there then leaves it so much. */
-void limits_keep(
-        struct limits *l, const struct sched_shape *shape, uint64_t gpu_milli, int64_t at_ms);
+void limits_keep(struct limits *l, const struct sched_shape *shape, int64_t at_ms);
 /* Thousandths of devices that one of that shape may have at most; UINT64_MAX: any number. 0: it may not start. */
 uint64_t limits_most_milli(struct limits *l, const struct sched_shape *shape, int64_t now_ms);
 /* It starts there. False: it may not, since its slices come to more than is left. */

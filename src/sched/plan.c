@@ -136,7 +136,7 @@ void sched__note_head(struct sched *s, const struct world *w, const struct sched
 	h.is_kept = has_place && (at.at_ms != ROOM_NEVER || !is_patient);
 	h.patient_until_ms = h.is_kept || !has_place ? INT64_MAX : until_ms;
 	if (h.is_kept)
-		limits_keep(s->given, shape, at.gpu_milli, at.at_ms);
+		limits_keep(s->given, shape, at.at_ms);
 	MEM_GROW(s->heads, s->n_heads, s->cap_heads);
 	s->heads[s->n_heads++] = h;
 }

@@ -65,7 +65,6 @@ void room_take(struct room *r, const struct need *need, const struct placement *
 struct reservation {
 	uint64_t node;
 	int64_t at_ms;
-	uint64_t gpu_milli; /* that it comes to there */
 };
 bool room_reserve(struct room *r, const struct need *need, int64_t not_before_ms, bool is_patient,
         struct reservation *ret);

@@ -98,12 +98,12 @@ static void test_a_share_is_kept(void **state)
 	box_init(&b);
 	shape = shape_in(&b, (struct queue){.max_running = 1}, 60000);
 	big = shape;
-	limits_keep(l, &big, 0, 60000);
+	limits_keep(l, &big, 60000);
 	assert_true(limits_allow(l, &shape, 0));
 	assert_false(limits_allow(l, &shape, 1));
 	shape.time_limit_ms = 0;
 	assert_false(limits_allow(l, &shape, 0));
-	limits_keep(l, &big, 0, ROOM_NEVER);
+	limits_keep(l, &big, ROOM_NEVER);
 	shape.time_limit_ms = 1;
 	assert_false(limits_allow(l, &shape, 0));
 	limits_free(l);
