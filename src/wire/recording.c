@@ -44,6 +44,7 @@ static const struct member request_members[] = {
         MEMBER_AS(request, U32, gpu.driver_min, "gpu_driver_min"),
         MEMBER_AS(request, TEXT, gpu.model, "gpu_model"),
         MEMBER(request, TEXT, constraint),
+        MEMBER(request, U32, ranks),
         MEMBER(request, U32, cpus),
         MEMBER(request, U64, mem_bytes),
         MEMBER(request, U64, time_limit_ms),

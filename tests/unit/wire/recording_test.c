@@ -56,6 +56,8 @@ static struct request a_request(struct dep *dep)
 	        .gpu = {.milli = 500,
 	                .mem_bytes = 3 * GIB,
 	                .model = (char *)(uintptr_t) "A100|H100"},
+	        .constraint = (char *)(uintptr_t) "zone=eu",
+	        .ranks = 2,
 	        .cpus = 3,
 	        .mem_bytes = 5 * GIB,
 	        .time_limit_ms = 90000,
@@ -131,7 +133,8 @@ static void test_submit(void **state)
 	assert_int_equal(is->gpu.milli, 500);
 	assert_int_equal(is->gpu.mem_bytes, 3 * GIB);
 	assert_string_equal(is->gpu.model, "A100|H100");
-	assert_int_equal(is->cpus, 3);
+	assert_string_equal(is->constraint, "zone=eu");
+	assert_int_equal(request_cpus(is), 6);
 	assert_int_equal(is->mem_bytes, 5 * GIB);
 	assert_int_equal(is->time_limit_ms, 90000);
 	assert_int_equal(is->retry_max, 2);
