@@ -148,8 +148,9 @@ static int check_nothing_fits(struct sequence *s)
 
 	for (const struct job *j = world_next_job(s->w, NULL); j; j = world_next_job(s->w, j)) {
 		uint64_t limit_ms = j->req->time_limit_ms;
-		if (j->wait != WAIT_READY || j->class->shape.queue->paused ||
-		        is_behind_a_strict_head(s, j))
+		const struct queue *q = j->class ? j->class->shape.queue : NULL;
+		if (j->wait != WAIT_READY || q->paused || q->max_running ||
+		        q->max_running_per_user || q->max_gpus || is_behind_a_strict_head(s, j))
 			continue;
 		if (kept_ms != INT64_MAX &&
 		        (!limit_ms || s->now.wall_ms + (int64_t)limit_ms > kept_ms))
@@ -419,6 +420,9 @@ static int about_queue(struct sequence *s)
 	        .configured = true};
 	struct event e = {.name = names[dice_below(&s->dice, 4)], .queue = &q};
 
+	q.max_running = dice_one_in(&s->dice, 3) ? 1 + dice_below(&s->dice, 6) : 0;
+	q.max_running_per_user = dice_one_in(&s->dice, 4) ? 1 + dice_below(&s->dice, 3) : 0;
+	q.max_gpus = dice_one_in(&s->dice, 4) ? 1 + dice_below(&s->dice, 4) : 0;
 	e.kind = dice_one_in(&s->dice, 3)   ? EVENT_QUEUE_SET
 	         : dice_one_in(&s->dice, 3) ? EVENT_QUEUE_PAUSE
 	                                    : EVENT_QUEUE_RESUME;

@@ -100,6 +100,9 @@ int seq_submit(struct sequence *s)
 	r.priority = dice_one_in(d, 3) ? (int32_t)dice_below(d, 3) - 1 : 0;
 	r.time_limit_ms = dice_one_in(d, 2) ? 1000 * (1 + dice_below(d, 5)) : 0;
 	r.retry_max = dice_one_in(d, 3) ? 1 + dice_below(d, 3) : 0;
+	if (r.retry_max && dice_one_in(d, 3))
+		for (int i = 0; i < 100; i++)
+			code_set_add(&r.retry_on, (uint8_t)dice_below(d, 256));
 	r.no_retry = dice_one_in(d, 6);
 	r.hold = dice_one_in(d, 12);
 	r.env_blob = dice_below(d, 4);
@@ -143,7 +146,7 @@ int seq_node_up(struct sequence *s, uint32_t k, bool whole)
 	return seq_apply(s, &e, NULL);
 }
 
-/* Doors are opened: nothing is paused, held, drained or broken any more. */
+/* Doors are opened: nothing is paused, limited, held, drained or broken any more. */
 static int open_doors(struct sequence *s)
 {
 	int rc = 0;
@@ -156,9 +159,14 @@ static int open_doors(struct sequence *s)
 			rc = seq_apply(
 			        s, &(struct event){.kind = EVENT_NODE_RESUME, .name = name}, NULL);
 	}
-	for (const struct queue *q = s->w->queues; q && rc == 0; q = q->hh.next)
-		rc = seq_apply(
-		        s, &(struct event){.kind = EVENT_QUEUE_RESUME, .name = q->name}, NULL);
+	for (const struct queue *q = s->w->queues; q && rc == 0; q = q->hh.next) {
+		struct queue open = {.default_cpus = 1, .configured = true};
+		snprintf(open.name, sizeof(open.name), "%s", q->name);
+		rc = seq_apply(s, &(struct event){.kind = EVENT_QUEUE_SET, .queue = &open}, NULL);
+		if (rc == 0)
+			rc = seq_apply(s,
+			        &(struct event){.kind = EVENT_QUEUE_RESUME, .name = q->name}, NULL);
+	}
 	for (const struct job *j = world_next_job(s->w, NULL); j && rc == 0;
 	        j = world_next_job(s->w, j))
 		if (j->held && !job_state_is_final(j->state) &&
