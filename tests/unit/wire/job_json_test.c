@@ -14,6 +14,7 @@
 struct parsed {
 	void *ctx;
 	json_t *json;
+	json_t *was; /* what `json` changed, or NULL */
 	struct job_spec spec;
 	struct err err;
 	int rc;
@@ -31,6 +32,7 @@ static struct parsed parse_json(json_t *take_json)
 static void parsed_done(struct parsed *p)
 {
 	json_decref(p->json);
+	json_decref(p->was);
 	talloc_free(p->ctx);
 }
 
@@ -468,14 +470,13 @@ static void test_ids(void **state)
 /* What `was`, a job as JSON, comes to when it is edited so. */
 static struct parsed edited(const char *was, const char *change)
 {
-	struct parsed p = with(was), q = {.ctx = p.ctx, .json = json_loads(change, 0, NULL)};
+	struct parsed p = with(was);
+	struct parsed q = {.ctx = p.ctx, .json = json_loads(change, 0, NULL), .was = p.json};
 
 	assert_int_equal(p.rc, 0);
 	assert_non_null(q.json);
 	q.rc = job_spec_edit(q.json, q.ctx,
 	        talloc_memdup(q.ctx, &p.spec.request, sizeof(p.spec.request)), &q.spec, &q.err);
-	talloc_steal(q.ctx, talloc_reference(q.ctx, p.ctx));
-	json_decref(p.json);
 	return q;
 }
 
