@@ -201,13 +201,13 @@ static int check_node(const struct node *n, struct err *err)
 }
 
 struct census {
-	uint64_t living, ended, holding, waiting, in_class, ready, backoff;
+	uint64_t living, ended, holding, waiting, in_class, ready, apart, backoff;
 };
 
 static int check_indexes(const struct world *w, const struct census *c, struct err *err)
 {
 	uint64_t in_class = 0, ready = 0, backoff = 0, ended = 0, holding = 0;
-	uint64_t waiting = 0, before;
+	uint64_t waiting = 0, apart = 0, before;
 	bool has_ends = w->last_by_id == RB_MAX(job_ids, (struct job_ids *)(uintptr_t)&w->by_id);
 	struct job *j;
 
@@ -232,6 +232,8 @@ static int check_indexes(const struct world *w, const struct census *c, struct e
 		backoff++;
 	TAILQ_FOREACH (j, &w->ended, by_end)
 		ended++;
+	LIST_FOREACH (j, &w->apart, apart)
+		apart++;
 	for (const struct queue *q = w->queues; q; q = q->hh.next) {
 		holding += q->n_running;
 		waiting += q->n_waiting;
@@ -242,7 +244,7 @@ static int check_indexes(const struct world *w, const struct census *c, struct e
 		return err_set(
 		        err, ERR_INTERNAL, "the counts of living and ended jobs are not theirs");
 	if (c->in_class != in_class || c->ready != ready || c->backoff != backoff ||
-	        c->holding != holding || c->waiting != waiting)
+	        c->holding != holding || c->waiting != waiting || c->apart != apart)
 		return err_set(err, ERR_INTERNAL,
 		        "classes, back-offs or queues have lost count of their jobs");
 	return 0;
@@ -287,6 +289,8 @@ int world_check(const struct world *w, struct err *err)
 			c.waiting += world__waiting_of(j);
 		c.in_class += j->class != NULL;
 		c.ready += j->wait == WAIT_READY;
+		c.apart += j->class && j->id.task == TASK_NONE &&
+		           (j->is_array || j->wait != WAIT_READY);
 		c.backoff += j->wait == WAIT_BACKOFF;
 	}
 	rc = check_indexes(w, &c, err);

@@ -139,6 +139,7 @@ struct job {
 	LIST_ENTRY(job) on_node;
 	LIST_ENTRY(job) in_queue; /* of those that hold resources */
 	TAILQ_ENTRY(job) by_end;  /* ended ones, oldest first */
+	LIST_ENTRY(job) apart;    /* see world.apart */
 };
 
 /* The attempt that lives now, or NULL. */

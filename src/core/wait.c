@@ -99,6 +99,8 @@ void world__join_class(struct world *w, struct job *j)
 	j->class = j->parent && j->parent->class && !j->has_own_request ? j->parent->class
 	                                                                : get_class(w, j->req);
 	j->class->n_jobs++;
+	if (j->id.task == TASK_NONE)
+		LIST_INSERT_HEAD(&w->apart, j, apart);
 }
 
 void world__leave_class(struct world *w, struct job *j)
@@ -108,6 +110,8 @@ void world__leave_class(struct world *w, struct job *j)
 	if (!c)
 		return;
 	world__set_wait(w, j, WAIT_NONE);
+	if (j->id.task == TASK_NONE)
+		LIST_REMOVE(j, apart);
 	j->class = NULL;
 	if (--c->n_jobs)
 		return;
@@ -159,7 +163,12 @@ static void remove_ready(struct sched_class *c, struct job *j)
 void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
 {
 	struct array *of = j->parent ? j->parent->array : NULL;
+	bool is_plain = !j->is_array && j->id.task == TASK_NONE;
 
+	if (is_plain && j->wait != WAIT_READY && wait == WAIT_READY)
+		LIST_REMOVE(j, apart);
+	else if (is_plain && j->wait == WAIT_READY && wait != WAIT_READY)
+		LIST_INSERT_HEAD(&w->apart, j, apart);
 	if (j->wait == WAIT_READY) {
 		remove_ready(j->class, j);
 		if (of)

@@ -24,6 +24,7 @@ struct world *world_new(const struct policy *p)
 	RB_INIT(&w->by_id);
 	RB_INIT(&w->backoff);
 	TAILQ_INIT(&w->ended);
+	LIST_INIT(&w->apart);
 	TAILQ_INIT(&w->nodes);
 	TAILQ_INIT(&w->tokens);
 	return w;

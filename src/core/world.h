@@ -135,6 +135,8 @@ struct world {
 	struct queue *queues;
 	struct sched_class *classes;
 	struct sched_class *last_class; /* looked up last, or NULL */
+	/* Living jobs that stand in no class's order, and all living arrays; no tasks. With the orders of the classes: all that live. */
+	LIST_HEAD(jobs_apart, job) apart;
 	struct node_list nodes;
 	uint32_t n_nodes;
 	uint64_t node_changes; /* counts up */

@@ -143,7 +143,51 @@ static void append(struct list *l, const struct job *j)
 	l->last = place_of(j);
 }
 
-static void gather_living(struct list *l, struct firsts *h)
+/* False: it stands behind all that are kept, and they are enough. */
+static bool offer_job(struct list *l, struct firsts *h, const struct job *j)
+{
+	struct entry e = {.at = place_of(j), .job = j};
+
+	if (h->n == h->most && entry_cmp(&e, &h->v[0]) >= 0)
+		return false;
+	if (!l->has_after || place_cmp(&e.at, &l->after) > 0)
+		offer(h, e);
+	return true;
+}
+
+/* Where a class can begin to be of the page: behind what was shown, in its own order. */
+static struct job *first_to_offer(const struct list *l, struct sched_class *c)
+{
+	const struct place *after = &l->after;
+	struct job key = {.priority = after->priority,
+	        .order = after->order,
+	        .id = {after->num, after->task}};
+
+	if (!l->has_after || after->phase == 0 ||
+	        (after->phase == 1 && after->queue_priority > c->shape.queue->priority))
+		return c->first_ready;
+	if (after->phase == 2 || after->queue_priority < c->shape.queue->priority)
+		return NULL;
+	return RB_NFIND(job_order, &c->ready, &key);
+}
+
+/* All that live, without a look at most of those that wait: each class has them in the order of the list. */
+static void gather_all(struct list *l, struct firsts *h)
+{
+	struct world *w = l->c->world;
+	struct sched_class *c, *next;
+	struct job *j;
+
+	l->total = w->n_living;
+	LIST_FOREACH (j, &w->apart, apart)
+		offer_job(l, h, j);
+	HASH_ITER (hh, w->classes, c, next)
+		for (j = first_to_offer(l, c); j; j = RB_NEXT(job_order, &c->ready, j))
+			if (!j->is_array && j->id.task == TASK_NONE && !offer_job(l, h, j))
+				break;
+}
+
+static void gather_fitting(struct list *l, struct firsts *h)
 {
 	struct world *w = l->c->world;
 	struct job key = {.id = {l->array, TASK_NONE}};
@@ -152,15 +196,12 @@ static void gather_living(struct list *l, struct firsts *h)
 	if (l->array && !from)
 		return;
 	for (struct job *j = world_next_job(w, from); j; j = world_next_job(w, j)) {
-		struct entry e = {.job = j};
 		if (l->array && j->id.num != l->array)
 			break;
 		if (job_state_is_final(j->state) || !fits(l, j))
 			continue;
 		l->total++;
-		e.at = place_of(j);
-		if (!l->has_after || place_cmp(&e.at, &l->after) > 0)
-			offer(h, e);
+		(void)offer_job(l, h, j);
 	}
 }
 
@@ -169,7 +210,10 @@ static void list_living(struct list *l)
 {
 	struct firsts h = {.most = l->limit - MIN(l->limit, json_array_size(l->jobs)) + 1};
 
-	gather_living(l, &h);
+	if (l->array || l->queue || l->user || l->state >= 0)
+		gather_fitting(l, &h);
+	else
+		gather_all(l, &h);
 	if (h.n)
 		qsort(h.v, h.n, sizeof(*h.v), entry_cmp);
 	l->more = h.n == h.most;

@@ -29,7 +29,7 @@ refused() {
   refused 2 "there is no verb 'image'" image ls
   refused 2 "there is no option '--gpus'" submit --gpus 1 -- true
   refused 2 "did you mean '--gpu-mem'?" submit --gpu-men 1G -- true
-  for option in --image --profile --volume --publish --count --respond-to -n -N; do
+  for option in --image --profile --volume --publish --count --respond-to -N; do
     refused 2 "there is no option '$option'" submit $option 1 -- true
     refused 125 "there is no option '$option'" run $option 1 -- true
   done
