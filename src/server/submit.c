@@ -332,10 +332,6 @@ static int check_twins(const struct server *s, const struct request *r, const st
 static int check_deps(
         const struct server *s, const struct request *r, struct job_id *ret_fetch, struct err *err)
 {
-	char id[48];
-
-	(void)err;
-	(void)id;
 	for (uint32_t i = 0; i < r->n_deps; i++) {
 		struct job_id on = r->deps[i].on;
 		const struct job *parent;
