@@ -91,7 +91,8 @@ int64_t replay_wait_at(const struct replay_class *c, double part)
 {
 	double all = 0, so_far = 0;
 
-	qsort(c->waits, c->n_waits, sizeof(*c->waits), by_wait);
+	if (c->n_waits)
+		qsort(c->waits, c->n_waits, sizeof(*c->waits), by_wait);
 	for (size_t i = 0; i < c->n_waits; i++)
 		all += (double)c->waits[i].n;
 	for (size_t i = 0; i < c->n_waits; i++) {
