@@ -131,6 +131,16 @@ static int do_event(struct stage *g, const struct event *e, struct err *err)
 	        job_id_format(e->id, was), job_id_format(out.job->id, is));
 }
 
+static int do_adopt(struct stage *g, const struct recorded *v, struct err *err)
+{
+	struct sched_settings settings;
+
+	memcpy(settings.v, v->settings, sizeof(settings.v));
+	if (v->n_settings == SCHED_SETTINGS && sched_adopt(g->s, g->w, &settings))
+		return 0;
+	return err_set(err, ERR_CORRUPT, "the settings are none of policy %s", g->r->policy);
+}
+
 int replay_as_recorded(struct stage *g, struct recorded **take, struct err *err)
 {
 	struct recorded *v = *take;
@@ -145,6 +155,8 @@ int replay_as_recorded(struct stage *g, struct recorded **take, struct err *err)
 	case RECORDED_LEARN:
 		sched_learn(g->s, g->w);
 		return 0;
+	case RECORDED_ADOPT:
+		return do_adopt(g, v, err);
 	case RECORDED_PLAN:
 		return 0;
 	}

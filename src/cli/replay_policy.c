@@ -76,7 +76,9 @@ static int learn_line(void *data, struct recorded **take, struct err *err)
 		note_end(p->ends, e, j, job_attempt(j), p->g.now_ms);
 	for (size_t i = 0; v->kind == RECORDED_PLAN && rc == 0 && i < v->n_placements; i++)
 		rc = stage_start(&p->g, &v->placements[i], &ignored, err);
-	return rc || v->kind == RECORDED_LEARN ? rc : replay_as_recorded(&p->g, take, err);
+	if (rc || v->kind == RECORDED_LEARN || v->kind == RECORDED_ADOPT)
+		return rc;
+	return replay_as_recorded(&p->g, take, err);
 }
 
 static int learn_ends(const char *path, struct known_end **ends, struct err *err)

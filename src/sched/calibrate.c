@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "sched/place_priv.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define GRID 8
@@ -37,7 +38,7 @@ struct calibration {
 	double arrived, placed; /* devices; of this stream */
 	double share;           /* summed over its streams */
 	struct place_params best;
-	double best_share;
+	double best_share, usual_share;
 	bool is_better; /* the latest trial was */
 	bool is_done;
 };
@@ -45,7 +46,7 @@ struct calibration {
 static void empty_room(const struct place *from, uint32_t node, struct place_room *ret)
 {
 	const struct place_room *like = place_look(from, node);
-	struct place_device *devices = mem_zalloc(NODE_DEVICES_MAX * sizeof(*devices));
+	struct place_device *devices = mem_zalloc(MAX(like->n_devices, 1) * sizeof(*devices));
 
 	*ret = *like;
 	ret->free_cpu_milli = like->cpu_milli;
@@ -62,6 +63,19 @@ static void empty_room(const struct place *from, uint32_t node, struct place_roo
 	}
 }
 
+/* Of nodes that take jobs. */
+static double count_devices(const struct place *p)
+{
+	double n = 0;
+
+	for (uint32_t i = 0; i < p->n_nodes; i++) {
+		const struct place_room *room = place_look(p, i);
+		for (uint32_t d = 0; room->is_open && d < room->n_devices; d++)
+			n += room->devices[d].kind != PLACE_NONE;
+	}
+	return n;
+}
+
 static void copy_nodes(struct calibration *c, const struct place *from)
 {
 	for (uint32_t i = 0; i < from->n_kinds; i++)
@@ -72,22 +86,26 @@ static void copy_nodes(struct calibration *c, const struct place *from)
 	for (uint32_t i = 0; i < from->n_nodes; i++) {
 		empty_room(from, i, &c->rooms[i]);
 		place_add_node(c->place);
-		for (uint32_t d = 0; d < c->rooms[i].n_devices; d++)
-			c->n_devices += c->rooms[i].devices[d].is_whole;
 	}
+	c->n_devices = count_devices(from);
 }
 
+/* Only those in the mix. Accounts are of no matter where nothing is on any device, and their names are not ours. */
 static void copy_types(struct calibration *c, const struct place *from)
 {
+	struct place *p = c->place;
 	double sum = 0;
 
-	c->up_to = mem_zalloc(MAX(from->n_types, 1) * sizeof(*c->up_to));
 	for (uint32_t i = 0; i < from->n_types; i++) {
-		uint32_t type = place_type(c->place, &from->types[i]->ask);
-		double count = from->types[i]->count;
-		place_count(c->place, type, count);
-		c->n_asked += count * type_devices(c->place, c->place->types[type]);
-		sum += count;
+		struct place_ask ask = from->types[i]->ask;
+		ask.user = NULL;
+		if (from->types[i]->count > 0)
+			place_count(p, place_type(p, &ask), from->types[i]->count);
+	}
+	c->up_to = mem_zalloc(MAX(p->n_types, 1) * sizeof(*c->up_to));
+	for (uint32_t i = 0; i < p->n_types; i++) {
+		c->n_asked += p->types[i]->count * type_devices(p, p->types[i]);
+		sum += p->types[i]->count;
 		c->up_to[i] = sum;
 	}
 }
@@ -159,8 +177,6 @@ struct calibration *calibration_new(const struct place *p, double demand, uint32
 	copy_nodes(c, p);
 	copy_types(c, p);
 	c->demand = demand * c->n_devices;
-	if (next_trial(c))
-		begin_trial(c);
 	return c;
 }
 
@@ -212,6 +228,8 @@ static void end_trial(struct calibration *c)
 {
 	double gain = c->share / c->n_streams - c->best_share;
 
+	if (c->number == 1)
+		c->usual_share = c->share / c->n_streams;
 	if (gain <= (c->number > GRID ? GAIN : 0))
 		return;
 	c->is_better = true;
@@ -223,6 +241,8 @@ bool calibration_step(struct calibration *c, uint32_t n_requests)
 {
 	if (c->n_devices <= 0 || c->n_asked <= 0 || c->is_done)
 		return false;
+	if (c->number == 0 && next_trial(c))
+		begin_trial(c);
 	while (n_requests-- > 0) {
 		if (arrive(c))
 			continue;
@@ -244,4 +264,41 @@ void calibration_adopt(const struct calibration *c, struct place *p)
 {
 	p->params = c->best;
 	place_learn(p);
+}
+
+static double count_asks(const struct place *p)
+{
+	double n = 0;
+
+	for (uint32_t i = 0; i < p->n_types; i++)
+		n += p->types[i]->count;
+	return n;
+}
+
+bool calibration_is_of_use(const struct place *p)
+{
+	bool has_asks = false;
+
+	for (uint32_t i = 0; i < p->n_types && !has_asks; i++)
+		has_asks = p->types[i]->count > 0 && gpu_ask_any(&p->types[i]->gpu);
+	return has_asks && p->policy == &place_fragment && count_devices(p) > 0;
+}
+
+double calibration_drift(const struct calibration *c, const struct place *p)
+{
+	double asked = count_asks(p), was_asked = count_asks(c->place), drift = 0;
+	double devices = count_devices(p);
+
+	for (uint32_t i = 0; i < p->n_types && asked > 0; i++) {
+		const struct place_type *t = p->types[i], *was;
+		HASH_FIND(hh, c->place->types_by_key, t->key, t->hh.keylen, was);
+		drift += fmax(0, t->count / asked - (was ? was->count / was_asked : 0));
+	}
+	return fmax(drift, fabs(devices - c->n_devices) / fmax(fmax(devices, c->n_devices), 1));
+}
+
+bool calibration_result(const struct calibration *c, struct calibrated *ret)
+{
+	*ret = (struct calibrated){place__settings(&c->best), c->best_share, c->usual_share};
+	return c->number > 1;
 }

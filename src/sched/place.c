@@ -37,6 +37,14 @@ struct place *place_new(const char *policy)
 	return NULL;
 }
 
+struct place *place_new_like(const struct place *p)
+{
+	struct place *like = place_new(p->policy->name);
+
+	like->params = p->params;
+	return like;
+}
+
 static void free_type(struct place_type *t)
 {
 	free(t->key);

@@ -11,6 +11,7 @@
 #define PLACE_NONE UINT32_MAX
 
 struct place;
+struct sched_settings;
 
 /* Of nodes: amounts in thousandths of a CPU, bytes, thousandths of a device's compute. */
 struct place_device {
@@ -53,6 +54,8 @@ struct place_found {
 /* Life cycle. The name is one of place_policies(); NULL when there is none such. */
 struct place *place_new(const char *policy);
 void place_free(struct place *p);
+/* Of the same policy, set to the same, and empty. */
+struct place *place_new_like(const struct place *p);
 /* The i-th policy's name, the default first; NULL behind the last. */
 const char *place_policies(uint32_t i);
 
@@ -71,6 +74,8 @@ void place_give(struct place *p, uint32_t type, const struct place_found *at);
 void place_count(struct place *p, uint32_t type, double times);
 void place_learn(struct place *p);
 void place_forget(struct place *p); /* all counts */
+/* What `fragment` is set to. In force by place_learn(). False: out of bounds, or the policy has no settings. */
+bool place_adopt(struct place *p, const struct sched_settings *settings);
 
 /* Queries. may, when not NULL, says whether a node that has room is allowed. */
 bool place_find(struct place *p, uint32_t type, bool (*may)(void *data, uint32_t node), void *data,

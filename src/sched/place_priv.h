@@ -4,6 +4,7 @@
 #pragma once
 
 #include "sched/place.h"
+#include "sched/sched.h"
 #include "core/world.h"
 
 struct place_kind {
@@ -61,7 +62,7 @@ struct place_policy {
 struct place_gaps;
 struct place_fgd;
 
-/* What `fragment` is set to. */
+/* What `fragment` is set to; settings.c makes struct sched_settings of it. */
 struct place_params {
 	double offers;        /* requests that a gap will be offered to */
 	double cpu, cpu_mean; /* price of CPUs; part of the mean need that counts */
@@ -107,6 +108,9 @@ extern const struct place_params place_params_usual;
 extern const struct place_policy place_pack, place_spread, place_by_fgd, place_fragment;
 void place__free_gaps(struct place_gaps *g);
 void place__free_fgd(struct place_fgd *f);
+
+/* settings.c */
+struct sched_settings place__settings(const struct place_params *params);
 
 /* place_type.c */
 /* What a type is given on one device of this kind, NULL: nothing ever. */

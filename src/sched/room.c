@@ -135,6 +135,7 @@ static void let_go(struct room *r)
 static void match(struct room *r, const struct world *w)
 {
 	const struct node *n;
+	struct place *place;
 	uint32_t i = 0;
 
 	TAILQ_FOREACH (n, &w->nodes, link) {
@@ -154,8 +155,9 @@ static void match(struct room *r, const struct world *w)
 	}
 	if (!n && i == r->n_slots)
 		return;
+	place = place_new_like(r->place);
 	place_free(r->place);
-	r->place = place_new(r->policy);
+	r->place = place;
 	free_ends(r);
 	r->n_slots = r->n_seats = 0;
 	match(r, w);
@@ -217,6 +219,16 @@ void room_learn(struct room *r, const struct world *w)
 		place_count(r->place, room__type(r, &need), count_of(c));
 	}
 	place_learn(r->place);
+}
+
+bool room_adopt(struct room *r, const struct sched_settings *settings)
+{
+	return place_adopt(r->place, settings);
+}
+
+const struct place *room_place(const struct room *r)
+{
+	return r->place;
 }
 
 static bool is_near(const struct node *n, const struct placement *p, uint32_t cpu)

@@ -43,6 +43,7 @@ static inline bool need_is_shut_out(const struct need *need, const struct place_
 }
 
 struct room;
+struct sched_settings;
 
 /* Life cycle. NULL: no such policy. */
 struct room *room_new(const char *policy);
@@ -53,6 +54,8 @@ void room_free(struct room *r);
 void room_sync(struct room *r, const struct world *w, int64_t now_ms);
 /* The mix of requests that policies expect is what lives in this world. */
 void room_learn(struct room *r, const struct world *w);
+/* See place_adopt(); what is set stays set when the nodes are others. */
+bool room_adopt(struct room *r, const struct sched_settings *settings);
 /* The place that the policy likes best. Fills node, slices, cpus. */
 bool room_fit(struct room *r, const struct need *need, struct placement *ret);
 void room_take(struct room *r, const struct need *need, const struct placement *p);
@@ -72,6 +75,8 @@ bool room_reserve(struct room *r, const struct need *need, int64_t not_before_ms
 /* Queries */
 /* When the attempt that j has now has ended by its time limit; ROOM_NEVER: nothing says when. */
 int64_t room_end_of(const struct job *j, int64_t now_ms);
+/* The nodes as they were synced, what is kept free beside them; until the next command. */
+const struct place *room_place(const struct room *r);
 /* As if nothing were kept free for anybody. */
 bool room_fit_unkept(struct room *r, const struct need *need, struct placement *ret);
 /* The i-th node as it is after what was taken; valid until the next command. False: there are no more. */

@@ -1,7 +1,7 @@
 /*
  * The decision: which waiting job starts where, and why the others wait. Pure: a const world in, a plan out.
  * The plan belongs to the caller (sched_plan_done); the world is only read. Loop thread. Never fails: what cannot be placed waits.
- * The same world and mix give the same plan. Placement is on devices, never on totals: a fraction lies on one device.
+ * The same world, mix and settings give the same plan. Placement is on devices, never on totals: a fraction lies on one device.
  */
 #pragma once
 
@@ -16,13 +16,26 @@ struct sched_plan {
 };
 
 /*
- * What is remembered between plans: scores that save work, and the mix of requests to come, in force from sched_learn() to the
- * next. The policy is one of place_policies(); NULL when there is none such.
+ * What is remembered between plans: scores that save work; the mix of requests to come, in force from sched_learn() to the
+ * next; and what `fragment` is set to, from sched_adopt() to the next. The policy is one of place_policies(); NULL when there is none such.
  */
 struct sched;
 struct sched *sched_new(const char *policy);
 void sched_free(struct sched *s);
 void sched_learn(struct sched *s, const struct world *w);
+/*
+ * After sched_learn(): a calibration (sched/calibrate.h) for that mix, on a copy of the nodes, so that another thread may carry
+ * it out. The caller's. NULL: it would find nothing (another policy, no devices, nobody asks for one), or all is much as when `last` began.
+ */
+struct calibration;
+struct calibration *sched_calibrate(const struct sched *s, const struct calibration *last);
+/* What `fragment` is set to, as numbers that are its own matter. */
+#define SCHED_SETTINGS 11
+struct sched_settings {
+	double v[SCHED_SETTINGS];
+};
+/* Plans go by these from now on, and by the mix as it is now, as after sched_learn(). False: they are none, and nothing changed. */
+bool sched_adopt(struct sched *s, const struct world *w, const struct sched_settings *settings);
 
 /* At most max placements; call again when plan->n == max. */
 void sched_plan_make(struct sched *s, const struct world *w, int64_t now_ms, size_t max,

@@ -380,6 +380,23 @@ static bool get_plan(const json_t *o, struct recorded *r)
 	return true;
 }
 
+static bool get_adopt(const json_t *o, struct recorded *r)
+{
+	const json_t *list = json_object_get(o, "settings"), *v;
+	size_t i;
+
+	r->kind = RECORDED_ADOPT;
+	if (json_array_size(list) > RECORDING_SETTINGS_MAX)
+		return false;
+	json_array_foreach(list, i, v)
+	{
+		if (!json_is_number(v))
+			return false;
+		r->settings[r->n_settings++] = json_number_value(v);
+	}
+	return r->n_settings > 0;
+}
+
 static bool get_line(const char *is, const json_t *o, struct recorded *r)
 {
 	int kind = strtab_find(recording_event_names, is);
@@ -394,6 +411,8 @@ static bool get_line(const char *is, const json_t *o, struct recorded *r)
 		return get_begin(o, r);
 	if (strcmp(is, RECORDING_IS_JOB) == 0)
 		return get_job(o, r);
+	if (strcmp(is, RECORDING_IS_ADOPT) == 0)
+		return get_adopt(o, r);
 	r->kind = RECORDED_LEARN;
 	return strcmp(is, RECORDING_IS_LEARN) == 0;
 }

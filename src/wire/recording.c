@@ -412,3 +412,13 @@ void recording_put_learn(struct buf *b, int64_t at_ms)
 {
 	end_line(b, begin_line(at_ms, RECORDING_IS_LEARN));
 }
+
+void recording_put_adopt(struct buf *b, int64_t at_ms, const double *settings, size_t n)
+{
+	json_t *line = begin_line(at_ms, RECORDING_IS_ADOPT), *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_real(settings[i]));
+	json_object_set_new(line, "settings", list);
+	end_line(b, line);
+}

@@ -17,7 +17,16 @@
 #define RECORDING_FORMAT   1
 #define RECORDING_LINE_MAX (32 * MIB)
 
-enum recorded_kind { RECORDED_BEGIN, RECORDED_JOB, RECORDED_EVENT, RECORDED_PLAN, RECORDED_LEARN };
+#define RECORDING_SETTINGS_MAX 64
+
+enum recorded_kind {
+	RECORDED_BEGIN,
+	RECORDED_JOB,
+	RECORDED_EVENT,
+	RECORDED_PLAN,
+	RECORDED_LEARN,
+	RECORDED_ADOPT
+};
 
 struct recorded {
 	enum recorded_kind kind;
@@ -44,6 +53,10 @@ struct recorded {
 	/* PLAN: at most `max` were asked for */
 	struct placement *placements;
 	size_t n_placements, max;
+
+	/* ADOPT: what the placement policy is set to from then on, as it counts its settings; with the mix learned anew */
+	double settings[RECORDING_SETTINGS_MAX];
+	size_t n_settings;
 };
 
 /* Encoding. */
@@ -56,6 +69,7 @@ void recording_put_event(
 void recording_put_plan(
         struct buf *b, int64_t at_ms, size_t max, const struct placement *v, size_t n);
 void recording_put_learn(struct buf *b, int64_t at_ms);
+void recording_put_adopt(struct buf *b, int64_t at_ms, const double *settings, size_t n);
 
 /* Decoding. */
 MUST_CHECK int recorded_parse(

@@ -35,3 +35,4 @@ extern const struct strtab recording_event_names;
 #define RECORDING_IS_JOB   "job"
 #define RECORDING_IS_PLAN  "plan"
 #define RECORDING_IS_LEARN "learn"
+#define RECORDING_IS_ADOPT "adopt"

@@ -23,6 +23,15 @@ static struct recorded *parse(const struct buf *b)
 	return r;
 }
 
+static void refuse(const char *line)
+{
+	struct recorded *r;
+	struct err err;
+
+	assert_int_not_equal(recorded_parse(line, strlen(line), &r, &err), 0);
+	assert_non_null(strstr(err.text, "recording"));
+}
+
 static struct world *new_world(struct policy_model *models)
 {
 	struct policy p = {.fgpu_per_device = 2,
@@ -199,6 +208,25 @@ static void test_plan(void **state)
 	recorded_free(r);
 }
 
+static void test_adopt(void **state)
+{
+	static const double settings[] = {98, 1.0 / 3, 0, 1e-9, 0.1 + 0.2};
+	double too_many[RECORDING_SETTINGS_MAX + 1] = {0};
+	CLEANUP_BUF struct buf b = BUF_INIT(MIB);
+	struct recorded *r;
+
+	(void)state;
+	recording_put_adopt(&b, NOW_MS, settings, ARRAY_LEN(settings));
+	r = parse(&b);
+	assert_int_equal(r->kind, RECORDED_ADOPT);
+	assert_int_equal(r->n_settings, ARRAY_LEN(settings));
+	assert_memory_equal(r->settings, settings, sizeof(settings)); /* to the last bit */
+	recorded_free(r);
+	buf_reset(&b);
+	recording_put_adopt(&b, NOW_MS, too_many, ARRAY_LEN(too_many));
+	refuse(buf_str(&b));
+}
+
 static void test_job(void **state)
 {
 	struct policy_model model = {"H100", 7};
@@ -238,15 +266,6 @@ static void test_left_out(void **state)
 	assert_int_equal(b.len, 0);
 }
 
-static void refuse(const char *line)
-{
-	struct recorded *r;
-	struct err err;
-
-	assert_int_not_equal(recorded_parse(line, strlen(line), &r, &err), 0);
-	assert_non_null(strstr(err.text, "recording"));
-}
-
 static void test_damage(void **state)
 {
 	static const char *const lines[] = {"", "{}", "[]", "null", "{\"at\":1}",
@@ -264,6 +283,7 @@ static void test_damage(void **state)
 	        "{\"at\":1,\"is\":\"plan\",\"max\":1,\"placements\":[{}]}",
 	        "{\"at\":1,\"is\":\"job\",\"id\":\"1\",\"record\":\"0\"}",
 	        "{\"at\":1,\"is\":\"job\",\"id\":\"1\",\"record\":\"zz\"}",
+	        "{\"at\":1,\"is\":\"adopt\"}", "{\"at\":1,\"is\":\"adopt\",\"settings\":[\"1\"]}",
 	        "{\"at\":1,\"is\":\"begin\",\"placement\":\"pack\"}"};
 
 	(void)state;
@@ -288,6 +308,7 @@ int main(void)
 	        cmocka_unit_test(test_submit),
 	        cmocka_unit_test(test_node),
 	        cmocka_unit_test(test_plan),
+	        cmocka_unit_test(test_adopt),
 	        cmocka_unit_test(test_job),
 	        cmocka_unit_test(test_left_out),
 	        cmocka_unit_test(test_damage),
