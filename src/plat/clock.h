@@ -9,4 +9,5 @@
 int64_t clock_wall_ms(void); /* milliseconds since 1970; may jump */
 /* Since the machine started, without suspend; never goes back; the clock of loop_mono_ms. */
 uint64_t clock_mono_ms(void);
-uint64_t clock_mono_ns(void); /* for measuring; the same origin */
+uint64_t clock_mono_ns(void);   /* for measuring; the same origin */
+uint64_t clock_thread_ns(void); /* processor time that the calling thread has had */

@@ -1,4 +1,5 @@
 #include "server/batch.h"
+#include "server/calibrator.h"
 #include "server/kept.h"
 #include "server/links.h"
 #include "server/recorder.h"
@@ -519,6 +520,7 @@ static void plan(struct server *s)
 	} else if (s->n_placed >= LEARN_AFTER) {
 		sched_learn(s->sched, s->world);
 		recorder_learn(s->recorder, now_ms);
+		calibrator_begin(s);
 		s->n_placed = 0;
 	}
 	sched_plan_done(&p);

@@ -126,6 +126,12 @@ void recorder_learn(struct recorder *r, int64_t now_ms)
 		recording_put_learn(&r->lines, now_ms);
 }
 
+void recorder_adopt(struct recorder *r, int64_t now_ms, const double *settings, size_t n)
+{
+	if (r)
+		recording_put_adopt(&r->lines, now_ms, settings, n);
+}
+
 void recorder_flush(struct recorder *r)
 {
 	struct err err;

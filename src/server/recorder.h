@@ -24,4 +24,5 @@ void recorder_job(
 void recorder_plan(
         struct recorder *r, int64_t now_ms, size_t max, const struct placement *v, size_t n);
 void recorder_learn(struct recorder *r, int64_t now_ms);
+void recorder_adopt(struct recorder *r, int64_t now_ms, const double *settings, size_t n);
 void recorder_flush(struct recorder *r);

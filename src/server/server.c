@@ -1,6 +1,7 @@
 #include "server/server.h"
 #include "server/api.h"
 #include "server/batch.h"
+#include "server/calibrator.h"
 #include "server/door.h"
 #include "server/guard.h"
 #include "server/kept.h"
@@ -402,6 +403,7 @@ void server_close(struct server *s)
 {
 	if (!s)
 		return;
+	calibrator_cancel(s);
 	if (s->net) {
 		links_close_all(s);
 		net_server_close(s->net);
@@ -418,6 +420,7 @@ void server_close(struct server *s)
 	}
 	worker_free(s->worker);
 	worker_free(s->reader);
+	calibrator_free(s);
 	kept_forget(s);
 	loop_timer_free(s->retry_timer);
 	loop_timer_free(s->pace_timer);

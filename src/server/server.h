@@ -19,6 +19,7 @@
 #include "store/store.h"
 
 struct batch;
+struct calibrator;
 struct guard;
 struct kept;
 struct prune;
@@ -32,8 +33,9 @@ struct server {
 	struct conf *conf;
 	struct world *world;
 	struct sched *sched;
-	struct recorder *recorder; /* NULL: nothing is recorded */
-	uint64_t n_placed;         /* since it learned the mix */
+	struct recorder *recorder;     /* NULL: nothing is recorded */
+	uint64_t n_placed;             /* since it learned the mix */
+	struct calibrator *calibrator; /* NULL: never needed so far */
 	struct store *store;
 	struct worker *worker; /* the store thread */
 	struct net_server *net;

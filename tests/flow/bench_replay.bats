@@ -41,6 +41,26 @@ hour() { [ -f hour.json ] || gzip -dc "$BERTH_SOURCE/tests/data/hour.gz" >hour.j
   [ "$(jq -S 'del(.compared)' again)" = "$(jq -S 'del(.compared)' other)" ]
 }
 
+@test "settings that a server has tried beside its plans are in its recording" {
+  # The mix is learned after 500 starts.
+  BERTH_CONF_SERVER_RECORD=recording BERTH_CONF_SCHED_CALIBRATE=1s up
+  b config show | grep -q 'sched.calibrate .*1s'
+  b submit -c 0 --gpu 0.01 --array 0-519 -- true
+  b submit -c 0 --gpu 0.5 --hold -- true
+  b wait 1
+  eventually as grep -q "sched.adopted number=1 " "$D/logs/server.log"
+  for _ in 1 2 3; do b run -c 0 --gpu 0.6 -- true; done
+  b down
+  as cat "$D/recording" >recording
+  [ "$(grep -c '"is":"adopt"' recording)" = 1 ]
+  run -0 replay recording
+  has "$output" "each as recorded"
+  replay recording --policy spread -o json >/dev/null
+  sed '/"is":"adopt"/s/\[[^,]*,/[-1,/' recording >changed
+  run ! replay changed
+  has "$output" "line $(grep -n '"is":"adopt"' changed | cut -d: -f1): the settings are none of policy fragment"
+}
+
 @test "a recorded hour: the same plans, and its table" {
   hour
   # Where this fails because the scheduler was changed on purpose: tests/bench/record_hour.py --again build tests/data/hour.gz

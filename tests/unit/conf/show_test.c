@@ -114,6 +114,7 @@ static void test_show(void **state)
 	                  "\n"
 	                  "sched:\n"
 	                  "  policy: fragment  # default\n"
+	                  "  calibrate: 0  # default\n"
 	                  "\n"
 	                  "queues:\n"
 	                  "  default:\n"
