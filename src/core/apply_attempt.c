@@ -51,6 +51,9 @@ static enum job_state state_of_end(enum reason reason, bool has_code, int32_t co
 	}
 }
 
+/* What ends a whole machine, or all of a service, may reach the server after the jobs: it must not start them again until then. */
+#define SHUTDOWN_DELAY_MS 1000
+
 /* An attempt that ended through no doing of its command: started again unless at most once was asked for. */
 static bool is_no_fault_of_job(enum reason r)
 {
@@ -154,7 +157,8 @@ int apply__ended(struct apply *a, const struct event *e, struct applied *out, st
 	j->stop_force = false;
 	if (is_no_fault_of_job(reason) && !no_retry)
 		try_again(a, j, reason,
-		        reason == REASON_SHUTDOWN ? 0 : backoff_ms(&a->w->policy, j->n_attempts),
+		        reason == REASON_SHUTDOWN ? SHUTDOWN_DELAY_MS
+		                                  : backoff_ms(&a->w->policy, j->n_attempts),
 		        text);
 	else if (!no_retry && is_retried(j, t)) {
 		j->failures++;
