@@ -303,3 +303,20 @@ void args_take_rest(struct argp_state *state, char ***ret_argv, int *ret_argc)
 	*ret_argc = state->argc - state->next + 1;
 	state->next = state->argc;
 }
+
+int args_split_setting(
+        const char *word, char *key, size_t size, const char **ret_value, struct err *err)
+{
+	size_t len = strcspn(word, "=");
+	char shown[TEXT_SHOW_SIZE];
+
+	if (!word[len])
+		return err_set(
+		        err, ERR_INVALID, "'%s' is not of the form K=V", text_show(word, shown));
+	snprintf(key, size, "%.*s", (int)MIN(len, size - 1), word);
+	for (char *p = key; *p; p++)
+		if (*p == '-')
+			*p = '_';
+	*ret_value = word + len + 1;
+	return 0;
+}

@@ -35,6 +35,10 @@ struct args_sub {
 };
 int args_run_sub(struct cli *cli, const struct args_sub *subs, int argc, char **argv);
 
+/* "gpu-mem=2G" as "gpu_mem", cut to fit, and "2G". */
+MUST_CHECK int args_split_setting(
+        const char *word, char *key, size_t size, const char **ret_value, struct err *err);
+
 /* For parse(): the rest of the line as a command; ends the parsing. */
 void args_take_rest(struct argp_state *state, char ***ret_argv, int *ret_argc);
 

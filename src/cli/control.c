@@ -179,21 +179,16 @@ static int add_value(json_t *body, const char *key, const char *value, struct er
 	return 0;
 }
 
-/* "gpu-mem=2G" as "gpu_mem=2G". */
 static int add_edit(json_t *body, const char *word, struct err *err)
 {
-	size_t len = strcspn(word, "=");
 	char key[TEXT_SHOW_SIZE], shown[TEXT_SHOW_SIZE];
+	const char *value;
+	int rc = args_split_setting(word, key, sizeof(key), &value, err);
 
-	if (!word[len])
-		return err_set(
-		        err, ERR_INVALID, "'%s' is not of the form K=V", text_show(word, shown));
-	snprintf(key, sizeof(key), "%.*s", (int)MIN(len, sizeof(key) - 1), word);
-	for (char *p = key; *p; p++)
-		if (*p == '-')
-			*p = '_';
+	if (rc)
+		return rc;
 	if (!json_object_get(body, key))
-		return add_value(body, key, word + len + 1, err);
+		return add_value(body, key, value, err);
 	return err_set(err, ERR_INVALID, "'%s' is said twice", text_show(key, shown));
 }
 

@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/client.h"
 #include "cli/output.h"
+#include "cli/queues.h"
 
 #define CELL(name, key, kind)                                              \
 	static void name(const json_t *row, bool plain, struct buf *out)   \
@@ -166,6 +167,11 @@ static void cell_queue_nodes(const json_t *row, bool plain, struct buf *out)
 	add_strings(row, "nodes", plain, "all", out);
 }
 
+static void cell_set(const json_t *row, bool plain, struct buf *out)
+{
+	add_strings(row, "set", plain, "", out);
+}
+
 static void cell_labels(const json_t *row, bool plain, struct buf *out)
 {
 	add_strings(row, "labels", plain, "", out);
@@ -216,6 +222,7 @@ static const struct output_column queue_columns[] = {
         {"DEFAULT TIME", cell_default_time_or_none, .wide_only = true, .right = true},
         {"DEFAULT CPUS", cell_default_cpus, .wide_only = true, .right = true},
         {"RETRY", cell_retry, .wide_only = true, .right = true},
+        {"SET", cell_set, .wide_only = true},
 };
 
 static int list(struct cli *cli, int argc, char **argv, const char *path, const char *doc,
@@ -261,11 +268,16 @@ int verb_nodes(struct cli *cli, int argc, char **argv)
 
 int verb_queues(struct cli *cli, int argc, char **argv)
 {
+	static const struct args_sub subs[] = {
+	        {"set", queues_set}, {"rm", queues_rm}, {NULL, NULL}};
 	static const struct output_listing l = {.array_key = "queues",
 	        .name_key = "queue",
 	        .columns = queue_columns,
 	        .n_columns = ARRAY_LEN(queue_columns),
 	        .when_empty = "no queues"};
 
-	return list(cli, argc, argv, "/v1/queues", "Lists the queues.", &l);
+	if (argc > 1 && argv[1][0] != '-')
+		return args_run_sub(cli, subs, argc, argv);
+	return list(cli, argc, argv, "/v1/queues",
+	        "Lists the queues. berth queues set and berth queues rm change them.", &l);
 }

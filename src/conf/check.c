@@ -35,6 +35,14 @@ static int check_queue_nodes(const struct conf_queue *q, struct err *err)
 	                         q->name, CONF_NODES_MAX);
 }
 
+int conf_queue_check(const struct conf_queue *q, struct err *err)
+{
+	if (q->time_limit_ms && q->default_time_ms > q->time_limit_ms)
+		return err_set(err, ERR_INVALID,
+		        "queues.%s: default_time is longer than time_limit", q->name);
+	return check_queue_nodes(q, err);
+}
+
 static int check_labels(const struct conf *c, struct err *err)
 {
 	for (size_t i = 0; i < c->node_labels.n; i++) {
@@ -65,15 +73,7 @@ int conf_check(const struct conf *c, struct err *err)
 	if (c->job_retry_backoff_ms > c->job_retry_backoff_max_ms)
 		return err_set(
 		        err, ERR_INVALID, "job.retry_backoff is longer than job.retry_backoff_max");
-	for (size_t i = 0; i < c->queues.n; i++) {
-		const struct conf_queue *q = &c->queues.v[i];
-
-		if (q->time_limit_ms && q->default_time_ms > q->time_limit_ms)
-			return err_set(err, ERR_INVALID,
-			        "queues.%s: default_time is longer than time_limit", q->name);
-		rc = check_queue_nodes(q, err);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
+	for (size_t i = 0; i < c->queues.n && rc == 0; i++)
+		rc = conf_queue_check(&c->queues.v[i], err);
+	return rc;
 }

@@ -47,21 +47,13 @@ struct conf *conf_defaults(void)
 	return c;
 }
 
-static void free_queues(struct conf_queue *v, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < CONF_QUEUE_N; k++)
-			value_done(&conf_queue_fields[k], &v[i]);
-	free(v);
-}
-
 void conf_free(struct conf *c)
 {
 	if (!c)
 		return;
 	for (size_t i = 0; i < CONF_KEY_N; i++)
 		value_done(&conf_fields[i], c);
-	free_queues(c->queues.v, c->queues.n);
+	queues_free(&c->queues);
 	free(c->gpu_models.v);
 	free(c);
 }
@@ -147,7 +139,7 @@ static int unknown_field(const struct field *fields, size_t n_fields, const stru
 	return err_hint(err, "it takes %s", buf_str(&all));
 }
 
-static int set_entry(const struct field *fields, size_t n_fields, void *entry, uint8_t *source,
+int entry_set(const struct field *fields, size_t n_fields, void *entry, uint8_t *source,
         const struct doc_node *n, const char *path, enum conf_source from, struct err *err)
 {
 	if (doc_is_null(n))
@@ -173,7 +165,7 @@ static int set_entry(const struct field *fields, size_t n_fields, void *entry, u
 	return 0;
 }
 
-static void default_entry(const struct field *fields, size_t n_fields, void *entry)
+void entry_default(const struct field *fields, size_t n_fields, void *entry)
 {
 	struct err err;
 
@@ -185,55 +177,6 @@ static void default_entry(const struct field *fields, size_t n_fields, void *ent
 			n.kind = DOC_LIST;
 		BUG_IF(value_set(&fields[i], entry, &n, fields[i].key, &err) < 0);
 	}
-}
-
-static bool is_queue_name(const char *s)
-{
-	static const char first[] =
-	        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-	static const char rest[] =
-	        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-
-	return *s && strchr(first, *s) && !s[strspn(s, rest)] && strlen(s) <= CONF_NAME_MAX;
-}
-
-static int set_queues(struct conf *c, const struct doc_node *n, const char *path,
-        enum conf_source from, struct err *err)
-{
-	struct conf_queue *v = mem_zalloc((n->n_children + 1) * sizeof(*v));
-	size_t n_queues = 1;
-
-	memcpy(v[0].name, "default", sizeof("default"));
-	default_entry(conf_queue_fields, CONF_QUEUE_N, &v[0]);
-	for (size_t i = 0; i < n->n_children; i++) {
-		const struct doc_node *child = &n->children[i];
-		struct conf_queue *q = &v[0];
-		char child_path[PATH_MAX_BYTES];
-		int rc = 0;
-
-		snprintf(child_path, sizeof(child_path), "%s.%s", path, child->key);
-		if (!is_queue_name(child->key)) {
-			(void)!err_set(err, ERR_INVALID, "not a name for a queue");
-			(void)!err_hint(err,
-			        "names are letters, digits, '_', '.' and '-', at most %d",
-			        CONF_NAME_MAX);
-			rc = value_where(child, child_path, err);
-		} else if (strcmp(child->key, "default") != 0) {
-			q = &v[n_queues++];
-			memcpy(q->name, child->key, strlen(child->key) + 1);
-			default_entry(conf_queue_fields, CONF_QUEUE_N, q);
-		}
-		if (rc == 0)
-			rc = set_entry(conf_queue_fields, CONF_QUEUE_N, q, q->source, child,
-			        child_path, from, err);
-		if (rc < 0) {
-			free_queues(v, n_queues);
-			return rc;
-		}
-	}
-	free_queues(c->queues.v, c->queues.n);
-	c->queues = (struct conf_queues){v, n_queues};
-	return 0;
 }
 
 static int set_models(struct conf *c, const struct doc_node *n, const char *path,
@@ -252,8 +195,8 @@ static int set_models(struct conf *c, const struct doc_node *n, const char *path
 			rc = value_where(child, child_path, err);
 		} else {
 			memcpy(v[i].name, child->key, strlen(child->key) + 1);
-			default_entry(conf_model_fields, CONF_MODEL_N, &v[i]);
-			rc = set_entry(conf_model_fields, CONF_MODEL_N, &v[i], v[i].source, child,
+			entry_default(conf_model_fields, CONF_MODEL_N, &v[i]);
+			rc = entry_set(conf_model_fields, CONF_MODEL_N, &v[i], v[i].source, child,
 			        child_path, from, err);
 		}
 		if (rc < 0) {
@@ -281,7 +224,7 @@ static int set_node(struct conf *c, size_t key, const struct doc_node *n, const 
 	if (is_map && n->kind != DOC_MAP)
 		rc = value_wrong_kind(n, path, "a map of names", err);
 	else if (f->type == VALUE_QUEUES)
-		rc = set_queues(c, n, path, from, err);
+		rc = queues_set(&c->queues, n, path, from, err);
 	else if (f->type == VALUE_MODELS)
 		rc = set_models(c, n, path, from, err);
 	else
@@ -326,28 +269,33 @@ static int split_commas(const char *text, struct doc_node **ret_root, struct err
 	return 0;
 }
 
+int text_node(enum value_type type, const char *text, struct doc_node **ret_root, struct err *err)
+{
+	size_t len = strlen(text);
+	struct doc_node *root;
+
+	if (len > CONF_TEXT_MAX)
+		return err_set(err, ERR_TOO_LARGE, "%zu bytes: the most is %zu", len,
+		        (size_t)CONF_TEXT_MAX);
+	if (!text_is_utf8(text, len) || text_has_control(text, len))
+		return err_set(err, ERR_INVALID, "a control character, or not UTF-8");
+	if (type == VALUE_QUEUES || type == VALUE_MODELS || (type == VALUE_LIST && text[0] == '['))
+		return doc_parse(text, len, ret_root, err);
+	if (type == VALUE_LIST)
+		return split_commas(text, ret_root, err);
+	root = mem_zalloc(sizeof(*root));
+	root->text = mem_strdup(text);
+	*ret_root = root;
+	return 0;
+}
+
 static int set_text(struct conf *c, size_t key, const char *text, const char *path,
         enum conf_source from, struct err *err)
 {
-	enum value_type type = conf_fields[key].type;
 	CLEANUP(doc_freep) struct doc_node *root = NULL;
-	struct doc_node scalar = {.text = (char *)text};
-	size_t len = strlen(text);
-	int rc = 0;
+	int rc = text_node(conf_fields[key].type, text, &root, err);
 
-	if (len > CONF_TEXT_MAX)
-		rc = err_set(err, ERR_TOO_LARGE, "%zu bytes: the most is %zu", len,
-		        (size_t)CONF_TEXT_MAX);
-	else if (!text_is_utf8(text, len) || text_has_control(text, len))
-		rc = err_set(err, ERR_INVALID, "a control character, or not UTF-8");
-	else if (type == VALUE_QUEUES || type == VALUE_MODELS ||
-	         (type == VALUE_LIST && text[0] == '['))
-		rc = doc_parse(text, len, &root, err);
-	else if (type == VALUE_LIST)
-		rc = split_commas(text, &root, err);
-	if (rc < 0)
-		return err_wrap(err, "%s", path);
-	return set_node(c, key, root ? root : &scalar, path, from, err);
+	return rc ? err_wrap(err, "%s", path) : set_node(c, key, root, path, from, err);
 }
 
 /* The file */

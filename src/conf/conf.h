@@ -17,7 +17,13 @@
 #define CONF_NODES_MAX  4000 /* bytes of all that queues.X.nodes names */
 #define CONF_MODEL_MAX  95   /* bytes of a model's name */
 
-enum conf_source { CONF_FROM_DEFAULT, CONF_FROM_FILE, CONF_FROM_ENVIRONMENT, CONF_FROM_FLAG };
+enum conf_source {
+	CONF_FROM_DEFAULT,
+	CONF_FROM_FILE,
+	CONF_FROM_ENVIRONMENT,
+	CONF_FROM_FLAG,
+	CONF_FROM_RUN_TIME /* of a queue: set while the server ran */
+};
 
 /* In the order of the words in config.def. */
 enum conf_watchdog { CONF_WATCHDOG_OFF, CONF_WATCHDOG_REPORT, CONF_WATCHDOG_END };
@@ -131,6 +137,24 @@ MUST_CHECK int conf_override(struct conf *c, const char *name, const char *value
 /* Everything in environ ("K=V", NULL-terminated) that begins with CONF_ENV_PREFIX. */
 MUST_CHECK int conf_override_all(struct conf *c, char *const *environ_, struct err *err);
 
+/*
+ * Queues at run time: what is set lies over the configuration, key by key. `overlay` is the map of what was set, as
+ * conf_queue_overlay() writes it; NULL: nothing was. A queue that the configuration does not name begins with the defaults.
+ */
+MUST_CHECK int conf_queue_make(const struct conf *c, const char *name, const char *overlay,
+        struct conf_queue **ret_queue, struct err *err);
+void conf_queue_free(struct conf_queue *q); /* NULL is fine */
+void conf_queue_freep(struct conf_queue **q);
+/* value: as conf_set() takes it; "" takes back what was set at run time. On failure q is as it was. */
+MUST_CHECK int conf_queue_set(struct conf_queue *q, const struct conf *c, const char *key,
+        const char *value, struct err *err);
+/* What conf_check() asks of each queue. */
+MUST_CHECK int conf_queue_check(const struct conf_queue *q, struct err *err);
+/* "{}" when nothing is set. */
+void conf_queue_overlay(const struct conf_queue *q, struct buf *out);
+const char *conf_queue_key(enum conf_queue_field field);
+bool conf_queue_is_duration(const char *key);
+
 /* Queries */
 MUST_CHECK int conf_check(const struct conf *c, struct err *err);
 const struct conf_queue *conf_find_queue(const struct conf *c, const char *name);
@@ -156,4 +180,4 @@ void conf_each(const struct conf *c, void (*fn)(const struct conf_row *row, void
 /* The configuration in force as YAML that conf_parse() takes; each line says where it comes from, and with `explain` what it is. */
 void conf_show(const struct conf *c, bool explain, struct buf *out);
 const char *conf_source_name(
-        enum conf_source source); /* "default", "file", "environment", "flag" */
+        enum conf_source source); /* "default", "file", "environment", "flag", "run time" */

@@ -12,6 +12,7 @@ const char *conf_source_name(enum conf_source source)
 	        [CONF_FROM_FILE] = "file",
 	        [CONF_FROM_ENVIRONMENT] = "environment",
 	        [CONF_FROM_FLAG] = "flag",
+	        [CONF_FROM_RUN_TIME] = "run time",
 	};
 
 	return names[source];

@@ -65,6 +65,7 @@ static int dispatch(struct apply *a, const struct event *e, struct applied *out,
 	case EVENT_DEVICE:
 		return apply__device(a, e, out, err);
 	case EVENT_QUEUE_SET:
+	case EVENT_QUEUE_REMOVE:
 	case EVENT_QUEUE_PAUSE:
 	case EVENT_QUEUE_RESUME:
 		return apply__queue(a, e, out, err);

@@ -24,8 +24,9 @@ enum event_kind {
 	EVENT_NODE_DOWN,
 	EVENT_NODE_DRAIN,
 	EVENT_NODE_RESUME,
-	EVENT_DEVICE,    /* health or withheld memory changed */
-	EVENT_QUEUE_SET, /* from the configuration */
+	EVENT_DEVICE,       /* health or withheld memory changed */
+	EVENT_QUEUE_SET,    /* from the configuration, and what was set at run time over it */
+	EVENT_QUEUE_REMOVE, /* only while nobody who lives is of it */
 	EVENT_QUEUE_PAUSE,
 	EVENT_QUEUE_RESUME,
 	EVENT_TOKEN_ADD,

@@ -49,6 +49,7 @@ void world__free_queue(struct world *w, struct queue *q)
 		drop_user(q, u);
 	HASH_DEL(w->queues, q);
 	free(q->nodes);
+	free(q->overlay);
 	free(q);
 }
 
@@ -120,15 +121,47 @@ static void set_queue(struct world *w, const struct queue *from)
 	q->max_gpus = from->max_gpus;
 	free(q->nodes);
 	q->nodes = mem_strdup(from->nodes);
+	free(q->overlay);
+	q->overlay = mem_strdup(from->overlay);
 	q->configured = from->configured;
 	q->paused = q->paused || from->paused;
 	if (was_by_user != (q->max_running_per_user > 0))
 		reclass_all(w, q);
 }
 
+static uint64_t count_living(const struct world *w, const struct queue *q)
+{
+	struct sched_class *c, *next;
+	uint64_t n = 0;
+
+	HASH_ITER (hh, w->classes, c, next)
+		if (c->shape.queue == q)
+			n += c->n_jobs;
+	return n;
+}
+
+/* Ended jobs name it still, and so may the last plan: it stays, as one that the configuration names no more. */
+static int remove_queue(struct world *w, struct queue *q, struct err *err)
+{
+	struct queue nothing = {.default_cpus = 1};
+	uint64_t n = count_living(w, q);
+
+	if (n)
+		return err_set(err, ERR_CONFLICT,
+		               "queue '%s' still has jobs that wait or run: %llu", q->name,
+		               (unsigned long long)n)
+		               ? err_hint(err, "end or move them first: berth ps -q %s", q->name)
+		               : 0;
+	memcpy(nothing.name, q->name, sizeof(nothing.name));
+	q->paused = false;
+	set_queue(w, &nothing);
+	return 0;
+}
+
 int apply__queue(struct apply *a, const struct event *e, struct applied *out, struct err *err)
 {
 	struct queue *q;
+	int rc = 0;
 
 	(void)out;
 	if (e->kind == EVENT_QUEUE_SET) {
@@ -137,8 +170,11 @@ int apply__queue(struct apply *a, const struct event *e, struct applied *out, st
 		q = world_find_queue(a->w, e->name);
 		if (!q)
 			return err_set(err, ERR_NOT_FOUND, "queue '%s' does not exist", e->name);
-		q->paused = e->kind == EVENT_QUEUE_PAUSE;
+		if (e->kind == EVENT_QUEUE_REMOVE)
+			rc = remove_queue(a->w, q, err);
+		else
+			q->paused = e->kind == EVENT_QUEUE_PAUSE;
 	}
-	a->w->plan_wanted = true;
-	return 0;
+	a->w->plan_wanted |= rc == 0;
+	return rc;
 }

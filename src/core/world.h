@@ -46,14 +46,15 @@ struct queue {
 	/* 0: any number. Who is at one waits for it; others go on. */
 	uint32_t max_waiting, max_running, max_running_per_user;
 	uint32_t max_gpus;  /* devices' worth, fractions added up */
-	bool configured;    /* named in the configuration now */
+	bool configured;    /* named in the configuration now, or set at run time */
 	uint64_t n_running; /* attempts that hold resources */
 	uint64_t gpu_milli; /* thousandths of devices that these hold */
 	uint64_t n_waiting; /* jobs and tasks that are PENDING, also those that never started */
 	UT_hash_handle hh;
 	struct queue_user *users;           /* those with attempts that hold resources */
 	LIST_HEAD(queue_jobs, job) running; /* the same, one by one */
-	char *nodes; /* where its jobs go: as node_is_listed() reads it; "" or NULL: anywhere */
+	char *nodes;   /* where its jobs go: as node_is_listed() reads it; "" or NULL: anywhere */
+	char *overlay; /* what was set at run time, as conf_queue_make() takes it; NULL: nothing */
 };
 
 RB_HEAD(job_times, job); /* not_before up */

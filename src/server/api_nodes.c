@@ -1,4 +1,4 @@
-/* Devices, nodes, queues, tokens. */
+/* Devices, nodes, tokens. */
 #include "server/batch.h"
 #include "server/view.h"
 #include "base/mem.h"
@@ -36,36 +36,17 @@ void api_nodes(struct call *c)
 	reply_list(c, "nodes", list);
 }
 
-void api_queues(struct call *c)
-{
-	json_t *list = json_array();
-	const struct queue *q, *next;
-
-	HASH_ITER (hh, c->world->queues, q, next)
-		if (q->configured)
-			json_array_append_new(list, view_queue(c->s->conf, q));
-	reply_list(c, "queues", list);
-}
-
-static bool apply_named(struct call *c, enum event_kind kind)
+static void node_command(struct call *c, enum event_kind kind)
 {
 	struct event e = {.kind = kind, .name = c->arg, .actor = c->who.name};
+	const struct node *n;
 	struct applied out;
 	struct err err;
 
 	if (batch_check_room(c->s, &err) || server_apply(c->s, &e, &out, &err)) {
 		call_fail(c, &err);
-		return false;
-	}
-	return true;
-}
-
-static void node_command(struct call *c, enum event_kind kind)
-{
-	const struct node *n;
-
-	if (!apply_named(c, kind))
 		return;
+	}
 	n = world_find_node(c->s->world, c->arg);
 	batch_add_node(c->s, n->num);
 	call_reply_json(c, 200, view_node(c->s, n));
@@ -79,24 +60,6 @@ void api_node_drain(struct call *c)
 void api_node_resume(struct call *c)
 {
 	node_command(c, EVENT_NODE_RESUME);
-}
-
-static void queue_command(struct call *c, enum event_kind kind)
-{
-	if (!apply_named(c, kind))
-		return;
-	batch_add_queue(c->s, c->arg);
-	call_reply_json(c, 200, view_queue(c->s->conf, world_find_queue(c->world, c->arg)));
-}
-
-void api_queue_pause(struct call *c)
-{
-	queue_command(c, EVENT_QUEUE_PAUSE);
-}
-
-void api_queue_resume(struct call *c)
-{
-	queue_command(c, EVENT_QUEUE_RESUME);
 }
 
 void api_tokens(struct call *c)

@@ -246,6 +246,7 @@ void batch_add_queue(struct server *s, const char *name)
 	for (const char *c = name; *c; c++)
 		key = (key ^ (uint8_t)*c) * 1099511628211ULL;
 	r = add_row(b, ROW_QUEUE, key, -1);
+	r->removed = !q->configured && !q->paused;
 	record_put_queue(&b->bytes, q);
 	r->len = b->bytes.len - r->at;
 }

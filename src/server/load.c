@@ -1,6 +1,7 @@
 /* The world as the store has it, before the first request is taken. */
 #include "server/load.h"
 #include "server/batch.h"
+#include "server/queues.h"
 #include "server/removals.h"
 #include "base/mem.h"
 #include "plat/clock.h"
@@ -60,17 +61,40 @@ static int take_node(void *data, const struct store_row *row, struct err *err)
 	return rc;
 }
 
+static int set_queue(struct loader *l, const struct conf_queue *c, char *overlay, struct err *err)
+{
+	struct queue q = queues_fill(c, overlay);
+	struct event e = {.kind = EVENT_QUEUE_SET, .queue = &q};
+	int rc = apply(l, &e, err);
+
+	free(q.nodes);
+	return rc;
+}
+
+/* What was set at run time goes over what the configuration says now, even where the two do not go together well. */
+static int lay_over(struct loader *l, const struct queue *q, struct err *err)
+{
+	CLEANUP(conf_queue_freep) struct conf_queue *c = NULL;
+	int rc = conf_queue_make(l->conf, q->name, q->overlay, &c, err);
+
+	return rc ? err_wrap(err, "what was set at run time") : set_queue(l, c, q->overlay, err);
+}
+
 static int take_queue(void *data, const struct store_row *row, struct err *err)
 {
 	struct loader *l = data;
+	void *ctx = talloc_new(NULL);
 	struct queue q;
 	struct event e = {.kind = EVENT_QUEUE_PAUSE};
-	int rc = record_get_queue(row->data, row->len, &q, err);
+	int rc = record_get_queue(row->data, row->len, ctx, &q, err);
 
-	if (rc || !q.paused || !world_find_queue(l->w, q.name))
-		return rc;
 	e.name = q.name;
-	return apply(l, &e, err);
+	if (rc == 0 && q.overlay)
+		rc = lay_over(l, &q, err);
+	if (rc == 0 && q.paused && world_find_queue(l->w, q.name))
+		rc = apply(l, &e, err);
+	talloc_free(ctx);
+	return rc;
 }
 
 static int take_token(void *data, const struct store_row *row, struct err *err)
@@ -141,26 +165,8 @@ static int load_queues(struct loader *l, struct err *err)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < l->conf->queues.n && rc == 0; i++) {
-		const struct conf_queue *c = &l->conf->queues.v[i];
-		struct queue q = {.strict = c->order == CONF_ORDER_STRICT,
-		        .patience_ms = (uint64_t)c->patience_ms,
-		        .priority = c->priority,
-		        .default_cpus = c->default_cpus,
-		        .time_limit_ms = (uint64_t)c->time_limit_ms,
-		        .default_time_ms = (uint64_t)c->default_time_ms,
-		        .default_retry = c->retry,
-		        .max_waiting = c->max_waiting,
-		        .max_running = c->max_running,
-		        .max_running_per_user = c->max_running_per_user,
-		        .max_gpus = c->max_gpus,
-		        .nodes = conf_join(&c->nodes),
-		        .configured = true};
-		struct event e = {.kind = EVENT_QUEUE_SET, .queue = &q};
-		memcpy(q.name, c->name, strlen(c->name));
-		rc = apply(l, &e, err);
-		free(q.nodes);
-	}
+	for (size_t i = 0; i < l->conf->queues.n && rc == 0; i++)
+		rc = set_queue(l, &l->conf->queues.v[i], NULL, err);
 	return rc;
 }
 

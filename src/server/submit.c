@@ -1,5 +1,6 @@
 #include "server/submit.h"
 #include "server/batch.h"
+#include "server/queues.h"
 #include "server/view.h"
 #include "base/num.h"
 #include "wire/job_json.h"
@@ -198,7 +199,8 @@ static int fill_account(const struct server *s, const struct caller *who, struct
 static int check_user(
         const struct server *s, const struct queue *q, const struct request *r, struct err *err)
 {
-	const struct conf_queue *c = conf_find_queue(s->conf, q->name);
+	CLEANUP(conf_queue_freep) struct conf_queue *made = NULL;
+	const struct conf_queue *c = queues_find(s->conf, q, &made);
 	int rc;
 
 	if (!c || c->users.n == 0 || auth_is_among(&c->users, r->user, r->gid))

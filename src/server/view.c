@@ -499,8 +499,7 @@ json_t *view_device(const struct node *n, const struct device *d, uint32_t place
 	return o;
 }
 
-/* "a,b" as a list. */
-static json_t *view_list(const char *text)
+json_t *view_list(const char *text)
 {
 	json_t *list = json_array();
 
@@ -528,32 +527,6 @@ json_t *view_node(const struct server *s, const struct node *n)
 	        (int)n->n_cpus_used, "mem_bytes", (json_int_t)n->mem_bytes, "mem_used",
 	        (json_int_t)n->mem_used, "devices", (int)devices, "jobs", (int)jobs, "seen_at",
 	        view_time(now.wall_ms - (now.mono_ms - n->seen_mono_ms)));
-}
-
-static json_t *number_or_null(uint64_t n)
-{
-	return n ? json_integer((json_int_t)n) : json_null();
-}
-
-json_t *view_queue(const struct conf *conf, const struct queue *q)
-{
-	const struct conf_queue *c = conf_find_queue(conf, q->name);
-	json_t *users = json_array();
-
-	for (size_t i = 0; c && i < c->users.n; i++)
-		json_array_append_new(users, json_string(c->users.v[i]));
-	return json_pack(
-	        "{s:s, s:b, s:I, s:I, s:f, s:i, s:s, s:o, s:i, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o}",
-	        "queue", q->name, "paused", (int)q->paused, "waiting", (json_int_t)q->n_waiting,
-	        "running", (json_int_t)q->n_running, "gpus", (double)q->gpu_milli / 1000,
-	        "priority", (int)q->priority, "order", q->strict ? "strict" : "backfill",
-	        "patience", number_or_null(q->patience_ms / 1000), "default_cpus",
-	        (int)q->default_cpus, "time_limit", number_or_null(q->time_limit_ms / 1000),
-	        "default_time", number_or_null(q->default_time_ms / 1000), "retry",
-	        (int)q->default_retry, "max_waiting", number_or_null(q->max_waiting), "max_running",
-	        number_or_null(q->max_running), "max_running_per_user",
-	        number_or_null(q->max_running_per_user), "max_gpus", number_or_null(q->max_gpus),
-	        "users", users, "nodes", view_list(q->nodes));
 }
 
 json_t *view_token(const struct token *t)

@@ -109,6 +109,7 @@ int record_get_node(const void *data, size_t len, void *ctx, struct node *ret_no
 static const struct field queue_fields[] = {
         FIELD_OF_FIXED(queue, 1, name),
         FIELD(queue, 2, FIELD_BOOL, paused),
+        FIELD(queue, 3, FIELD_TEXT, overlay),
 };
 static const struct field_table queue_table = FIELD_TABLE(queue, queue_fields);
 
@@ -117,11 +118,12 @@ void record_put_queue(struct buf *b, const struct queue *q)
 	field_table_put(&queue_table, q, b);
 }
 
-int record_get_queue(const void *data, size_t len, struct queue *ret_queue, struct err *err)
+int record_get_queue(
+        const void *data, size_t len, void *ctx, struct queue *ret_queue, struct err *err)
 {
 	struct queue q = {0};
 
-	if (!field_table_get(&queue_table, data, len, NULL, &q) || !q.name[0])
+	if (!field_table_get(&queue_table, data, len, ctx, &q) || !q.name[0])
 		return corrupt(err, "queue");
 	*ret_queue = q;
 	return 0;

@@ -26,10 +26,10 @@ void record_put_node(struct buf *b, const struct node *n);
 MUST_CHECK int record_get_node(const void *data, size_t len, void *ctx, struct node *ret_node,
         struct device_info **ret_devices, uint32_t *ret_n, struct err *err);
 
-/* Of a queue only what a command changed is kept; the rest is configuration. */
+/* Of a queue only what commands changed is kept; the rest is configuration. Its overlay hangs on ctx. */
 void record_put_queue(struct buf *b, const struct queue *q);
 MUST_CHECK int record_get_queue(
-        const void *data, size_t len, struct queue *ret_queue, struct err *err);
+        const void *data, size_t len, void *ctx, struct queue *ret_queue, struct err *err);
 
 void record_put_token(struct buf *b, const struct token *t);
 MUST_CHECK int record_get_token(

@@ -238,6 +238,7 @@ static bool is_whole(const struct event *e)
 	case EVENT_NODE_DRAIN:
 	case EVENT_NODE_RESUME:
 	case EVENT_DEVICE:
+	case EVENT_QUEUE_REMOVE:
 	case EVENT_QUEUE_PAUSE:
 	case EVENT_QUEUE_RESUME:
 		return e->name != NULL;

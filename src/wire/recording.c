@@ -146,6 +146,7 @@ static const char *const event_names[] = {
         [EVENT_NODE_RESUME] = "node_resume",
         [EVENT_DEVICE] = "device",
         [EVENT_QUEUE_SET] = "queue_set",
+        [EVENT_QUEUE_REMOVE] = "queue_remove",
         [EVENT_QUEUE_PAUSE] = "queue_pause",
         [EVENT_QUEUE_RESUME] = "queue_resume",
         [EVENT_TICK] = "tick",

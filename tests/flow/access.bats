@@ -66,6 +66,8 @@ status_is() {
   answers 403 forbidden GET /v1/config
   answers 403 forbidden POST /v1/shutdown
   answers 403 forbidden POST /v1/queues/default/pause
+  answers 403 forbidden PATCH /v1/queues/default -d '{"priority":1}'
+  answers 403 forbidden DELETE /v1/queues/default
   answers 403 forbidden GET /v1/link -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
     -H 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='
   TOKEN=$(token --role admin --name a)

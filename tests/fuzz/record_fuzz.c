@@ -153,19 +153,22 @@ static int take_node(struct load *l, const uint8_t *data, size_t size, struct er
 static int take_queue(struct load *l, const uint8_t *data, size_t size, struct err *err)
 {
 	CLEANUP_BUF struct buf first = BUF_INIT(MIB), second = BUF_INIT(MIB);
+	void *ctx = talloc_new(NULL);
 	struct queue q, again;
 	struct event e = {.kind = EVENT_QUEUE_SET, .queue = &q};
 	struct applied out;
-	int rc = record_get_queue(data, size, &q, err);
+	int rc = record_get_queue(data, size, ctx, &q, err);
 
-	if (rc)
-		return rc;
-	record_put_queue(&first, &q);
-	FUZZ_MUST(record_get_queue(first.data, first.len, &again, err) == 0);
-	record_put_queue(&second, &again);
-	FUZZ_MUST(fuzz_is_same(&first, &second));
-	q.configured = true;
-	return core_apply(l->w, &e, (struct now){0}, &l->fx, &out, err);
+	if (rc == 0) {
+		record_put_queue(&first, &q);
+		FUZZ_MUST(record_get_queue(first.data, first.len, ctx, &again, err) == 0);
+		record_put_queue(&second, &again);
+		FUZZ_MUST(fuzz_is_same(&first, &second));
+		q.configured = true;
+		rc = core_apply(l->w, &e, (struct now){0}, &l->fx, &out, err);
+	}
+	talloc_free(ctx);
+	return rc;
 }
 
 static int take_token(struct load *l, const uint8_t *data, size_t size, struct err *err)

@@ -321,7 +321,7 @@ static void make_records(struct buf *b)
 static void make_small_records(struct buf *b)
 {
 	CLEANUP_BUF struct buf one = BUF_INIT(RECORD_MAX);
-	struct queue q = {.name = "fast", .paused = true};
+	struct queue q = {.name = "fast", .paused = true, .overlay = "{retry: 2}"};
 	struct token t = {.num = 3, .name = "t", .role = ROLE_AGENT, .user = "ada", .node = "n1"};
 	struct record_blob blob = {
 	        (const uint8_t *)"0123456789abcdef", 7, (const uint8_t *)"A=1", 3};

@@ -400,6 +400,111 @@ static void test_check(void **state)
 	assert_int_equal(conf_check(fine, &err), 0);
 }
 
+static struct conf_queue *make(const struct conf *c, const char *name, const char *overlay)
+{
+	struct conf_queue *q = NULL;
+	struct err err;
+
+	if (conf_queue_make(c, name, overlay, &q, &err) < 0)
+		fail_msg("refused: %s", err.text);
+	return q;
+}
+
+static void over(struct conf_queue *q, const struct conf *c, const char *key, const char *value)
+{
+	struct err err;
+
+	if (conf_queue_set(q, c, key, value, &err) < 0)
+		fail_msg("refused: %s", err.text);
+}
+
+static void assert_overlay(const struct conf_queue *q, const char *text)
+{
+	CLEANUP_BUF struct buf b = BUF_INIT(CONF_TEXT_MAX);
+
+	conf_queue_overlay(q, &b);
+	assert_string_equal(buf_str(&b), text);
+}
+
+static void test_run_time(void **state)
+{
+	CLEANUP_CONF struct conf *c =
+	        parse("queues: {q: {time_limit: 3h, nodes: ['@a', n1], retry: 2}}\n");
+	CLEANUP(conf_queue_freep)
+	struct conf_queue *q = make(c, "q", NULL), *again = NULL, *new = NULL;
+	CLEANUP_BUF struct buf b = BUF_INIT(CONF_TEXT_MAX);
+
+	assert_int_equal(q->time_limit_ms, 3 * 3600 * 1000);
+	assert_int_equal(q->nodes.n, 2);
+	assert_string_equal(q->nodes.v[0], "@a");
+	assert_overlay(q, "{}");
+	over(q, c, "time_limit", "90m");
+	over(q, c, "nodes", "b*, '@c: d'");
+	over(q, c, "users", "[]");
+	over(q, c, "order", "strict");
+	assert_int_equal(q->source[CONF_QUEUE_nodes], CONF_FROM_RUN_TIME);
+	assert_int_equal(q->source[CONF_QUEUE_retry], CONF_FROM_FILE);
+	assert_string_equal(q->nodes.v[1], "'@c: d'");
+	/* What is written is read again as it was. */
+	conf_queue_overlay(q, &b);
+	again = make(c, "q", buf_str(&b));
+	assert_int_equal(again->time_limit_ms, 90 * 60 * 1000);
+	assert_string_equal(again->nodes.v[1], "'@c: d'");
+	assert_int_equal(again->order, CONF_ORDER_STRICT);
+	assert_int_equal(again->retry, 2);
+	assert_memory_equal(again->source, q->source, sizeof(q->source));
+	/* Key by key it is taken back. */
+	over(again, c, "nodes", "");
+	over(again, c, "time_limit", "");
+	over(again, c, "users", "");
+	assert_int_equal(again->time_limit_ms, 3 * 3600 * 1000);
+	assert_string_equal(again->nodes.v[1], "n1");
+	assert_overlay(again, "{order: strict}");
+	new = make(c, "new", "{priority: -3}");
+	assert_int_equal(new->priority, -3);
+	assert_int_equal(new->default_cpus, 1);
+	over(new, c, "priority", "");
+	assert_int_equal(new->priority, 0);
+	assert_overlay(new, "{}");
+}
+
+static void test_run_time_refused(void **state)
+{
+	static const struct {
+		const char *key, *value, *message, *hint;
+	} cases[] = {
+	        {"tim_limit", "1h", "unknown key 'queues.q.tim_limit'",
+	                "did you mean 'time_limit'?"},
+	        {"tim_limit", "", "unknown key 'queues.q.tim_limit'", "did you mean 'time_limit'?"},
+	        {"order", "first", "queues.q.order: 'first' is not one of backfill|strict", ""},
+	        {"retry", "1001", "queues.q.retry: '1001' is out of range: 0..1000", ""},
+	        {"nodes", "a\nb", "queues.q.nodes: a control character, or not UTF-8", ""},
+	};
+	CLEANUP_CONF struct conf *c = parse("queues: {q: {time_limit: 3h}}\n");
+	CLEANUP(conf_queue_freep) struct conf_queue *q = make(c, "q", NULL), *none = NULL;
+	char name[CONF_NAME_MAX + 2];
+	struct err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		assert_true(conf_queue_set(q, c, cases[i].key, cases[i].value, &err) < 0);
+		assert_string_equal(err.text, cases[i].message);
+		assert_string_equal(err.hint, cases[i].hint);
+	}
+	assert_overlay(q, "{}");
+	over(q, c, "default_time", "4h");
+	assert_int_equal(conf_queue_check(q, &err), -ERR_INVALID);
+	assert_string_equal(err.text, "queues.q: default_time is longer than time_limit");
+	over(q, c, "default_time", "");
+	over(q, c, "nodes", "@");
+	assert_int_equal(conf_queue_check(q, &err), -ERR_INVALID);
+	memset(name, 'a', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	assert_int_equal(conf_queue_make(c, name, NULL, &none, &err), -ERR_INVALID);
+	assert_int_equal(conf_queue_make(c, "", NULL, &none, &err), -ERR_INVALID);
+	assert_int_equal(conf_queue_make(c, "q", "[a]", &none, &err), -ERR_INVALID);
+	assert_null(none);
+}
+
 static void test_excludes_env(void **state)
 {
 	CLEANUP_CONF struct conf *c = conf_defaults();
@@ -431,6 +536,8 @@ int main(void)
 	        cmocka_unit_test(test_unknown_flag),
 	        cmocka_unit_test(test_override_all),
 	        cmocka_unit_test(test_check),
+	        cmocka_unit_test(test_run_time),
+	        cmocka_unit_test(test_run_time_refused),
 	        cmocka_unit_test(test_excludes_env),
 	};
 

@@ -272,6 +272,66 @@ static void test_queues(void **state)
 	box_done(&b);
 }
 
+static void test_queue_set_over(void **state)
+{
+	struct box b;
+	struct queue set = {.name = "night",
+	        .default_cpus = 1,
+	        .max_running = 2,
+	        .configured = true,
+	        .nodes = "n1",
+	        .overlay = "{max_running: 2}"};
+	struct queue *q;
+
+	(void)state;
+	box_init(&b);
+	b.w->plan_wanted = false;
+	box_apply(&b, (struct event){.kind = EVENT_QUEUE_SET, .queue = &set});
+	q = world_find_queue(b.w, "night");
+	assert_string_equal(q->overlay, "{max_running: 2}");
+	assert_string_equal(q->nodes, "n1");
+	assert_true(b.w->plan_wanted);
+	set.overlay = NULL;
+	set.max_running = 0;
+	box_apply(&b, (struct event){.kind = EVENT_QUEUE_SET, .queue = &set});
+	assert_true(!q->overlay && q->max_running == 0);
+	box_done(&b);
+}
+
+static void test_queue_removed(void **state)
+{
+	struct request r = box_request();
+	struct box b;
+	struct queue set = {.name = "night",
+	        .default_cpus = 1,
+	        .max_running = 2,
+	        .configured = true,
+	        .overlay = "{max_running: 2}"};
+	struct queue *q;
+	struct job *j;
+
+	(void)state;
+	box_init(&b);
+	box_refuse(&b, (struct event){.kind = EVENT_QUEUE_REMOVE, .name = "night"}, ERR_NOT_FOUND,
+	        "queue 'night' does not exist");
+	box_apply(&b, (struct event){.kind = EVENT_QUEUE_SET, .queue = &set});
+	box_apply(&b, (struct event){.kind = EVENT_QUEUE_PAUSE, .name = "night"});
+	r.queue = "night";
+	j = box_submit(&b, r);
+	box_refuse(&b, (struct event){.kind = EVENT_QUEUE_REMOVE, .name = "night"}, ERR_CONFLICT,
+	        "queue 'night' still has jobs that wait or run: 1");
+	box_apply(&b, (struct event){.kind = EVENT_HOLD, .id = j->id});
+	box_refuse(&b, (struct event){.kind = EVENT_QUEUE_REMOVE, .name = "night"}, ERR_CONFLICT,
+	        "queue 'night' still has jobs that wait or run: 1");
+	q = world_find_queue(b.w, "night");
+	assert_true(q->configured && q->paused && q->max_running == 2);
+	box_apply(
+	        &b, (struct event){.kind = EVENT_CANCEL, .id = j->id, .reason = REASON_CANCELLED});
+	box_apply(&b, (struct event){.kind = EVENT_QUEUE_REMOVE, .name = "night"});
+	assert_false(q->configured || q->paused || q->max_running || q->overlay);
+	box_done(&b);
+}
+
 static void test_tokens(void **state)
 {
 	struct box b;
@@ -317,6 +377,8 @@ int main(void)
 	        cmocka_unit_test(test_absent_devices_keep_their_jobs_and_then_their_place),
 	        cmocka_unit_test(test_fgpu_by_model),
 	        cmocka_unit_test(test_queues),
+	        cmocka_unit_test(test_queue_set_over),
+	        cmocka_unit_test(test_queue_removed),
 	        cmocka_unit_test(test_tokens),
 	};
 

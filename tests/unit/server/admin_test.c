@@ -283,6 +283,51 @@ static void test_drain_and_pause(void **state)
 	rig_end(&g);
 }
 
+static void test_queue_set(void **state)
+{
+	static const char *const bad[] = {"{\"tim_limit\":1}", "{\"order\":\"none\"}",
+	        "{\"nodes\":[\"@\"]}", "{\"users\":{}}", "{\"retry\":true}",
+	        "{\"time_limit\":\"1h\",\"default_time\":\"2h\"}"};
+	struct rig g = {0};
+
+	rig_begin(&g);
+	assert_int_equal(rig_do(&g, "PATCH", "/v1/queues/night",
+	                         "{\"time_limit\":\"90m\",\"nodes\":[\"a*\",\"@b\"],\"retry\":2}"),
+	        201);
+	assert_at(&g, "time_limit", "5400");
+	assert_at(&g, "configured", "false");
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(rig_do(&g, "PATCH", "/v1/queues/night", bad[i]), 400);
+	assert_int_equal(rig_do(&g, "PATCH", "/v1/queues/default",
+	                         "{\"max_running\":1,\"retry\":3,\"patience\":600}"),
+	        200);
+	assert_int_equal(rig_do(&g, "PATCH", "/v1/queues/default", "{\"retry\":null}"), 200);
+	assert_int_equal(rig_do(&g, "POST", "/v1/queues/night/pause", NULL), 200);
+	/* All of it is kept. */
+	rig_close(&g);
+	rig_open(&g);
+	assert_int_equal(rig_do(&g, "GET", "/v1/queues", NULL), 200);
+	assert_at(&g, "queues.0.max_running", "1");
+	assert_at(&g, "queues.0.retry", "0");
+	assert_at(&g, "queues.0.patience", "600");
+	assert_at(&g, "queues.0.set.0", "patience");
+	assert_at(&g, "queues.0.set.1", "max_running");
+	assert_at(&g, "queues.1.queue", "night");
+	assert_at(&g, "queues.1.paused", "true");
+	assert_at(&g, "queues.1.retry", "2");
+	assert_at(&g, "queues.1.nodes.1", "@b");
+	assert_at(&g, "queues.1.set.2", "nodes");
+	rig_refused(&g, "DELETE", "/v1/queues/default", NULL, 409, "conflict");
+	rig_refused(&g, "DELETE", "/v1/queues/none", NULL, 404, "not_found");
+	assert_int_equal(rig_do(&g, "DELETE", "/v1/queues/night", NULL), 204);
+	rig_refused(&g, "DELETE", "/v1/queues/night", NULL, 404, "not_found");
+	rig_close(&g);
+	rig_open(&g);
+	assert_int_equal(rig_do(&g, "GET", "/v1/queues", NULL), 200);
+	assert_int_equal(json_array_size(json_object_get(g.one.json, "queues")), 1);
+	rig_end(&g);
+}
+
 static void test_server_and_config(void **state)
 {
 	struct rig g = {0};
@@ -443,6 +488,7 @@ int main(void)
 	        cmocka_unit_test(test_revoked),
 	        cmocka_unit_test(test_accounts),
 	        cmocka_unit_test(test_drain_and_pause),
+	        cmocka_unit_test(test_queue_set),
 	        cmocka_unit_test(test_server_and_config),
 	        cmocka_unit_test(test_backup),
 	        cmocka_unit_test(test_backup_in_steps),

@@ -464,11 +464,13 @@ static void test_console(void **state)
 
 static void queue_again(const uint8_t *data, size_t len, struct buf *b)
 {
+	void *ctx = talloc_new(NULL);
 	struct queue q;
 	struct err err;
 
-	assert_int_equal(record_get_queue(data, len, &q, &err), 0);
+	assert_int_equal(record_get_queue(data, len, ctx, &q, &err), 0);
 	record_put_queue(b, &q);
+	talloc_free(ctx);
 }
 
 static void token_again(const uint8_t *data, size_t len, struct buf *b)
@@ -536,6 +538,10 @@ static void test_rows(void **state)
 
 	record_put_queue(&b, &q);
 	check("row-queue", &b, queue_again);
+	buf_reset(&b);
+	q = (struct queue){.name = "night", .overlay = "{time_limit: 1h, nodes: [n1, '@a100']}"};
+	record_put_queue(&b, &q);
+	check("row-queue-overlay", &b, queue_again);
 	buf_reset(&b);
 	record_put_token(&b, &t);
 	check("row-token", &b, token_again);

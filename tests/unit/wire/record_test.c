@@ -356,12 +356,14 @@ static int redo_node(const uint8_t *data, size_t len, struct buf *out)
 
 static int redo_queue(const uint8_t *data, size_t len, struct buf *out)
 {
+	void *ctx = talloc_new(NULL);
 	struct queue q;
 	struct err err;
-	int rc = record_get_queue(data, len, &q, &err);
+	int rc = record_get_queue(data, len, ctx, &q, &err);
 
 	if (rc == 0)
 		record_put_queue(out, &q);
+	talloc_free(ctx);
 	return rc;
 }
 
@@ -442,7 +444,7 @@ static void test_small_records(void **state)
 	        .user = "ada",
 	        .made_ms = -5,
 	        .expires_ms = 6};
-	struct queue q = {.name = "fast", .paused = true};
+	struct queue q = {.name = "fast", .paused = true, .overlay = "{retry: 2}"};
 	uint8_t hash[16] = {1, 2, 3};
 	struct box box;
 

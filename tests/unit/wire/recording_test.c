@@ -277,7 +277,7 @@ static void test_damage(void **state)
 	        "{\"at\":1,\"is\":\"node_up\",\"node\":{\"name\":\"a/b\"}}",
 	        "{\"at\":1,\"is\":\"node_up\",\"node\":{\"name\":\"a\",\"cpus\":[[0,1024]]}}",
 	        "{\"at\":1,\"is\":\"node_down\"}", "{\"at\":1,\"is\":\"queue_set\"}",
-	        "{\"at\":1,\"is\":\"cancel\"}",
+	        "{\"at\":1,\"is\":\"queue_remove\"}", "{\"at\":1,\"is\":\"cancel\"}",
 	        "{\"at\":1,\"is\":\"cancel\",\"id\":\"1\",\"reason\":\"x\"}",
 	        "{\"at\":1,\"is\":\"plan\",\"max\":0,\"placements\":[]}",
 	        "{\"at\":1,\"is\":\"plan\",\"max\":1,\"placements\":[{}]}",
