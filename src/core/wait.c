@@ -170,6 +170,8 @@ void world__set_wait(struct world *w, struct job *j, enum job_wait wait)
 	else if (is_plain && j->wait == WAIT_READY && wait != WAIT_READY)
 		LIST_INSERT_HEAD(&w->apart, j, apart);
 	if (j->wait == WAIT_READY) {
+		/* Who comes first may have kept others from starting. */
+		w->plan_wanted |= j->class->first_ready == j;
 		remove_ready(j->class, j);
 		if (of)
 			of->n_ready--;

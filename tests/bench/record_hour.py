@@ -176,14 +176,15 @@ def main():
         try:
             fleet.up()
             live(fleet)
+            # The hour is over before the fleet is.
+            with open(os.path.join(fleet.data, "recording"), encoding="utf-8") as f:
+                lines = [json.loads(line) for line in f if line.endswith("\n")]
         finally:
             fleet.down()
         stretched = os.path.join(where, "stretched")
-        with open(os.path.join(fleet.data, "recording"), encoding="utf-8") as f, open(stretched, "w", encoding="utf-8") as g:
-            lines = [json.loads(line) for line in f]
+        with open(stretched, "w", encoding="utf-8") as g:
             for line in lines:
                 g.write(json.dumps(stretch(line, lines[0]["at"]), separators=(",", ":")) + "\n")
-        subprocess.run(["cp", os.path.join(fleet.data, "recording"), out + ".raw"], check=True)
         plan_again(build, stretched, out)
 
 

@@ -425,6 +425,7 @@ static int about_queue(struct sequence *s)
 	q.max_gpus = dice_one_in(&s->dice, 4) ? 1 + dice_below(&s->dice, 4) : 0;
 	e.kind = dice_one_in(&s->dice, 3)   ? EVENT_QUEUE_SET
 	         : dice_one_in(&s->dice, 3) ? EVENT_QUEUE_PAUSE
+	         : dice_one_in(&s->dice, 5) ? EVENT_QUEUE_REMOVE
 	                                    : EVENT_QUEUE_RESUME;
 	snprintf(q.name, sizeof(q.name), "%s", names[dice_below(&s->dice, 3)]);
 	return seq_apply(s, &e, NULL);

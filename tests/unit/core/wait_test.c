@@ -279,6 +279,24 @@ static void test_held_with_places(void **state)
 	box_done(&b);
 }
 
+/* A strict queue lets nobody pass who comes first. */
+static void test_first_goes_away(void **state)
+{
+	struct box b;
+	struct job *first, *behind;
+
+	(void)state;
+	box_init(&b);
+	first = box_submit_plain(&b);
+	behind = box_submit_plain(&b);
+	b.w->plan_wanted = false;
+	box_apply(&b, (struct event){.kind = EVENT_HOLD, .id = behind->id});
+	assert_false(b.w->plan_wanted);
+	box_apply(&b, (struct event){.kind = EVENT_HOLD, .id = first->id});
+	assert_true(b.w->plan_wanted);
+	box_done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -291,6 +309,7 @@ int main(void)
 	        cmocka_unit_test(test_throttle),
 	        cmocka_unit_test(test_many_that_come_back),
 	        cmocka_unit_test(test_held_with_places),
+	        cmocka_unit_test(test_first_goes_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
