@@ -355,26 +355,31 @@ static int read_value(struct job_parse *p, json_t *v, struct err *err)
 	return has_nul(v) ? key_bad(p, err, "a string without NUL") : key_fns[k](p, v, err);
 }
 
+static int read_values(struct job_parse *p, json_t *json, struct err *err)
+{
+	json_t *value;
+
+	json_object_foreach(json, p->key, value)
+	{
+		int rc = read_value(p, value, err);
+		if (rc)
+			return rc;
+	}
+	return check_together(p, err);
+}
+
 int job_spec_from_json(json_t *json, void *ctx, struct job_spec *ret_spec, struct err *err)
 {
 	struct job_spec spec = {.request = {.by_queue = BY_QUEUE_ALL}, .from_queue = BY_QUEUE_ALL};
 	struct job_parse p = {.ctx = ctx, .spec = &spec};
-	json_t *value;
-	int rc = 0;
+	int rc;
 
 	if (!json_is_object(json))
 		return err_set(err, ERR_INVALID, "a job is a JSON object");
-	json_object_foreach(json, p.key, value)
-	{
-		rc = read_value(&p, value, err);
-		if (rc)
-			return rc;
-	}
-	rc = check_together(&p, err);
-	if (rc)
-		return rc;
-	*ret_spec = spec;
-	return 0;
+	rc = read_values(&p, json, err);
+	if (rc == 0)
+		*ret_spec = spec;
+	return rc;
 }
 
 /* What of a job that waits can be changed, and what is taken back when nothing is said of it. */
@@ -464,15 +469,8 @@ int job_spec_edit(json_t *json, void *ctx, const struct request *was, struct job
 		if (json_is_null(value))
 			take_back(&p);
 	}
-	json_object_foreach(json, p.key, value)
-	{
-		rc = read_value(&p, value, err);
-		if (rc)
-			return rc;
-	}
-	rc = check_together(&p, err);
-	if (rc)
-		return rc;
-	*ret_spec = spec;
-	return 0;
+	rc = read_values(&p, json, err);
+	if (rc == 0)
+		*ret_spec = spec;
+	return rc;
 }
